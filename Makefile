@@ -1,0 +1,82 @@
+# rlaifv: `make` builds the program, `make demo` shows the whole method, `make test` checks everything. `make help` lists the rest.
+# Variables: BUILD (folder for objects, default build), CC, CFLAGS_EXTRA, NVCC.
+BUILD ?= build
+CC ?= gcc
+CFLAGS_EXTRA ?=
+OPT ?= -O3
+
+WARN = -Wall -Wextra -Werror -Wno-unknown-pragmas
+CFLAGS = -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast -I. -MMD -MP $(CFLAGS_EXTRA)
+LDLIBS = -ldnnl -linih -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp
+
+BASE = $(wildcard base/*.c)
+KERNELS = $(filter-out $(ISA_SOURCES),$(wildcard kernels/*.c kernels/cpu/*.c))
+TOKENIZER = $(wildcard tokenizer/*.c)
+MODEL = $(wildcard model/*.c)
+ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c bench/*.c))
+
+# The CPU backend is compiled once per instruction set; each copy exports one table (kernels/cpu/README in docs/kernels.md).
+ISA_SOURCES = $(wildcard kernels/cpu/ops_*.c)
+ISAS = generic avx2 avx512 avx512bf16
+ISA_generic =
+ISA_avx2 = -mavx2 -mfma -mf16c -mbmi2
+ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
+ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
+
+object = $(patsubst %.c,$(BUILD)/%.o,$(1))
+ISA_OBJECTS = $(foreach i,$(ISAS),$(patsubst %.c,$(BUILD)/%.$(i).o,$(ISA_SOURCES)))
+
+LIB_base = $(BUILD)/libbase.a
+LIB_kernels = $(BUILD)/libkernels.a
+LIB_tokenizer = $(BUILD)/libtokenizer.a
+LIB_model = $(BUILD)/libmodel.a
+LIB_engine = $(BUILD)/libengine.a
+LIBS = $(LIB_engine) $(LIB_model) $(LIB_tokenizer) $(LIB_kernels) $(LIB_base)
+
+all: rlaifv
+rlaifv: $(BUILD)/rlaifv
+	@ln -sf $(BUILD)/rlaifv rlaifv
+$(BUILD)/rlaifv: $(BUILD)/engine/main.o $(LIBS)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+
+define library
+$(LIB_$(1)): $(2)
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(eval $(call library,base,$(call object,$(BASE))))
+$(eval $(call library,kernels,$(call object,$(KERNELS)) $(ISA_OBJECTS)))
+$(eval $(call library,tokenizer,$(call object,$(TOKENIZER))))
+$(eval $(call library,model,$(call object,$(MODEL))))
+$(eval $(call library,engine,$(call object,$(ENGINE))))
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+define isa_rule
+$(BUILD)/%.$(1).o: %.c
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) $(ISA_$(1)) -DISA=$(1) -c -o $$@ $$<
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+
+# One cmocka program per test file; it links the rooms at and below its own: tests/ROOM/NAME_test.c -> $(BUILD)/tests/ROOM/NAME_test
+TESTS = $(wildcard tests/*/*_test.c)
+TEST_BINS = $(patsubst %.c,$(BUILD)/%,$(TESTS))
+below_base = $(LIB_base)
+below_kernels = $(LIB_kernels) $(below_base)
+below_tokenizer = $(LIB_tokenizer) $(below_kernels)
+below_model = $(LIB_model) $(below_tokenizer)
+below_engine = $(LIB_engine) $(below_model)
+define test_rule
+$(BUILD)/tests/$(1)/%_test: tests/$(1)/%_test.c $(below_$(1))
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) -o $$@ $$< $(below_$(1)) $(LDLIBS) -lcmocka
+endef
+$(foreach r,base kernels tokenizer model engine,$(eval $(call test_rule,$(r))))
+
+clean:
+	rm -rf build build-* rlaifv
+.PHONY: all rlaifv clean
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,47 @@
+/* file.h - whole files in, whole files out, never half a file.
+ *
+ * Everything a run leaves behind is written beside its final name, flushed to the disk and renamed, so a reader sees the old file or the new
+ * one. Directories are flushed after the rename. Hashes are XXH3-128 in hex. */
+#ifndef RLAIFV_BASE_FILE_H
+#define RLAIFV_BASE_FILE_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+enum { HASH_TEXT = 33, PATH_SIZE = 4096 }; /* 32 hex digits and the end */
+
+/* Reads a whole file of at most `limit` bytes. *out is malloc'd, with a zero byte after its end. 0 or -1. */
+int file_read(const char *path, size_t limit, char **out, size_t *size, Error *e);
+
+/* Maps a file read-only. A zero-length file is refused. Unmap with file_unmap. */
+int file_map(const char *path, const void **out, size_t *size, Error *e);
+void file_unmap(const void *map, size_t size);
+
+/* An output file that appears only when it is whole: write to `stream`, then commit (flush, fsync, rename, fsync the folder) or abandon. */
+typedef struct FileOut {
+    FILE *stream;
+    char path[PATH_SIZE], temporary[PATH_SIZE];
+} FileOut;
+int file_create(FileOut *f, const char *path, Error *e);
+int file_commit(FileOut *f, Error *e);
+void file_abandon(FileOut *f);
+
+int file_write(const char *path, const void *data, size_t size, Error *e); /* create, write, commit */
+int file_copy(const char *from, const char *to, Error *e);
+int file_exists(const char *path);
+int folder_make(const char *path, Error *e); /* with its parents; an existing folder is fine */
+int folder_remove(const char *path, Error *e); /* with all it holds; an absent one is fine */
+int folder_rename(const char *from, const char *to, Error *e); /* and flushes the parent */
+
+/* Joins with one '/'; an absolute `name` stands alone. Refuses what does not fit. */
+int path_join(char out[PATH_SIZE], const char *folder, const char *name, Error *e);
+/* The folder part of a path ("." when there is none). */
+void path_folder(char out[PATH_SIZE], const char *path);
+
+void hash_bytes(const void *data, size_t size, char out[HASH_TEXT]);
+int hash_file(const char *path, char out[HASH_TEXT], Error *e);
+uint64_t hash64(const void *data, size_t size, uint64_t seed);
+
+#endif
