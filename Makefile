@@ -10,13 +10,13 @@ CFLAGS = -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -fopenmp -fno-math-errno -fno-
 LDLIBS = -ldnnl -linih -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp
 
 BASE = $(wildcard base/*.c)
-KERNELS = $(filter-out $(ISA_SOURCES),$(wildcard kernels/*.c kernels/cpu/*.c))
+KERNELS = $(wildcard kernels/*.c)
 TOKENIZER = $(wildcard tokenizer/*.c)
 MODEL = $(wildcard model/*.c)
 ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c bench/*.c))
 
-# The CPU backend is compiled once per instruction set; each copy exports one table (kernels/cpu/README in docs/kernels.md).
-ISA_SOURCES = $(wildcard kernels/cpu/ops_*.c)
+# The CPU backend is compiled once per instruction set; each copy exports one table, and kernels/open.c picks (docs/kernels.md).
+ISA_SOURCES = $(wildcard kernels/cpu/*.c)
 ISAS = generic avx2 avx512 avx512bf16
 ISA_generic =
 ISA_avx2 = -mavx2 -mfma -mf16c -mbmi2
