@@ -1,0 +1,75 @@
+/* model.h - a LLaVA-like vision-language model over a Forest.
+ *
+ * Shapes glossary (also of the sources): T rows of a step, D decoder width, H query heads, K key/value heads, E head size, F feed-forward
+ * width, V vocabulary, R scored rows, B images, P rows of an image (patches, class token dropped), W tower width, S image side.
+ *
+ * One step:
+ *     forest_segment / forest_extend / forest_score ...   build it
+ *     model_forward(m, f, vision, mode)                   hidden states of the scored rows
+ *     model_score(m, f, ...) or model_logits(m, f)        log-probs, or logits for sampling and probing
+ *     model_backward(m, f, dlogp)                         gradients, added to m->params.grads (mode TRAIN)
+ * `vision` holds tower features, (image rows, W): of model_encode for a frozen tower (cache them by content), or of this step's
+ * model_encode with save when the tower is trained, in which case model_backward carries the gradient on into the tower.
+ *
+ * Buffers of a step are kept and reused; they grow to the largest step seen. Nothing here depends on the device. */
+#ifndef RLAIFV_MODEL_H
+#define RLAIFV_MODEL_H
+
+#include "model/config.h"
+#include "model/forest.h"
+#include "model/params.h"
+
+typedef enum StepMode {
+    STEP_TRAIN, /* keeps what backward needs */
+    STEP_SCORE, /* no gradients, no key/value memory */
+    STEP_CACHED /* keys and values go to the slots of the forest */
+} StepMode;
+
+typedef struct Workspace Workspace;
+
+typedef struct Model {
+    const Kernels *k;
+    DType dtype;
+    ModelConfig config;
+    Params params;
+    Workspace *work; /* activations (workspace.c) */
+    char folder[PATH_SIZE]; /* where it was read from: export copies its tokenizer and configs */
+} Model;
+
+/* Reads a checkpoint folder. 0 or -1 with nothing held. */
+int model_load(Model *m, const Kernels *k, const char *folder, DType dtype, Error *e);
+/* A model with random weights in the shape of DIR/config.json (no weight files needed). */
+int model_init(Model *m, const Kernels *k, const char *folder, DType dtype, uint64_t seed, Error *e);
+void model_free(Model *m);
+
+/* Key/value memory for `slots` tokens in every layer; grows only, existing content is lost. */
+int model_reserve_slots(Model *m, int slots, Error *e);
+
+/* Tower: pixels (B, 3, S, S) host fp32, normalised -> features (B * P, W) in model dtype. save: keep what backward needs (B of one step). */
+int model_encode(Model *m, Buf features, const float *pixels, int images, int save, Error *e);
+
+int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e);
+
+/* Per scored row (host arrays of f->scored_n, each may be NULL): log-prob of its target, entropy, whether the target is the argmax, mean logit. */
+int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *hit, float *mean_logit, Error *e);
+/* Device log-probs of the last model_score, (R) fp32: what preference_loss reads. */
+Buf model_logp(const Model *m);
+/* Logits (R, V) fp32 of the scored rows, on the device, valid until the next step. */
+int model_logits(Model *m, const Forest *f, Buf *logits, Error *e);
+
+/* dlogp (R) fp32 device: dL/dlogp of each scored row. Adds gradients of every trained part. */
+int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e);
+/* A device buffer of R fp32 for dlogp, kept by the workspace. */
+Buf model_dlogp(Model *m, const Forest *f, Error *e);
+
+/* After weights were stepped or loaded: cached packs are dropped. */
+void model_weights_changed(Model *m);
+
+/* Names an activation to keep at the next model_forward ("vision_features", "projected", "logits", "decoder.{i}.hidden"): written as safetensors to
+ * `path` when the step ends. */
+int model_dump(Model *m, const char *name, const char *path, Error *e);
+
+/* Bytes held by weights, training state, activations and key/value memory. */
+int64_t model_bytes(const Model *m);
+
+#endif

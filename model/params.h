@@ -1,0 +1,73 @@
+/* params.h - all parameters of a model: one arena, one table of names and shapes.
+ *
+ * The table (params.c) is the only place that says which tensors exist, their shapes and their order. Because the arena is one range, AdamW,
+ * norms, checkpoints and sharding are loops over a few ranges. Tensors that one product uses together stand next to each other, so
+ * (q, k, v) is one matrix (H*E + 2*K*E, D) and (gate, up) one of (2F, D). */
+#ifndef RLAIFV_MODEL_PARAMS_H
+#define RLAIFV_MODEL_PARAMS_H
+
+#include "model/config.h"
+
+typedef enum ParamPart { PART_VISION, PART_PROJECTOR, PART_DECODER, PARTS } ParamPart;
+
+/* Which tensor of the table. Per-layer kinds repeat for each block. */
+typedef enum ParamKind {
+    P_VISION_CLASS, P_VISION_PATCH, P_VISION_POSITION, P_VISION_PRE_W, P_VISION_PRE_B,
+    P_VISION_LN1_W, P_VISION_LN1_B, P_VISION_Q_W, P_VISION_K_W, P_VISION_V_W, P_VISION_Q_B, P_VISION_K_B, P_VISION_V_B, P_VISION_O_W, P_VISION_O_B,
+    P_VISION_LN2_W, P_VISION_LN2_B, P_VISION_FC1_W, P_VISION_FC1_B, P_VISION_FC2_W, P_VISION_FC2_B,
+    P_VISION_POST_W, P_VISION_POST_B,
+    P_PROJECTOR_1_W, P_PROJECTOR_1_B, P_PROJECTOR_2_W, P_PROJECTOR_2_B,
+    P_EMBED, P_ATTN_NORM, P_Q, P_K, P_V, P_O, P_FF_NORM, P_GATE, P_UP, P_DOWN, P_NORM, P_HEAD,
+    PARAM_KINDS
+} ParamKind;
+
+typedef struct Param {
+    ParamKind kind;
+    ParamPart part;
+    int layer;       /* -1 for tensors outside blocks */
+    int ndim;
+    int64_t shape[4], count, offset; /* offset in elements from the arena's start */
+    int used;        /* 0: carried for export only (the tower's last block and post norm) */
+    int trained;     /* set by params_train_begin */
+} Param;
+
+typedef struct Params {
+    const ModelConfig *config;
+    Layout layout;
+    int n;
+    Param *list;
+    int64_t count;      /* elements of the arena, padding included (tensors that must adjoin do; others start at multiples of 16) */
+    Buf weights;        /* model dtype */
+    Buf master, grads, m, v; /* fp32, only between params_train_begin and _end; master only for BF16 */
+} Params;
+
+/* Lays the table out for a config (no memory for weights yet). */
+int params_plan(Params *p, const ModelConfig *c, Error *e);
+/* The element offset of a tensor; layer -1 for those outside blocks. Exists by construction: asserts. */
+int64_t params_offset(const Params *p, ParamKind kind, int layer);
+static inline Buf params_weight(const Params *p, ParamKind kind, int layer) { return buf_at(p->weights, params_offset(p, kind, layer)); }
+static inline Buf params_grad(const Params *p, ParamKind kind, int layer) { return p->grads.at ? buf_at(p->grads, params_offset(p, kind, layer)) : BUF_NONE; }
+
+/* The name of a tensor in a layout, in `out`. */
+void params_name(const Param *q, Layout layout, char out[160]);
+
+/* Reads the checkpoint in `folder` into p->weights, allocated here: layout recognised by its names, every tensor present once with the right
+ * shape, stray ones refused by name (known harmless ones such as rotary inv_freq are skipped). A missing tensor is named, with the nearest name
+ * the file has. */
+int params_load(Params *p, const Kernels *k, DType dtype, const char *folder, Error *e);
+/* Random weights: linear N(0, 1 / fan_in), attention-out and ff-out further divided by sqrt(2 layers), norms 1, embeddings N(0, .5), head N(0, .02),
+ * tower positions N(0, .02), from `seed`, independent of the dtype. */
+int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_t seed, Error *e);
+
+/* Writes a checkpoint folder in layout p->layout and dtype `store` (weights from master when there is one): safetensors (shards of at most 5 GB
+ * with an index), and copies config.json, tokenizer, preprocessor, chat template, generation_config (made sane) and the vision folder from `like`. */
+int params_export(const Params *p, const Kernels *k, DType store, const char *like, const char *folder, Error *e);
+
+/* Gradients, moments and master weights for every part not frozen (bit mask of 1 << ParamPart). */
+int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e);
+void params_train_end(Params *p, const Kernels *k);
+void params_free(Params *p, const Kernels *k);
+/* XXH3 of the weights as stored, for cache keys. */
+void params_hash(const Params *p, const Kernels *k, char out[HASH_TEXT]);
+
+#endif
