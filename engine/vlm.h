@@ -41,11 +41,13 @@ int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, in
 /* Tower features of all the step's images, on the device, (n * image_tokens, W): from the cache, the tower run once for those missing. Valid until the next call. */
 int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e);
 
-/* Segments of one prompt in a Forest: `root` is the shared head (vlm_root makes it, -1 to let this call make one); the trunk segment returned holds
- * image rows and the text after them. With image < 0 the prompt is text alone. `room` is the capacity when the forest has slots. Image rows are numbered by
- * the order images were added to the step: pass the index vlm_image_* returned; each image must be referenced by at most one segment of a step, in
- * ascending order. */
+/* Segments of one prompt in a Forest: vlm_root makes the shared head; vlm_trunk hangs from it a segment with the rows of image `image` (an index among the
+ * step's images; -1: the prompt is text alone, then root is ignored) and the text after it, ending where the answer begins. vlm_image_trunk holds the head's
+ * image rows alone, for many questions about one image: vlm_question appends only the text. Return the segment, or -1. Answers hang from it. Segments get just the
+ * slots they need when the forest has slots. */
 int vlm_root(Vlm *v, Forest *f, Error *e);
 int vlm_trunk(Vlm *v, Forest *f, int root, int image, const char *question, Error *e);
+int vlm_image_trunk(Vlm *v, Forest *f, int root, int image, Error *e);
+int vlm_question(Vlm *v, Forest *f, int image_trunk, const char *question, Error *e);
 
 #endif
