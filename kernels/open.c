@@ -1,0 +1,77 @@
+/* open.c - chooses a device's table.
+ *
+ * The CPU backend exists once per instruction set (kernels/cpu/isa.h). The best one that this machine has is taken, unless RLAIFV_ISA names
+ * another: tests and honest measurements of lesser machines need that. oneDNN is held to the same set; it accepts one limit per process,
+ * the first. */
+#include "kernels/dnnl_products.h"
+#include "kernels/kernels.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const Kernels kernels_cpu_generic, kernels_cpu_avx2, kernels_cpu_avx512, kernels_cpu_avx512bf16;
+
+static int has_generic(void) { return 1; }
+static int has_avx2(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
+           __builtin_cpu_supports("bmi2");
+}
+static int has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq");
+}
+static int has_avx512bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+
+enum { ISAS = 4 };
+/* Best first. */
+static const char *const isa_names[ISAS] = { "avx512bf16", "avx512", "avx2", "generic" };
+static const Kernels *const isa_tables[ISAS] = { &kernels_cpu_avx512bf16, &kernels_cpu_avx512, &kernels_cpu_avx2, &kernels_cpu_generic };
+static int (*const isa_present[ISAS])(void) = { has_avx512bf16, has_avx512, has_avx2, has_generic };
+
+static const Kernels *cpu_table(Error *e) {
+    const char *asked = getenv("RLAIFV_ISA");
+    int best = 0, i = 0;
+    while (!isa_present[best]()) best++;
+    if (!asked || !*asked) return isa_tables[best];
+    while (i < ISAS && strcmp(asked, isa_names[i]) != 0) i++;
+    if (i == ISAS) {
+        const char *near = nearest_name(asked, isa_names, ISAS);
+        error_what(e, "unknown instruction set");
+        error_where(e, "environment variable RLAIFV_ISA");
+        error_found(e, "%s", asked);
+        error_expected(e, "avx512bf16, avx512, avx2 or generic");
+        if (near) error_hint(e, "did you mean %s?", near);
+        return NULL;
+    }
+    if (!isa_present[i]()) {
+        error_what(e, "this machine lacks the instruction set");
+        error_where(e, "environment variable RLAIFV_ISA");
+        error_found(e, "%s", asked);
+        error_expected(e, "at most %s", isa_names[best]);
+        error_hint(e, "unset RLAIFV_ISA to use %s", isa_names[best]);
+        return NULL;
+    }
+    return isa_tables[i];
+}
+
+const Kernels *kernels_open(const char *device, int threads, Error *e) {
+    if (strcmp(device, "cpu") != 0) {
+        error_what(e, "unknown device");
+        error_found(e, "%s", device);
+        error_expected(e, "cpu");
+        return NULL;
+    }
+    if (threads < 0 || threads > 4096) {
+        error_what(e, "bad number of threads");
+        error_found(e, "%d", threads);
+        error_expected(e, "0 for all cores, or 1 to 4096");
+        return NULL;
+    }
+    const Kernels *k = cpu_table(e);
+    if (!k) return NULL;
+    omp_set_dynamic(0);
+    omp_set_num_threads(threads ? threads : omp_get_num_procs());
+    products_limit_isa(k->isa);
+    return k;
+}
