@@ -1,0 +1,43 @@
+/* image.h - images from files to the pixels a vision tower reads, bit for bit as Pillow and Transformers' CLIP preprocessing make them.
+ *
+ * Decoding (image_file.c): PNG, JPEG, BMP and binary PPM/PGM become 8-bit RGB as Pillow's convert("RGB") gives it: alpha is dropped, not
+ * blended, grey is repeated, 16-bit colour keeps its high byte, 16-bit grey is clipped at 255. PNG is exact; JPEG differs from libjpeg by a
+ * few levels, since inverse DCT and chroma upsampling are not fixed by its standard. EXIF orientation is ignored, as there.
+ * Preprocessing (image.c): bicubic resampling with antialiasing, pad to square or centre crop, normalisation. */
+#ifndef RLAIFV_MODEL_IMAGE_H
+#define RLAIFV_MODEL_IMAGE_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    IMAGE_FILE_BYTES = 64 << 20, /* the largest file that is read */
+    IMAGE_PIXELS = 100000000,    /* the largest area, */
+    IMAGE_SIDE = 65535           /* and side, that is decoded */
+};
+
+typedef struct Image {
+    int width, height;
+    uint8_t *rgb; /* (height, width, 3), rows from the top */
+} Image;
+
+typedef enum ImageAspect {
+    IMAGE_PAD, /* centred on a square of colour int(255 * mean), then resized (LLaVA's expand2square) */
+    IMAGE_CROP /* shortest side resized to S, then the centre cut out (CLIP) */
+} ImageAspect;
+
+/* `name` stands for the bytes in messages. 0 or -1 with nothing held. Damaged and cut-short files are refused. */
+int image_decode(const void *bytes, size_t size, const char *name, Image *out, Error *e);
+int image_load(const char *path, Image *out, Error *e);
+void image_free(Image *image);
+/* Deterministic: the same pixels give the same bytes. */
+int image_write_png(const char *path, const Image *image, Error *e);
+
+/* The (S, S) RGB image that the tower sees, before normalisation. mean, in 0 .. 1, colours the padding. 1 <= S <= 4096. */
+int image_fit(const Image *image, ImageAspect aspect, int S, const float mean[3], Image *out, Error *e);
+/* image_fit, then (x / 255 - mean) / std into out (3, S, S) fp32, rounded where Transformers rounds. */
+int image_preprocess(const Image *image, ImageAspect aspect, int S, const float mean[3], const float std[3], float *out, Error *e);
+
+#endif
