@@ -1,0 +1,63 @@
+/* dataset.h - rows of a JSONL file with their images, checked.
+ *
+ * Fields, ours and the paper's: `image` (a path, or base64 when longer than 100 characters and no such path) or `image_path`; `question`;
+ * `chosen`, `rejected`, `answer`; an id from `id`, `ds_question_id`, `question_id`, `image_id` or `idx` (text or integer), else the line
+ * number. Other fields stay in `json`. Relative image paths are relative to the data file; one that does not exist is looked for by its
+ * file name in the `images` folder.
+ *
+ * A row that is malformed, lacks a needed field, or whose image is absent or in no known format is dropped: counted, and kept in the log
+ * with its line and the reason. With `strict` it is an error instead. rows_read == n + drops_n at all times. */
+#ifndef RLAIFV_ENGINE_DATASET_H
+#define RLAIFV_ENGINE_DATASET_H
+
+#include "base/json.h"
+
+/* Fields a caller cannot do without. */
+enum { DATA_IMAGE = 1, DATA_QUESTION = 2, DATA_PAIR = 4, DATA_ANSWER = 8, DATA_TEXT = 16, DATA_UNIQUE = 32 };
+/* DATA_UNIQUE: rows are prompts: one that repeats id, image and question of an earlier row is dropped, and one that has only the id in
+ * common gets "#2", "#3", ... added to its id, so that an id names one prompt. */
+
+typedef struct DataOptions {
+    unsigned need;      /* DATA_ bits */
+    const char *images; /* folder searched by file name; NULL or "": none */
+    const char *unpack; /* folder for embedded images, written as HASH.png and so on; NULL or "": rows with one are dropped */
+    int strict;
+    int first, limit; /* keep rows first .. first + limit - 1 of the good ones; limit 0: all */
+} DataOptions;
+
+typedef struct DataRow {
+    int line;
+    json_t *json;                                             /* the row as it stood */
+    const char *id;                                           /* never NULL; owned by the row */
+    const char *image;                                        /* path that exists, owned by the row; NULL: a text-only row */
+    const char *question, *chosen, *rejected, *answer, *text; /* borrowed from json; NULL when absent */
+} DataRow;
+
+typedef struct DataDrop {
+    int line;
+    char *reason; /* the Error's text, "file:line" included */
+} DataDrop;
+
+typedef struct Dataset {
+    char path[PATH_SIZE];
+    DataRow *rows;
+    int n;
+    DataDrop *drops;
+    int drops_n;
+    int rows_read;  /* rows in the file, blank lines not counted */
+    int past_limit; /* good rows outside first .. limit, neither used nor dropped: rows_read == n + drops_n + past_limit */
+    size_t rows_cap, drops_cap;
+} Dataset;
+
+/* 0, or -1 with nothing held: no such file, a bad row when strict, or no usable row at all. */
+int dataset_read(Dataset *d, const char *path, const DataOptions *options, Error *e);
+/* Drops row `index` for what a later step found (an image that does not decode): `why` is its reason. Rows after it move down. -1 when
+ * memory is out. */
+int dataset_drop(Dataset *d, int index, const Error *why, Error *e);
+void dataset_free(Dataset *d);
+/* "prompts.jsonl: 30 rows, 24 used, 6 dropped". Returns out. */
+char *dataset_summary(const Dataset *d, char *out, size_t size);
+/* [{"line", "reason"}] of the drops; NULL when memory is out. */
+json_t *dataset_drops_json(const Dataset *d);
+
+#endif
