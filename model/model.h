@@ -65,7 +65,7 @@ Buf model_dlogp(Model *m, const Forest *f, Error *e);
 /* After weights were stepped or loaded: cached packs are dropped. */
 void model_weights_changed(Model *m);
 
-/* Names an activation to keep at the next model_forward ("vision_features", "projected", "logits", "decoder.{i}.hidden"): written as safetensors to
+/* Names an activation to keep at the next model_forward ("vision_features", "projected", "hidden", "logits"): written as safetensors to
  * `path` when the step ends. */
 int model_dump(Model *m, const char *name, const char *path, Error *e);
 

@@ -45,6 +45,8 @@ typedef struct Params {
 int params_plan(Params *p, const ModelConfig *c, Error *e);
 /* The element offset of a tensor; layer -1 for those outside blocks. Exists by construction: asserts. */
 int64_t params_offset(const Params *p, ParamKind kind, int layer);
+/* 1 when the tensor takes part in training (between params_train_begin and _end): its part is not frozen and forward uses it. */
+int params_is_trained(const Params *p, ParamKind kind, int layer);
 static inline Buf params_weight(const Params *p, ParamKind kind, int layer) { return buf_at(p->weights, params_offset(p, kind, layer)); }
 static inline Buf params_grad(const Params *p, ParamKind kind, int layer) { return p->grads.at ? buf_at(p->grads, params_offset(p, kind, layer)) : BUF_NONE; }
 

@@ -1,0 +1,202 @@
+/* decoder.c - the Llama decoder (Touvron et al. 2023, as in Transformers' LlamaModel) over a Forest, forward and backward.
+ *
+ * Pre-norm blocks: RMSNorm, rotary attention with grouped key/value heads, RMSNorm, SwiGLU. Query, key and value are one product, gate and
+ * up another.
+ *
+ * Only scored rows matter after the last block's keys and values exist, so from its attention on it runs on the "tail" alone: for each
+ * segment, the run from its first row that predicts something to its last. For a trunk that is one row of hundreds. */
+#include "model/decoder.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct Shape {
+    int T, D, H, K, E, F, Q, U, R; /* Q: width of a qkv row; U: rows of the tail */
+    float eps;
+} Shape;
+
+static Shape shape_of(const Model *m, const Forest *f) {
+    const DecoderConfig *c = &m->config.decoder;
+    return (Shape){ .T = f->rows_n,
+        .D = c->width,
+        .H = c->heads,
+        .K = c->kv_heads,
+        .E = c->head_size,
+        .F = c->ff,
+        .Q = (c->heads + 2 * c->kv_heads) * c->head_size,
+        .U = m->work->tail_n,
+        .R = f->scored_n,
+        .eps = c->eps };
+}
+
+/* Finds the tail: per segment the run of rows from the first to the last that is scored, and where each scored row stands in it. */
+static int tail_find(Model *m, const Forest *f, Error *e) {
+    Workspace *w = m->work;
+    int T = f->rows_n;
+    if (mem_grow(&w->row_to_tail, &w->row_to_tail_cap, (size_t)T, sizeof(int), "tail rows", e) ||
+        mem_grow(&w->tail_rows, &w->tail_rows_cap, (size_t)T, sizeof(int), "tail rows", e) ||
+        mem_grow(&w->scored_in_tail, &w->scored_in_tail_cap, (size_t)f->scored_n, sizeof(int), "tail rows", e) ||
+        mem_grow(&w->tail_segments, &w->tail_segments_cap, (size_t)f->plan_segments_n, sizeof *w->tail_segments, "tail plan", e))
+        return -1;
+    memset(w->row_to_tail, 0, (size_t)T * sizeof(int));
+    for (int r = 0; r < f->scored_n; r++) w->row_to_tail[f->score_rows[r]] = 1;
+    w->tail_n = w->tail_segments_n = 0;
+    for (int s = 0; s < f->plan_segments_n; s++) {
+        AttentionSegment a = f->plan_segments[s];
+        int first = 0, end = a.q_count;
+        while (first < end && !w->row_to_tail[a.q_first + first]) first++;
+        while (end > first && !w->row_to_tail[a.q_first + end - 1]) end--;
+        if (first == end) continue;
+        a.q_first += first;
+        a.q_count = end - first;
+        a.self_before += first;
+        w->tail_segments[w->tail_segments_n++] = a;
+        for (int i = 0; i < a.q_count; i++) {
+            w->row_to_tail[a.q_first + i] = w->tail_n;
+            w->tail_rows[w->tail_n++] = a.q_first + i;
+        }
+    }
+    for (int r = 0; r < f->scored_n; r++) w->scored_in_tail[r] = w->row_to_tail[f->score_rows[r]];
+    return 0;
+}
+
+static AttentionPlan plan_of(const Model *m, const Forest *f, int tail) {
+    const DecoderConfig *c = &m->config.decoder;
+    return (AttentionPlan){ .segments = tail ? m->work->tail_segments : f->plan_segments,
+        .segments_n = tail ? m->work->tail_segments_n : f->plan_segments_n,
+        .ranges = f->plan_ranges,
+        .ranges_n = f->plan_ranges_n,
+        .causal = 1,
+        .heads = c->heads,
+        .kv_heads = c->kv_heads,
+        .head_size = c->head_size,
+        .scale = 1.0f / sqrtf((float)c->head_size) };
+}
+
+static int layer_need(Model *m, DecoderLayer *y, const Shape *s, int U, Error *e) {
+    DType t = m->dtype;
+    int64_t T = s->T;
+    return slab_need(m, &y->norm1, t, T * s->D, "norm", e) || slab_need(m, &y->rstd1, FP32, T, "rstd", e) ||
+                   slab_need(m, &y->qkv, t, T * s->Q, "qkv", e) || slab_need(m, &y->attended, t, T * s->H * s->E, "attention", e) ||
+                   slab_need(m, &y->lse, FP32, T * s->H, "attention lse", e) ||
+                   slab_need(m, &y->mid, t, (int64_t)U * s->D, "residual stream", e) ||
+                   slab_need(m, &y->norm2, t, (int64_t)U * s->D, "norm", e) || slab_need(m, &y->rstd2, FP32, U, "rstd", e) ||
+                   slab_need(m, &y->gate_up, t, (int64_t)U * 2 * s->F, "gate and up", e) ||
+                   slab_need(m, &y->gated, t, (int64_t)U * s->F, "swiglu", e)
+               ? -1
+               : 0;
+}
+
+int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) {
+    const Kernels *k = m->k;
+    const DecoderConfig *c = &m->config.decoder;
+    Workspace *w = m->work;
+    if (tail_find(m, f, e)) return -1;
+    Shape s = shape_of(m, f);
+    int L = c->layers, train = mode == STEP_TRAIN, T = s.T, D = s.D, HE = s.H * s.E, KE = s.K * s.E;
+    DType t = m->dtype;
+    for (int l = 0; l < (train ? L : 1); l++)
+        if (slab_need(m, &w->layers[l].x, t, (int64_t)T * D, "residual stream", e) ||
+            layer_need(m, &w->layers[l], &s, train && l + 1 == L ? s.U : T, e))
+            return -1;
+    if (slab_need(m, &w->tail_x, t, (int64_t)s.U * D, "tail", e) || slab_need(m, &w->tail_attended, t, (int64_t)s.U * HE, "tail", e) ||
+        slab_need(m, &w->final, t, (int64_t)s.U * D, "final stream", e) ||
+        slab_need(m, &w->final_x, t, (int64_t)s.R * D, "scored rows", e) ||
+        slab_need(m, &w->hidden, t, (int64_t)s.R * D, "scored rows", e) || slab_need(m, &w->final_rstd, FP32, s.R, "rstd", e))
+        return -1;
+
+    Buf x = w->layers[0].x.buf;
+    k->embed_forward(x, weight(m, P_EMBED, -1), features, f->ids, f->image_rows, T, D);
+    for (int l = 0; l < L; l++) {
+        DecoderLayer *y = &w->layers[train ? l : 0];
+        int last = l + 1 == L, gather = last && s.U < T, M = last ? s.U : T;
+        AttentionPlan plan = plan_of(m, f, last);
+        k->rmsnorm_forward(y->norm1.buf, y->rstd1.buf, x, weight(m, P_ATTN_NORM, l), T, D, s.eps);
+        k->linear_forward(y->qkv.buf, y->norm1.buf, weight(m, P_Q, l), BUF_NONE, BUF_NONE, T, s.Q, D);
+        k->rope(y->qkv.buf, s.Q, f->positions, T, s.H + s.K, s.E, c->rope_theta, 1); /* queries and keys adjoin */
+        Buf keys = buf_at(y->qkv.buf, HE);
+        int64_t stride = s.Q;
+        if (mode == STEP_CACHED) {
+            k->rows_store(w->kv[l].buf, 2 * KE, keys, s.Q, f->plan_slots, T, 2 * KE);
+            keys = w->kv[l].buf;
+            stride = 2 * KE;
+        }
+        k->attention_forward(y->attended.buf, train ? y->lse.buf : BUF_NONE, y->qkv.buf, keys, buf_at(keys, KE), s.Q, stride, &plan);
+        Buf attended = y->attended.buf, stream = x;
+        if (gather) {
+            k->rows_gather(w->tail_attended.buf, attended, w->tail_rows, s.U, HE);
+            k->rows_gather(w->tail_x.buf, x, w->tail_rows, s.U, D);
+            attended = w->tail_attended.buf, stream = w->tail_x.buf;
+        }
+        k->linear_forward(y->mid.buf, attended, weight(m, P_O, l), BUF_NONE, stream, M, D, HE);
+        k->rmsnorm_forward(y->norm2.buf, y->rstd2.buf, y->mid.buf, weight(m, P_FF_NORM, l), M, D, s.eps);
+        k->linear_forward(y->gate_up.buf, y->norm2.buf, weight(m, P_GATE, l), BUF_NONE, BUF_NONE, M, 2 * s.F, D);
+        k->swiglu_forward(y->gated.buf, y->gate_up.buf, M, s.F);
+        Buf next = last ? w->final.buf : train ? w->layers[l + 1].x.buf : x;
+        k->linear_forward(next, y->gated.buf, weight(m, P_DOWN, l), BUF_NONE, y->mid.buf, M, D, s.F);
+        x = next;
+    }
+    k->rows_gather(w->final_x.buf, x, w->scored_in_tail, s.R, D);
+    k->rmsnorm_forward(w->hidden.buf, w->final_rstd.buf, w->final_x.buf, weight(m, P_NORM, -1), s.R, D, s.eps);
+    return 0;
+}
+
+int decoder_backward(Model *m, const Forest *f, Buf dfeatures, Error *e) {
+    const Kernels *k = m->k;
+    const DecoderConfig *c = &m->config.decoder;
+    Workspace *w = m->work;
+    Shape s = shape_of(m, f);
+    int L = c->layers, T = s.T, D = s.D, HE = s.H * s.E, KE = s.K * s.E;
+    DType t = m->dtype;
+    if (slab_need(m, &w->dx, t, (int64_t)T * D, "gradient", e) ||
+        slab_need(m, &w->dnorm, t, (int64_t)(T > s.R ? T : s.R) * D, "gradient", e) ||
+        slab_need(m, &w->dqkv, t, (int64_t)T * s.Q, "gradient", e) || slab_need(m, &w->dattended, t, (int64_t)T * HE, "gradient", e) ||
+        slab_need(m, &w->dgate_up, t, (int64_t)T * 2 * s.F, "gradient", e) ||
+        slab_need(m, &w->dgated, t, (int64_t)T * s.F, "gradient", e) || slab_need(m, &w->dtail, t, (int64_t)s.U * D, "gradient", e) ||
+        slab_need(m, &w->dtail_attended, t, (int64_t)s.U * HE, "gradient", e))
+        return -1;
+    Buf dnorm = w->dnorm.buf, dqkv = w->dqkv.buf, dgate_up = w->dgate_up.buf, dgated = w->dgated.buf, dattended = w->dattended.buf;
+
+    /* scored rows -> the tail: dhidden is already dL/d(normed scored rows) */
+    Buf dx = w->dtail.buf;
+    k->zero(dnorm, (int64_t)s.R * D);
+    k->rmsnorm_backward(
+        dnorm, trained_grad(m, P_NORM, -1), w->dhidden.buf, w->final_x.buf, weight(m, P_NORM, -1), w->final_rstd.buf, s.R, D);
+    k->zero(dx, (int64_t)s.U * D);
+    k->rows_scatter_add(dx, dnorm, w->scored_in_tail, s.R, D);
+
+    for (int l = L - 1; l >= 0; l--) {
+        DecoderLayer *y = &w->layers[l];
+        int last = l + 1 == L, gather = last && s.U < T, M = last ? s.U : T;
+        AttentionPlan plan = plan_of(m, f, last);
+        linear_grads(m, trained_grad(m, P_DOWN, l), BUF_NONE, dx, y->gated.buf, M, D, s.F);
+        k->linear_backward_input(dgated, dx, weight(m, P_DOWN, l), M, D, s.F, 0);
+        k->swiglu_backward(dgate_up, dgated, y->gate_up.buf, M, s.F);
+        linear_grads(m, trained_grad(m, P_GATE, l), BUF_NONE, dgate_up, y->norm2.buf, M, 2 * s.F, D);
+        k->linear_backward_input(dnorm, dgate_up, weight(m, P_GATE, l), M, 2 * s.F, D, 0);
+        k->rmsnorm_backward(dx, trained_grad(m, P_FF_NORM, l), dnorm, y->mid.buf, weight(m, P_FF_NORM, l), y->rstd2.buf, M, D);
+        linear_grads(m, trained_grad(m, P_O, l), BUF_NONE, dx, gather ? w->tail_attended.buf : y->attended.buf, M, D, HE);
+        if (gather) { /* from the tail back to all rows: the others got nothing from this block but keys and values */
+            k->linear_backward_input(w->dtail_attended.buf, dx, weight(m, P_O, l), M, D, HE, 0);
+            k->rows_store(dattended, HE, w->dtail_attended.buf, HE, w->tail_rows, s.U, HE);
+            k->zero(w->dx.buf, (int64_t)T * D);
+            k->rows_store(w->dx.buf, D, dx, D, w->tail_rows, s.U, D);
+            k->zero(dqkv, (int64_t)T * s.Q);
+            dx = w->dx.buf;
+        } else {
+            k->linear_backward_input(dattended, dx, weight(m, P_O, l), M, D, HE, 0);
+            if (last) { /* U == T: the gradient moves out of the tail's buffer, which holds rows in order */
+                k->copy(w->dx.buf, dx, (int64_t)T * D);
+                dx = w->dx.buf;
+            }
+        }
+        k->attention_backward(dqkv, buf_at(dqkv, HE), buf_at(dqkv, HE + KE), dattended, y->attended.buf, y->lse.buf, y->qkv.buf,
+            buf_at(y->qkv.buf, HE), buf_at(y->qkv.buf, HE + KE), s.Q, s.Q, T, T, &plan);
+        k->rope(dqkv, s.Q, f->positions, T, s.H + s.K, s.E, c->rope_theta, -1);
+        linear_grads(m, trained_grad(m, P_Q, l), BUF_NONE, dqkv, y->norm1.buf, T, s.Q, D);
+        k->linear_backward_input(dnorm, dqkv, weight(m, P_Q, l), T, s.Q, D, 0);
+        k->rmsnorm_backward(dx, trained_grad(m, P_ATTN_NORM, l), dnorm, y->x.buf, weight(m, P_ATTN_NORM, l), y->rstd1.buf, T, D);
+    }
+    k->embed_backward(trained_grad(m, P_EMBED, -1), dfeatures, dx, f->ids, f->image_rows, T, D);
+    return 0;
+}

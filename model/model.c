@@ -1,0 +1,170 @@
+/* model.c - owns a Model: loading it, one step over a Forest, scoring, and the way back.
+ *
+ * The lm_head touches only scored rows, in chunks, inside the logprob kernels; logits exist whole only for rows being sampled or probed. */
+#include "model/model.h"
+#include "model/decoder.h"
+#include "model/safetensors.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int model_open(Model *m, const Kernels *k, const char *folder, DType dtype, Error *e) {
+    memset(m, 0, sizeof *m);
+    m->k = k;
+    m->dtype = dtype;
+    if (strlen(folder) >= sizeof m->folder) return error_what(e, "path is too long"), error_where(e, "%.200s...", folder);
+    strcpy(m->folder, folder);
+    return config_load(folder, &m->config, e) || params_plan(&m->params, &m->config, e) || workspace_open(m, e) ? -1 : 0;
+}
+
+int model_load(Model *m, const Kernels *k, const char *folder, DType dtype, Error *e) {
+    if (!model_open(m, k, folder, dtype, e) && !params_load(&m->params, k, dtype, folder, e)) return 0;
+    model_free(m);
+    return -1;
+}
+
+int model_init(Model *m, const Kernels *k, const char *folder, DType dtype, uint64_t seed, Error *e) {
+    if (!model_open(m, k, folder, dtype, e) &&
+        !params_init(&m->params, k, dtype, m->config.vision.layers ? LAYOUT_HUB : LAYOUT_TEXT, seed, e))
+        return 0;
+    model_free(m);
+    return -1;
+}
+
+void model_free(Model *m) {
+    if (m->work) workspace_close(m);
+    if (m->params.weights.at) m->k->weights_changed(m->params.weights, m->params.count);
+    params_free(&m->params, m->k);
+    memset(m, 0, sizeof *m);
+}
+
+void model_weights_changed(Model *m) { m->k->weights_changed(m->params.weights, m->params.count); }
+
+int model_reserve_slots(Model *m, int slots, Error *e) {
+    const DecoderConfig *c = &m->config.decoder;
+    Workspace *w = m->work;
+    for (int l = 0; l < c->layers; l++)
+        if (slab_need(m, &w->kv[l], m->dtype, (int64_t)slots * 2 * c->kv_heads * c->head_size, "key/value memory", e)) return -1;
+    if (slots > w->slots) w->slots = slots;
+    return 0;
+}
+
+static int step_check(const Model *m, const Forest *f, Buf vision, StepMode mode, Error *e) {
+    if (f->rows_n == 0 || f->scored_n == 0)
+        return error_what(e, "a step needs tokens and something to score"), error_where(e, "forest"),
+               error_found(e, "%d rows, %d scored", f->rows_n, f->scored_n);
+    if (f->image_rows_n > 0 && !vision.at)
+        return error_what(e, "the step holds image rows but no vision features were given"), error_where(e, "forest");
+    if (mode == STEP_CACHED && (f->slots == 0 || f->slots > m->work->slots))
+        return error_what(e, "key/value memory is too small"), error_where(e, "forest"), error_found(e, "%d slots", m->work->slots),
+               error_expected(e, "%d", f->slots), error_hint(e, "model_reserve_slots first");
+    if (mode != STEP_CACHED && f->slots > 0) return error_what(e, "a forest with slots runs in cached mode"), error_where(e, "forest");
+    int V = m->config.decoder.vocab;
+    for (int t = 0; t < f->rows_n; t++) {
+        if (f->ids[t] >= V)
+            return error_what(e, "token id is beyond the vocabulary"), error_where(e, "%s", m->folder), error_found(e, "%d", f->ids[t]),
+                   error_expected(e, "below %d", V);
+        if (f->positions[t] >= m->config.decoder.positions)
+            return error_what(e, "sequence is longer than the model's positions"), error_where(e, "%s", m->folder),
+                   error_found(e, "position %d", f->positions[t]), error_expected(e, "below %d", m->config.decoder.positions),
+                   error_hint(e, "shorten the answer (max_new_tokens, max_tokens)");
+    }
+    return 0;
+}
+
+int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e) {
+    Workspace *w = m->work;
+    if (step_check(m, f, vision, mode, e) || forest_plan(f, e)) return -1;
+    w->mode = mode;
+    w->vision = vision;
+    w->image_rows = f->image_rows_n;
+    Buf features = BUF_NONE;
+    if (f->image_rows_n > 0) {
+        if (projector_forward(m, vision, f->image_rows_n, e)) return -1;
+        features = w->projected.buf;
+        if (dump_write(m, "vision_features", vision, f->image_rows_n, m->config.vision.width, e) ||
+            dump_write(m, "projected", features, f->image_rows_n, m->config.decoder.width, e))
+            return -1;
+    }
+    if (decoder_forward(m, f, features, mode, e)) return -1;
+    return dump_write(m, "hidden", w->hidden.buf, f->scored_n, m->config.decoder.width, e);
+}
+
+static Buf head_of(const Model *m) { return weight(m, m->config.decoder.tied ? P_EMBED : P_HEAD, -1); }
+
+int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *hit, float *mean_logit, Error *e) {
+    const Kernels *k = m->k;
+    Workspace *w = m->work;
+    int R = f->scored_n, V = m->config.decoder.vocab, D = m->config.decoder.width;
+    for (int r = 0; r < R; r++) assert(f->score_targets[r] >= 0);
+    if (slab_need(m, &w->logp, FP32, R, "log-probs", e) || slab_need(m, &w->entropy, FP32, R, "entropies", e) ||
+        slab_need(m, &w->hit, FP32, R, "hits", e) || slab_need(m, &w->mean_logit, FP32, R, "mean logits", e) ||
+        slab_need(m, &w->lse, FP32, R, "log sums", e))
+        return -1;
+    k->logprob_forward(w->logp.buf, entropy ? w->entropy.buf : BUF_NONE, hit ? w->hit.buf : BUF_NONE,
+        mean_logit ? w->mean_logit.buf : BUF_NONE, w->lse.buf, w->hidden.buf, head_of(m), f->score_targets, R, V, D);
+    if (k->sync(e)) return -1;
+    if (logp) k->download(logp, w->logp.buf, R);
+    if (entropy) k->download(entropy, w->entropy.buf, R);
+    if (hit) k->download(hit, w->hit.buf, R);
+    if (mean_logit) k->download(mean_logit, w->mean_logit.buf, R);
+    return 0;
+}
+
+Buf model_logp(const Model *m) { return m->work->logp.buf; }
+
+int model_logits(Model *m, const Forest *f, Buf *logits, Error *e) {
+    Workspace *w = m->work;
+    int R = f->scored_n, V = m->config.decoder.vocab;
+    if (slab_need(m, &w->logits, FP32, (int64_t)R * V, "logits", e)) return -1;
+    m->k->logits(w->logits.buf, w->hidden.buf, head_of(m), R, V, m->config.decoder.width);
+    *logits = w->logits.buf;
+    return m->k->sync(e) || dump_write(m, "logits", w->logits.buf, R, V, e) ? -1 : 0;
+}
+
+Buf model_dlogp(Model *m, const Forest *f, Error *e) {
+    return slab_need(m, &m->work->dlogp, FP32, f->scored_n, "log-prob gradients", e) ? BUF_NONE : m->work->dlogp.buf;
+}
+
+int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
+    const Kernels *k = m->k;
+    Workspace *w = m->work;
+    int R = f->scored_n, V = m->config.decoder.vocab, D = m->config.decoder.width, rows = w->image_rows;
+    assert(w->mode == STEP_TRAIN && m->params.grads.at);
+    if (slab_need(m, &w->dhidden, m->dtype, (int64_t)R * D, "gradient", e)) return -1;
+    k->logprob_backward(w->dhidden.buf, trained_grad(m, m->config.decoder.tied ? P_EMBED : P_HEAD, -1), dlogp, w->lse.buf, w->hidden.buf,
+        head_of(m), f->score_targets, R, V, D);
+    int tower = rows > 0 && m->config.vision.feature_layers > 0 && params_is_trained(&m->params, P_VISION_PATCH, -1);
+    int projector = rows > 0 && (tower || params_is_trained(&m->params, P_PROJECTOR_1_W, -1));
+    if (projector && slab_need(m, &w->dprojected, m->dtype, (int64_t)rows * D, "projector gradient", e)) return -1;
+    if (tower && slab_need(m, &w->dfeatures, m->dtype, (int64_t)rows * m->config.vision.width, "tower gradient", e)) return -1;
+    if (decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE, e)) return -1;
+    if (projector && projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows, e)) return -1;
+    if (tower && clip_backward(m, w->dfeatures.buf, e)) return -1;
+    return k->sync(e);
+}
+
+int model_dump(Model *m, const char *name, const char *path, Error *e) {
+    static const char *const names[] = { "vision_features", "projected", "hidden", "logits" };
+    size_t n = sizeof names / sizeof *names;
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(name, names[i])) {
+            snprintf(m->work->dump_name, sizeof m->work->dump_name, "%s", name);
+            if (strlen(path) >= sizeof m->work->dump_path) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
+            strcpy(m->work->dump_path, path);
+            return 0;
+        }
+    const char *near = nearest_name(name, names, n);
+    return error_what(e, "no such activation"), error_where(e, "--dump"), error_found(e, "%s", name),
+           error_hint(e, "known: vision_features, projected, hidden, logits%s%s", near ? "; nearest: " : "", near ? near : "");
+}
+
+int64_t model_bytes(const Model *m) {
+    const Params *p = &m->params;
+    int64_t bytes = p->count * (int64_t)dtype_size(p->weights.dtype);
+    const Buf state[] = { p->master, p->grads, p->m, p->v };
+    for (int i = 0; i < 4; i++)
+        if (state[i].at) bytes += p->count * 4;
+    return bytes + workspace_bytes(m);
+}

@@ -1,0 +1,83 @@
+/* workspace.h - the buffers of a step, private to the model room.
+ *
+ * A Slab is a buffer that grows to the largest count asked of it and never shrinks; its content is undefined after it grew. What training
+ * keeps for backward exists once per layer, everything else once. */
+#ifndef RLAIFV_MODEL_WORKSPACE_H
+#define RLAIFV_MODEL_WORKSPACE_H
+
+#include "model/model.h"
+
+typedef struct Slab {
+    Buf buf;
+    int64_t cap;
+} Slab;
+
+/* One decoder block. x: residual stream entering; mid: after attention. */
+typedef struct DecoderLayer {
+    Slab x, norm1, rstd1, qkv, attended, lse, mid, norm2, rstd2, gate_up, gated;
+} DecoderLayer;
+
+/* One tower block. */
+typedef struct VisionLayer {
+    Slab x, norm1, mean1, rstd1, qkv, attended, lse, mid, norm2, mean2, rstd2, fc1, activated;
+} VisionLayer;
+
+struct Workspace {
+    /* decoder */
+    DecoderLayer *layers;
+    Slab final, final_x, hidden, final_rstd; /* stream leaving the last block (U rows), scored rows of it, their norm, its rstd */
+    Slab tail_x, tail_attended;              /* last block: rows that matter, gathered */
+    int *tail_rows, *scored_in_tail;         /* U row numbers; for each scored row its index among them */
+    size_t tail_rows_cap, scored_in_tail_cap, row_to_tail_cap, tail_segments_cap;
+    int *row_to_tail;
+    int tail_n;
+    AttentionSegment *tail_segments;
+    int tail_segments_n;
+    StepMode mode; /* of the last forward */
+    int image_rows, images_from_tower;
+    Buf vision;
+    /* projector */
+    Slab projector_hidden, projector_act, projected;
+    /* key/value memory, one buffer of slots x 2KE per layer */
+    Slab *kv;
+    int slots;
+    /* scoring */
+    Slab logp, entropy, hit, mean_logit, lse, dlogp, logits;
+    /* backward */
+    Slab dx, dnorm, dqkv, dattended, dgate_up, dgated, dhidden, dtail, dtail_attended, dprojected, dprojector_hidden, dfeatures;
+    /* tower */
+    VisionLayer *vision_layers;
+    Slab vision_patches, vision_embedded, vision_pixels, vision_final;
+    Slab vision_dx, vision_dnorm, vision_dqkv, vision_dattended, vision_dff, vision_dembedded, vision_pre, vision_pre_mean, vision_pre_rstd;
+    int vision_images;
+    int *vision_rows; /* rows of the tower's stream that are features */
+    size_t vision_rows_cap;
+    AttentionSegment *vision_segments;
+    size_t vision_segments_cap;
+    /* dump */
+    char dump_name[160], dump_path[PATH_SIZE];
+};
+
+int workspace_open(Model *m, Error *e);
+void workspace_close(Model *m);
+/* Makes the slab hold `count` elements of a dtype. */
+int slab_need(Model *m, Slab *s, DType dtype, int64_t count, const char *what, Error *e);
+int64_t workspace_bytes(const Model *m);
+
+/* projector.c: (rows, W) -> (rows, D) and back; dvision may be none */
+int projector_forward(Model *m, Buf vision, int rows, Error *e);
+int projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows, Error *e);
+/* clip.c: gradient of the tower's features of the last model_encode with save */
+int clip_backward(Model *m, Buf dfeatures, Error *e);
+/* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for. */
+int dump_write(Model *m, const char *name, Buf b, int rows, int width, Error *e);
+
+static inline Buf weight(const Model *m, ParamKind kind, int layer) { return params_weight(&m->params, kind, layer); }
+/* The gradient of a tensor, or none when it is frozen. */
+Buf trained_grad(const Model *m, ParamKind kind, int layer);
+/* linear_backward_weight, or nothing when the weight is frozen. */
+static inline void linear_grads(const Model *m, Buf dw, Buf db, Buf dy, Buf x, int M, int N, int K) {
+    if (dw.at) m->k->linear_backward_weight(dw, db, dy, x, M, N, K);
+}
+
+#endif
