@@ -1,0 +1,198 @@
+/* image.c - owns what happens to an image between its file and the vision tower: padding, cropping, resampling, normalisation.
+ *
+ * Resampling is Pillow's 8-bit bicubic, reproduced to the bit: two passes (rows first) with a rounding to 8 bits between them, and weights
+ * held as integers in units of 2^-22. The kernel is Keys' cubic convolution (IEEE Trans. ASSP 29, 1981) with a = -1/2, widened by the scale
+ * when shrinking, which is what makes it antialiased. Padding follows LLaVA's expand2square, cropping CLIPImageProcessor of Transformers.
+ *
+ * Neither the padded square nor the part of the resized image that the crop would throw away is ever made, so extreme shapes cost no more
+ * memory than S rows of the longest side. Refuses sizes outside 1 .. 4096. */
+#include "model/image.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Fused multiply-adds would round the weights differently from Pillow's. */
+#pragma STDC FP_CONTRACT OFF
+#ifdef __GNUC__
+#pragma GCC optimize("fp-contract=off")
+#endif
+
+enum { WEIGHT_BITS = 32 - 8 - 2, SIZE_MOST = 4096 }; /* 8 bits of pixel, 2 of headroom for the kernel's overshoot */
+
+/* One axis of a resampling: output pixel i of the wanted window is a weighted sum of `count[i]` source pixels from `first[i]` on. */
+typedef struct Axis {
+    int n, taps, *first, *count;
+    int32_t *weights; /* (n, taps) */
+} Axis;
+
+static double cubic(double x) {
+    const double a = -0.5;
+    x = fabs(x);
+    if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+    if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
+    return 0.0;
+}
+
+static void axis_free(Axis *a) {
+    free(a->first);
+    free(a->count);
+    free(a->weights);
+    memset(a, 0, sizeof *a);
+}
+
+/* The pixels offset .. offset + n - 1 of an axis of `from` pixels resized to `to`. */
+static int axis_plan(Axis *a, int from, int to, int offset, int n, Error *e) {
+    double scale = (double)from / to, stretch = scale < 1.0 ? 1.0 : scale, support = 2.0 * stretch;
+    memset(a, 0, sizeof *a);
+    a->n = n;
+    a->taps = (int)ceil(support) * 2 + 1;
+    double *w = mem_new((size_t)a->taps, sizeof *w, "resampling weights", e);
+    a->first = mem_new((size_t)n, sizeof *a->first, "resampling table", e);
+    a->count = mem_new((size_t)n, sizeof *a->count, "resampling table", e);
+    a->weights = mem_new((size_t)n * (size_t)a->taps, sizeof *a->weights, "resampling weights", e);
+    if (!w || !a->first || !a->count || !a->weights) {
+        free(w);
+        axis_free(a);
+        return -1;
+    }
+    for (int i = 0; i < n; i++) {
+        double centre = (offset + i + 0.5) * scale, inverse = 1.0 / stretch, sum = 0;
+        int first = (int)(centre - support + 0.5), end = (int)(centre + support + 0.5);
+        if (first < 0) first = 0;
+        if (end > from) end = from;
+        for (int t = 0; t < end - first; t++) sum += w[t] = cubic((t + first - centre + 0.5) * inverse);
+        for (int t = 0; t < end - first; t++) {
+            double weight = (sum != 0.0 ? w[t] / sum : w[t]) * (1 << WEIGHT_BITS);
+            a->weights[(size_t)i * (size_t)a->taps + (size_t)t] = (int32_t)(weight < 0 ? weight - 0.5 : weight + 0.5);
+        }
+        a->first[i] = first, a->count[i] = end - first;
+    }
+    free(w);
+    return 0;
+}
+
+static inline uint8_t clip8(int32_t sum) {
+    sum >>= WEIGHT_BITS;
+    return (uint8_t)(sum < 0 ? 0 : sum > 255 ? 255 : sum);
+}
+
+/* An image lying at (x, y) on a ground of one colour. */
+typedef struct Canvas {
+    const Image *image;
+    int width, height, x, y;
+    uint8_t colour[3];
+} Canvas;
+
+/* The canvas's row y: a row of the image itself where that is the whole of it, else composed in `line`, whose margins already hold the
+ * ground. NULL for a row of ground only. */
+static const uint8_t *canvas_row(const Canvas *c, int y, uint8_t *line) {
+    const Image *image = c->image;
+    if (y < c->y || y >= c->y + image->height) return NULL;
+    const uint8_t *row = image->rgb + (size_t)(y - c->y) * (size_t)image->width * 3;
+    if (image->width == c->width) return row;
+    memcpy(line + (size_t)c->x * 3, row, (size_t)image->width * 3);
+    return line;
+}
+
+static void row_resample(const Axis *a, const uint8_t *row, uint8_t *out) {
+    for (int i = 0; i < a->n; i++, out += 3) {
+        const int32_t *w = a->weights + (size_t)i * (size_t)a->taps;
+        const uint8_t *p = row + (size_t)a->first[i] * 3;
+        int32_t r = 1 << (WEIGHT_BITS - 1), g = r, b = r;
+        for (int t = 0; t < a->count[i]; t++, p += 3) r += p[0] * w[t], g += p[1] * w[t], b += p[2] * w[t];
+        out[0] = clip8(r), out[1] = clip8(g), out[2] = clip8(b);
+    }
+}
+
+/* One output row: the weighted sum of whole rows of `stride` bytes. */
+static void column_resample(const int32_t *w, int count, const uint8_t *rows, size_t stride, int32_t *sums, uint8_t *out) {
+    for (size_t j = 0; j < stride; j++) sums[j] = 1 << (WEIGHT_BITS - 1);
+    for (int t = 0; t < count; t++) {
+        const uint8_t *row = rows + (size_t)t * stride;
+        for (size_t j = 0; j < stride; j++) sums[j] += row[j] * w[t];
+    }
+    for (size_t j = 0; j < stride; j++) out[j] = clip8(sums[j]);
+}
+
+/* The window (left, top) .. + (S, S) of the canvas resized to (width, height). A pass that changes no size has weights of exactly one, so
+ * it needs no special case. */
+static int canvas_resize(const Canvas *c, int width, int height, int left, int top, int S, Image *out, Error *e) {
+    Axis across, down = { 0 };
+    uint8_t *line = NULL, *ground = NULL, *middle = NULL;
+    int32_t *sums = NULL;
+    int result = -1;
+    size_t stride = (size_t)S * 3;
+    out->width = out->height = S;
+    out->rgb = mem_new((size_t)S, stride, "resized image", e);
+    if (axis_plan(&across, c->width, width, left, S, e) || axis_plan(&down, c->height, height, top, S, e) || !out->rgb) goto end;
+    int first = down.first[0], end = down.first[S - 1] + down.count[S - 1];
+    line = mem_new((size_t)c->width, 3, "row of an image", e);
+    ground = mem_new(1, stride, "row of an image", e);
+    middle = mem_new((size_t)(end - first), stride, "rows of an image", e);
+    sums = mem_new(stride, sizeof *sums, "row of an image", e);
+    if (!line || !ground || !middle || !sums) goto end;
+    for (int x = 0; x < c->width; x++) memcpy(line + (size_t)x * 3, c->colour, 3);
+    row_resample(&across, line, ground);
+    for (int y = first; y < end; y++) {
+        const uint8_t *row = canvas_row(c, y, line);
+        uint8_t *to = middle + (size_t)(y - first) * stride;
+        if (row) row_resample(&across, row, to);
+        else memcpy(to, ground, stride);
+    }
+    for (int i = 0; i < S; i++)
+        column_resample(down.weights + (size_t)i * (size_t)down.taps, down.count[i], middle + (size_t)(down.first[i] - first) * stride,
+            stride, sums, out->rgb + (size_t)i * stride);
+    result = 0;
+end:
+    axis_free(&across);
+    axis_free(&down);
+    free(line);
+    free(ground);
+    free(middle);
+    free(sums);
+    if (result) image_free(out);
+    return result;
+}
+
+void image_free(Image *image) {
+    free(image->rgb);
+    memset(image, 0, sizeof *image);
+}
+
+int image_fit(const Image *image, ImageAspect aspect, int S, const float mean[3], Image *out, Error *e) {
+    memset(out, 0, sizeof *out);
+    int w = image->width, h = image->height, shorter = w < h ? w : h, longer = w < h ? h : w;
+    if (S < 1 || S > SIZE_MOST) return error_what(e, "bad image size"), error_found(e, "%d", S), error_expected(e, "1 to %d", SIZE_MOST);
+    if (w < 1 || h < 1 || longer > IMAGE_SIDE)
+        return error_what(e, "bad image"), error_found(e, "%d x %d", w, h), error_expected(e, "sides of 1 to %d", IMAGE_SIDE);
+    if (aspect == IMAGE_PAD) {
+        Canvas square = { .image = image, .width = longer, .height = longer, .x = (longer - w) / 2, .y = (longer - h) / 2 };
+        for (int c = 0; c < 3; c++) {
+            float level = 255.0f * mean[c];
+            square.colour[c] = (uint8_t)(level < 0 ? 0 : level > 255 ? 255 : level);
+        }
+        return canvas_resize(&square, S, S, 0, 0, S, out, e);
+    }
+    Canvas whole = { .image = image, .width = w, .height = h };
+    int stretched = (int)((double)S * longer / shorter), width = w <= h ? S : stretched, height = w <= h ? stretched : S;
+    return canvas_resize(&whole, width, height, (width - S) / 2, (height - S) / 2, S, out, e);
+}
+
+int image_preprocess(const Image *image, ImageAspect aspect, int S, const float mean[3], const float std[3], float *out, Error *e) {
+    Image fit;
+    float level[3][256];
+    for (int c = 0; c < 3; c++)
+        if (!isfinite(mean[c]) || !isfinite(std[c]) || std[c] <= 0)
+            return error_what(e, "bad image normalisation"), error_found(e, "mean %g, std %g", (double)mean[c], (double)std[c]),
+                   error_expected(e, "a finite mean and a positive std");
+    if (image_fit(image, aspect, S, mean, &fit, e)) return -1;
+    /* Transformers rescales in float64, rounds to float32, then subtracts and divides there. */
+    for (int c = 0; c < 3; c++)
+        for (int v = 0; v < 256; v++) level[c][v] = ((float)(v * (1.0 / 255.0)) - mean[c]) / std[c];
+    size_t area = (size_t)S * (size_t)S;
+    for (int c = 0; c < 3; c++)
+        for (size_t i = 0; i < area; i++) out[(size_t)c * area + i] = level[c][fit.rgb[3 * i + (size_t)c]];
+    image_free(&fit);
+    return 0;
+}
