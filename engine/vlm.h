@@ -1,8 +1,10 @@
 /* vlm.h - a loaded vision-language model as the loop uses it: weights, tokenizer, chat template, and image features kept by content.
  *
- * Trunks are built from a question and an image: the text before the image (the system sentence) is one segment shared by everything in a step, the
- * image and the question hang from it, answers and probes from those. Features of a frozen tower are computed once per image content
- * (hash of the decoded, preprocessed pixels) and held in host memory up to a byte budget, least recently used first to go. */
+ * Trunks are built from a question and an image: the text before the image (the system sentence) is one segment shared by everything in a
+ * step, the image hangs from it, the question from the image, answers and probes from the question. Features of a frozen tower are computed
+ * once per image content (hash of the preprocessed pixels) and held in host memory up to a byte budget, least recently used first to go.
+ *
+ * Everything below the prompts works on ids alone, so a model without tokenizer files can be driven too (vlm_open_ids). */
 #ifndef RLAIFV_ENGINE_VLM_H
 #define RLAIFV_ENGINE_VLM_H
 
@@ -12,19 +14,56 @@
 
 typedef struct FeatureCache FeatureCache;
 
+enum { VLM_IMAGES = 256 }; /* distinct images of one step at most: bounds the feature buffer */
+
+/* What passed through the model since the Vlm was opened (or the caller zeroed it): for progress lines and roofs. */
+typedef struct VlmWork {
+    int64_t tokens, scored, images, steps;
+    double flops; /* of products and attention, forward only, 2 per multiply-add */
+} VlmWork;
+
 typedef struct Vlm {
     Model model;
-    Tokenizer *tokenizer;
+    Tokenizer *tokenizer; /* NULL after vlm_open_ids */
     const ChatTemplate *chat;
-    int aspect;          /* ImageAspect of image.h: pad or crop */
-    unsigned char *emit; /* (V): ids sampling may emit */
+    int aspect;          /* ImageAspect */
+    int eos;
+    unsigned char *emit; /* (V): ids sampling may emit: all the tokenizer knows except added tokens (<image>, <pad>) */
     IdList head;         /* ids before the image, the same for all prompts */
     FeatureCache *features;
-    int tower_trained;   /* features are not cached: vlm_images collects pixels, and the step encodes them with save */
+    int tower_trained;   /* features are not cached: pixels are kept for every image, and vlm_features encodes them with save */
+    VlmWork work;
 } Vlm;
 
+/* chat: name of a template, NULL for vicuna_v1. 0, or -1 with nothing held. Refuses a tokenizer with ids that the model has no row for. */
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
+/* Without a tokenizer: the head is BOS alone, and answers never end by themselves. */
+int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e);
 void vlm_close(Vlm *v);
+/* Drops cached features: the tower's weights changed, or the memory is wanted. Paths stay known. */
+void vlm_forget_features(Vlm *v);
+void vlm_feature_budget(Vlm *v, size_t bytes); /* 512 MiB unless set */
+
+/* ---- prompts ---- */
+
+/* An image file, or pixels (3, S, S) preprocessed already (borrowed); neither: no image. */
+typedef struct ImageRef {
+    const char *path;
+    const float *pixels;
+} ImageRef;
+
+typedef struct Prompt {
+    ImageRef image;
+    IdList tail; /* what stands between the image and the answer, or the whole prompt when there is no image */
+} Prompt;
+int prompt_has_image(const Prompt *p);
+int prompt_tokens(const Vlm *v, const Prompt *p); /* head and image included */
+void prompt_free(Prompt *p);
+void prompts_free(Prompt *p, size_t n); /* the array too */
+/* Encodes a question (image_path borrowed; NULL or "": text alone). Refuses prompts that leave no position for an answer of one token. */
+int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e);
+
+/* ---- images of a step ---- */
 
 /* The images of one step: a list of distinct contents whose features are laid end to end in the order of first use. */
 typedef struct StepImages {
@@ -33,21 +72,47 @@ typedef struct StepImages {
     int n;
     size_t cap, pixels_cap;
 } StepImages;
-void step_images_clear(StepImages *s);
-/* Reads, preprocesses and hashes an image file (or takes ready RGB pixels). A file seen before (same path, size, time) is not read again. Returns its index
- * among the step's images, or -1. */
+void step_images_clear(StepImages *s); /* keeps the lists' memory */
+void step_images_free(StepImages *s);
+/* Reads, preprocesses and hashes an image file (or takes RGB, or preprocessed pixels). A file seen before (same path, size, time) whose
+ * features are cached is not read again. Returns its index among the step's images, or -1. */
 int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e);
 int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e);
-/* Tower features of all the step's images, on the device, (n * image_tokens, W): from the cache, the tower run once for those missing. Valid until the next call. */
+int vlm_image_pixels(Vlm *v, StepImages *s, const float *pixels, Error *e);
+int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e);
+/* Tower features of all the step's images, on the device, (n * image_tokens, W): from the cache, the tower run once for those missing.
+ * Valid until the next call. */
 int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e);
 
-/* Segments of one prompt in a Forest: vlm_root makes the shared head; vlm_trunk hangs from it a segment with the rows of image `image` (an index among the
- * step's images; -1: the prompt is text alone, then root is ignored) and the text after it, ending where the answer begins. vlm_image_trunk holds the head's
- * image rows alone, for many questions about one image: vlm_question appends only the text. Return the segment, or -1. Answers hang from it. Segments get just the
- * slots they need when the forest has slots. */
+/* ---- segments ---- */
+
+/* Segments of one prompt in a Forest: vlm_root makes the shared head; vlm_trunk hangs from it a segment with the rows of image `image` (an
+ * index among the step's images; -1: the prompt is text alone, then root is ignored) and the text after it, ending where the answer begins.
+ * vlm_image_trunk holds the image rows alone, for many questions about one image: vlm_question appends only the text, vlm_tail ids of it.
+ * Return the segment, or -1. Answers hang from it. Segments get just the slots they need when the forest has slots. */
 int vlm_root(Vlm *v, Forest *f, Error *e);
 int vlm_trunk(Vlm *v, Forest *f, int root, int image, const char *question, Error *e);
 int vlm_image_trunk(Vlm *v, Forest *f, int root, int image, Error *e);
 int vlm_question(Vlm *v, Forest *f, int image_trunk, const char *question, Error *e);
+int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e);
+
+/* One step of the model on the forest: features of `images` (NULL or empty: none needed), forward, and the account of work. */
+int vlm_forward(Vlm *v, Forest *f, StepImages *images, StepMode mode, Error *e);
+
+/* Trunks of one step without slots, shared by content: prompts of the same image share its rows, equal prompts share everything. */
+typedef struct Trunks {
+    Forest forest;
+    StepImages images;
+    int root; /* -1: none yet */
+    struct Trunk {
+        int image, segment; /* image -1: text alone */
+        const IdList *tail; /* NULL: the image's rows alone */
+    } *list;
+    size_t n, cap;
+} Trunks;
+void trunks_clear(Trunks *t);
+void trunks_free(Trunks *t);
+/* The segment that ends where the answer of `p` begins, made when the step has none. p must outlive the step. The segment, or -1. */
+int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e);
 
 #endif

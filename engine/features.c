@@ -1,0 +1,307 @@
+/* features.c - owns images from their files to tower features: what a path held last time, features by content, the step's device buffer.
+ *
+ * The key of features is the hash of the preprocessed pixels, so equal pictures under different names are encoded once, and a changed file
+ * is noticed (its size or time differs, it is read again, its hash differs). Features are held in host memory in the model's dtype up to a
+ * byte budget; the least recently used go first. A tower in training has no cache: every step encodes all its images and keeps what backward
+ * needs. Refuses images that cannot be read (image.h says which), and more than VLM_IMAGES of them in a step. */
+#include "engine/features.h"
+
+#include "engine/vlm.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum {
+    FEATURE_BUCKETS = 4096,           /* power of two */
+    FEATURE_BUDGET = 512 << 20,       /* bytes: 430 images of CLIP-L/336 in bf16, all of a demo */
+    TOWER_BATCH = 8                   /* images per frozen tower pass: bounds its activations */
+};
+
+/* What a path held when it was last read. */
+typedef struct PathEntry {
+    struct PathEntry *next;
+    char hash[HASH_TEXT];
+    int64_t size, seconds, nanoseconds;
+    char path[];
+} PathEntry;
+
+typedef struct FeatureEntry {
+    struct FeatureEntry *next;         /* of its bucket */
+    struct FeatureEntry *newer, *older; /* by use */
+    char hash[HASH_TEXT];
+    unsigned char *bytes; /* (image_tokens, W) in model dtype */
+    size_t size;
+} FeatureEntry;
+
+struct FeatureCache {
+    PathEntry *paths[FEATURE_BUCKETS];
+    FeatureEntry *entries[FEATURE_BUCKETS];
+    FeatureEntry *newest, *oldest;
+    size_t held, budget;
+    Buf step; /* device: the features of the current step */
+    int64_t step_count;
+};
+
+FeatureCache *features_new(Error *e) {
+    FeatureCache *c = mem_new(1, sizeof *c, "feature cache", e);
+    if (c) c->budget = FEATURE_BUDGET;
+    return c;
+}
+
+static size_t bucket_of(const char *text, size_t size) { return (size_t)hash64(text, size, 0) & (FEATURE_BUCKETS - 1); }
+
+static void use_remove(FeatureCache *c, FeatureEntry *x) {
+    *(x->newer ? &x->newer->older : &c->newest) = x->older;
+    *(x->older ? &x->older->newer : &c->oldest) = x->newer;
+    x->newer = x->older = NULL;
+}
+
+static void use_first(FeatureCache *c, FeatureEntry *x) {
+    x->newer = NULL;
+    x->older = c->newest;
+    *(c->newest ? &c->newest->newer : &c->oldest) = x;
+    c->newest = x;
+}
+
+static void entry_drop(FeatureCache *c, FeatureEntry *x) {
+    FeatureEntry **at = &c->entries[bucket_of(x->hash, HASH_TEXT - 1)];
+    while (*at != x) at = &(*at)->next;
+    *at = x->next;
+    use_remove(c, x);
+    c->held -= x->size;
+    free(x->bytes);
+    free(x);
+}
+
+void features_forget(FeatureCache *c) {
+    while (c->oldest) entry_drop(c, c->oldest);
+}
+
+void features_budget(FeatureCache *c, size_t bytes) {
+    c->budget = bytes;
+    while (c->held > c->budget) entry_drop(c, c->oldest);
+}
+
+void features_free(FeatureCache *c, const Kernels *k) {
+    features_forget(c);
+    for (size_t i = 0; i < FEATURE_BUCKETS; i++)
+        for (PathEntry *p = c->paths[i], *next; p; p = next) {
+            next = p->next;
+            free(p);
+        }
+    if (c->step.at) k->free(c->step);
+    free(c);
+}
+
+static FeatureEntry *entry_find(FeatureCache *c, const char *hash) {
+    FeatureEntry *x = c->entries[bucket_of(hash, HASH_TEXT - 1)];
+    while (x && strcmp(x->hash, hash)) x = x->next;
+    if (x) {
+        use_remove(c, x);
+        use_first(c, x);
+    }
+    return x;
+}
+
+/* Keeps a copy of features on the device. What does not fit the budget is simply not kept. */
+static int entry_keep(FeatureCache *c, const Kernels *k, const char *hash, Buf from, int64_t count, Error *e) {
+    size_t size = (size_t)count * dtype_size(from.dtype);
+    if (size > c->budget) return 0;
+    while (c->held + size > c->budget) entry_drop(c, c->oldest);
+    FeatureEntry *x = mem_new(1, sizeof *x, "feature cache", e);
+    if (!x) return -1;
+    x->bytes = mem_new(size, 1, "feature cache", e);
+    if (!x->bytes) {
+        free(x);
+        return -1;
+    }
+    k->download(x->bytes, from, count);
+    x->size = size;
+    memcpy(x->hash, hash, HASH_TEXT);
+    FeatureEntry **at = &c->entries[bucket_of(hash, HASH_TEXT - 1)];
+    x->next = *at;
+    *at = x;
+    use_first(c, x);
+    c->held += size;
+    return 0;
+}
+
+/* ---- the step's images ---- */
+
+void step_images_clear(StepImages *s) {
+    for (int i = 0; i < s->n; i++) free(s->pixels[i]);
+    s->n = 0;
+}
+
+void step_images_free(StepImages *s) {
+    step_images_clear(s);
+    free(s->hashes);
+    free(s->pixels);
+    memset(s, 0, sizeof *s);
+}
+
+static size_t pixel_count(const Vlm *v) {
+    size_t side = (size_t)v->model.config.vision.image_side;
+    return 3 * side * side;
+}
+
+static int images_find(const StepImages *s, const char *hash) {
+    for (int i = s->n; i-- > 0;)
+        if (!strcmp(s->hashes[i], hash)) return i;
+    return -1;
+}
+
+/* Appends an image that the step does not have; takes `pixels`, also on failure. */
+static int images_append(StepImages *s, const char *hash, float *pixels, Error *e) {
+    if (s->n >= VLM_IMAGES) {
+        free(pixels);
+        return error_what(e, "too many images in one step"), error_expected(e, "at most %d", VLM_IMAGES), error_hint(e, "use smaller batches");
+    }
+    if (mem_grow(&s->hashes, &s->cap, (size_t)s->n + 1, sizeof *s->hashes, "step images", e) ||
+        mem_grow(&s->pixels, &s->pixels_cap, (size_t)s->n + 1, sizeof *s->pixels, "step images", e)) {
+        free(pixels);
+        return -1;
+    }
+    memcpy(s->hashes[s->n], hash, HASH_TEXT);
+    s->pixels[s->n] = pixels;
+    return s->n++;
+}
+
+/* Adds preprocessed pixels (taken, also on failure); hash (may be NULL) receives their content's. */
+static int images_take(Vlm *v, StepImages *s, float *pixels, char *hash_out, Error *e) {
+    char hash[HASH_TEXT];
+    hash_bytes(pixels, pixel_count(v) * sizeof *pixels, hash);
+    if (hash_out) memcpy(hash_out, hash, HASH_TEXT);
+    int at = images_find(s, hash);
+    if (at >= 0) {
+        free(pixels);
+        return at;
+    }
+    if (!v->tower_trained && entry_find(v->features, hash)) {
+        free(pixels);
+        pixels = NULL;
+    }
+    return images_append(s, hash, pixels, e);
+}
+
+static float *pixels_of(const Vlm *v, const Image *image, Error *e) {
+    const ModelConfig *c = &v->model.config;
+    float *pixels = mem_new(pixel_count(v), sizeof *pixels, "image pixels", e);
+    if (!pixels) return NULL;
+    if (image_preprocess(image, (ImageAspect)v->aspect, c->vision.image_side, c->image_mean, c->image_std, pixels, e)) {
+        free(pixels);
+        return NULL;
+    }
+    return pixels;
+}
+
+int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
+    struct stat st;
+    if (stat(path, &st)) return error_what(e, "no such image"), error_where(e, "%s", path), error_hint(e, "image paths are relative to the data file");
+    FeatureCache *c = v->features;
+    PathEntry **bucket = &c->paths[bucket_of(path, strlen(path))], *known = *bucket;
+    while (known && strcmp(known->path, path)) known = known->next;
+    if (known && known->size == st.st_size && known->seconds == st.st_mtim.tv_sec && known->nanoseconds == st.st_mtim.tv_nsec) {
+        int at = images_find(s, known->hash);
+        if (at >= 0) return at;
+        if (!v->tower_trained && entry_find(c, known->hash)) return images_append(s, known->hash, NULL, e);
+    }
+    Image image;
+    if (image_load(path, &image, e)) return -1;
+    float *pixels = pixels_of(v, &image, e);
+    image_free(&image);
+    if (!pixels) return -1;
+    if (!known) {
+        size_t size = strlen(path) + 1;
+        known = mem_new(1, sizeof *known + size, "image path", e);
+        if (!known) {
+            free(pixels);
+            return -1;
+        }
+        memcpy(known->path, path, size);
+        known->next = *bucket;
+        *bucket = known;
+    }
+    known->size = st.st_size;
+    known->seconds = st.st_mtim.tv_sec;
+    known->nanoseconds = st.st_mtim.tv_nsec;
+    return images_take(v, s, pixels, known->hash, e);
+}
+
+int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e) {
+    Image image = { .width = width, .height = height, .rgb = (uint8_t *)rgb };
+    float *pixels = pixels_of(v, &image, e);
+    return pixels ? images_take(v, s, pixels, NULL, e) : -1;
+}
+
+int vlm_image_pixels(Vlm *v, StepImages *s, const float *pixels, Error *e) {
+    float *own = mem_new(pixel_count(v), sizeof *own, "image pixels", e);
+    if (!own) return -1;
+    memcpy(own, pixels, pixel_count(v) * sizeof *own);
+    return images_take(v, s, own, NULL, e);
+}
+
+int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e) {
+    assert(image->path || image->pixels);
+    return image->pixels ? vlm_image_pixels(v, s, image->pixels, e) : vlm_image_file(v, s, image->path, e);
+}
+
+/* ---- features ---- */
+
+/* FLOPs of the tower for one image. */
+static double tower_flops(const VisionConfig *c) {
+    double W = c->width, rows = c->patches + 1.0;
+    return 2 * rows * c->feature_layers * (4 * W * W + 2 * W * c->ff + 2 * rows * W) + 2.0 * c->patches * W * 3 * c->patch * c->patch;
+}
+
+/* Runs the tower on images first .. first + n - 1 of the step. */
+static int encode(Vlm *v, StepImages *s, int first, int n, int save, Error *e) {
+    const ModelConfig *c = &v->model.config;
+    size_t count = pixel_count(v);
+    float *pixels = s->pixels[first], *joined = NULL;
+    if (n > 1) {
+        joined = mem_new((size_t)n * count, sizeof *joined, "image pixels", e);
+        if (!joined) return -1;
+        for (int i = 0; i < n; i++) memcpy(joined + (size_t)i * count, s->pixels[first + i], count * sizeof *joined);
+        pixels = joined;
+    }
+    Buf to = buf_at(v->features->step, (int64_t)first * c->image_tokens * c->vision.width);
+    int bad = model_encode(&v->model, to, pixels, n, save, e);
+    free(joined);
+    v->work.images += n;
+    v->work.flops += n * tower_flops(&c->vision);
+    return bad;
+}
+
+int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e) {
+    const Kernels *k = v->model.k;
+    FeatureCache *c = v->features;
+    int64_t each = (int64_t)v->model.config.image_tokens * v->model.config.vision.width, need = each * s->n;
+    assert(s->n > 0 && s->n <= VLM_IMAGES);
+    if (need > c->step_count) {
+        if (c->step.at) k->free(c->step);
+        c->step = BUF_NONE, c->step_count = 0;
+        if (k->alloc(&c->step, v->model.dtype, need, "image features", e)) return -1;
+        c->step_count = need;
+    }
+    *features = c->step;
+    if (v->tower_trained) return encode(v, s, 0, s->n, 1, e);
+    for (int i = 0; i < s->n; i++) { /* before anything new pushes them out */
+        if (s->pixels[i]) continue;
+        FeatureEntry *x = entry_find(c, s->hashes[i]);
+        if (!x) return error_what(e, "image features were dropped before their step"), error_hint(e, "vlm_forget_features between steps only");
+        k->upload(buf_at(c->step, i * each), x->bytes, each);
+    }
+    for (int i = 0; i < s->n;) {
+        int n = 0;
+        while (i + n < s->n && n < TOWER_BATCH && s->pixels[i + n]) n++;
+        if (n > 0 && encode(v, s, i, n, 0, e)) return -1;
+        if (n > 0 && k->sync(e)) return -1;
+        for (int j = i; j < i + n; j++)
+            if (entry_keep(c, k, s->hashes[j], buf_at(c->step, j * each), each, e)) return -1;
+        i += n > 0 ? n : 1;
+    }
+    return 0;
+}

@@ -1,0 +1,243 @@
+/* vlm.c - owns an open model with its tokenizer, and how prompts become segments. Image features live in features.c.
+ *
+ * Refuses a tokenizer whose ids go beyond the embedding table, and prompts longer than the model has positions. Every forward pass of
+ * inference goes through vlm_forward, which keeps the account of tokens and FLOPs. */
+#include "engine/vlm.h"
+
+#include "engine/features.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+void vlm_close(Vlm *v) {
+    if (v->features) features_free(v->features, v->model.k);
+    if (v->model.k) model_free(&v->model);
+    tokenizer_free(v->tokenizer);
+    idlist_free(&v->head);
+    free(v->emit);
+    memset(v, 0, sizeof *v);
+}
+
+static int fail_open(Vlm *v) {
+    vlm_close(v);
+    return -1;
+}
+
+static int open_model(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e) {
+    memset(v, 0, sizeof *v);
+    if (model_load(&v->model, k, folder, dtype, e)) {
+        memset(v, 0, sizeof *v);
+        return -1;
+    }
+    v->features = features_new(e);
+    v->emit = mem_new((size_t)v->model.config.decoder.vocab, 1, "table of ids to emit", e);
+    return v->features && v->emit ? 0 : fail_open(v);
+}
+
+int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e) {
+    if (open_model(v, k, folder, dtype, e)) return -1;
+    v->aspect = aspect;
+    v->chat = template_find(chat && *chat ? chat : "vicuna_v1", e);
+    if (!v->chat) return fail_open(v);
+    v->tokenizer = tokenizer_load(folder, e);
+    if (!v->tokenizer) return fail_open(v);
+    const Tokenizer *t = v->tokenizer;
+    int vocab = v->model.config.decoder.vocab;
+    v->eos = tokenizer_eos(t);
+    for (int id = 0; id < tokenizer_vocab(t); id++) {
+        int known = tokenizer_may_emit(t, id) || id == tokenizer_bos(t) || id == tokenizer_unk(t);
+        if (id < vocab) v->emit[id] = (unsigned char)known;
+        else if (known) {
+            error_what(e, "the tokenizer has ids that the model has no embedding for"), error_where(e, "%s/tokenizer.model", folder);
+            error_found(e, "id %d", id), error_expected(e, "ids below vocab_size %d", vocab);
+            error_hint(e, "take tokenizer.model from the same checkpoint as the weights");
+            return fail_open(v);
+        }
+    }
+    IdList tail = { 0 };
+    int bad = template_prompt(v->chat, t, "", 1, &v->head, &tail, e);
+    idlist_free(&tail);
+    return bad ? fail_open(v) : 0;
+}
+
+int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e) {
+    if (open_model(v, k, folder, dtype, e)) return -1;
+    const DecoderConfig *d = &v->model.config.decoder;
+    v->aspect = IMAGE_PAD;
+    v->eos = -1;
+    memset(v->emit, 1, (size_t)d->vocab);
+    int silent[] = { d->eos, d->pad, v->model.config.image_token };
+    for (int i = 0; i < 3; i++)
+        if (silent[i] >= 0 && silent[i] < d->vocab) v->emit[silent[i]] = 0;
+    return idlist_append(&v->head, &d->bos, 1, e) ? fail_open(v) : 0;
+}
+
+void vlm_forget_features(Vlm *v) { features_forget(v->features); }
+void vlm_feature_budget(Vlm *v, size_t bytes) { features_budget(v->features, bytes); }
+
+/* ---- prompts ---- */
+
+int prompt_has_image(const Prompt *p) { return p->image.path || p->image.pixels; }
+
+int prompt_tokens(const Vlm *v, const Prompt *p) {
+    return (int)p->tail.count + (prompt_has_image(p) ? (int)v->head.count + v->model.config.image_tokens : 0);
+}
+
+void prompt_free(Prompt *p) {
+    idlist_free(&p->tail);
+    memset(p, 0, sizeof *p);
+}
+
+void prompts_free(Prompt *p, size_t n) {
+    if (!p) return;
+    for (size_t i = 0; i < n; i++) prompt_free(&p[i]);
+    free(p);
+}
+
+static int needs_tower(const Vlm *v, const char *what, Error *e) {
+    if (v->model.config.vision.layers > 0) return 0;
+    return error_what(e, "the model has no vision tower"), error_where(e, "%s", v->model.folder), error_found(e, "a prompt with image %s", what),
+           error_hint(e, "leave the image out, or use a vision-language checkpoint");
+}
+
+int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e) {
+    assert(v->tokenizer);
+    memset(out, 0, sizeof *out);
+    int has_image = image_path && *image_path;
+    if (has_image && needs_tower(v, image_path, e)) return -1;
+    IdList head = { 0 };
+    out->image.path = has_image ? image_path : NULL;
+    int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, &out->tail, e);
+    idlist_free(&head); /* the same for all prompts: v->head */
+    if (!bad && prompt_tokens(v, out) >= v->model.config.decoder.positions) {
+        error_what(e, "prompt too long"), error_where(e, "question \"%.60s\"", question), error_found(e, "%d tokens", prompt_tokens(v, out));
+        error_expected(e, "fewer than the model's %d positions", v->model.config.decoder.positions);
+        bad = -1;
+    }
+    if (bad) prompt_free(out);
+    return bad ? -1 : 0;
+}
+
+/* ---- segments ---- */
+
+static int segment_of(Forest *f, int parent, const int *ids, size_t n, Error *e) {
+    int s = forest_segment(f, parent, (int)n, e);
+    return s < 0 || forest_extend(f, s, ids, (int)n, e) ? -1 : s;
+}
+
+int vlm_root(Vlm *v, Forest *f, Error *e) { return segment_of(f, -1, v->head.ids, v->head.count, e); }
+
+int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e) { return segment_of(f, parent, tail->ids, tail->count, e); }
+
+int vlm_image_trunk(Vlm *v, Forest *f, int root, int image, Error *e) {
+    int rows = v->model.config.image_tokens;
+    int s = forest_segment(f, root, rows, e);
+    return s < 0 || forest_extend_image(f, s, image * rows, rows, e) ? -1 : s;
+}
+
+static int question_ids(const Vlm *v, const char *question, int has_image, IdList *tail, Error *e) {
+    IdList head = { 0 };
+    int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, tail, e);
+    idlist_free(&head);
+    return bad;
+}
+
+int vlm_question(Vlm *v, Forest *f, int image_trunk, const char *question, Error *e) {
+    IdList tail = { 0 };
+    int s = question_ids(v, question, 1, &tail, e) ? -1 : vlm_tail(f, image_trunk, &tail, e);
+    idlist_free(&tail);
+    return s;
+}
+
+int vlm_trunk(Vlm *v, Forest *f, int root, int image, const char *question, Error *e) {
+    IdList tail = { 0 };
+    int s = -1, rows = v->model.config.image_tokens;
+    if (question_ids(v, question, image >= 0, &tail, e)) goto done;
+    if (image < 0) {
+        s = vlm_tail(f, -1, &tail, e);
+        goto done;
+    }
+    s = forest_segment(f, root, rows + (int)tail.count, e);
+    if (s >= 0 && (forest_extend_image(f, s, image * rows, rows, e) || forest_extend(f, s, tail.ids, (int)tail.count, e))) s = -1;
+done:
+    idlist_free(&tail);
+    return s;
+}
+
+/* ---- steps ---- */
+
+/* FLOPs of one forward of the planned step: products of every row, attention over the keys each row sees, the head on scored rows. */
+static double step_flops(const ModelConfig *c, const Forest *f) {
+    const DecoderConfig *d = &c->decoder;
+    double q = (double)d->heads * d->head_size, kv = (double)d->kv_heads * d->head_size, D = d->width;
+    double row = 2 * d->layers * (D * (q + 2 * kv) + q * D + 3.0 * D * d->ff), keys = 0;
+    for (int i = 0; i < f->plan_segments_n; i++) {
+        const AttentionSegment *a = &f->plan_segments[i];
+        double before = a->self_before;
+        for (int r = 0; r < a->range_count; r++) before += f->plan_ranges[a->range_first + r].count;
+        keys += a->q_count * before + 0.5 * a->q_count * (a->q_count + 1.0);
+    }
+    return row * f->rows_n + 4.0 * d->layers * q * keys + 2.0 * D * d->vocab * f->scored_n +
+           2.0 * f->image_rows_n * (c->vision.width * D + D * D);
+}
+
+int vlm_forward(Vlm *v, Forest *f, StepImages *images, StepMode mode, Error *e) {
+    Buf features = BUF_NONE;
+    if (images && images->n > 0 && vlm_features(v, images, &features, e)) return -1;
+    if (model_forward(&v->model, f, features, mode, e)) return -1;
+    v->work.tokens += f->rows_n;
+    v->work.scored += f->scored_n;
+    v->work.steps++;
+    v->work.flops += step_flops(&v->model.config, f);
+    return 0;
+}
+
+/* ---- trunks ---- */
+
+void trunks_clear(Trunks *t) {
+    forest_clear(&t->forest);
+    step_images_clear(&t->images);
+    t->root = -1;
+    t->n = 0;
+}
+
+void trunks_free(Trunks *t) {
+    forest_free(&t->forest);
+    step_images_free(&t->images);
+    free(t->list);
+    memset(t, 0, sizeof *t);
+}
+
+static int same_ids(const IdList *a, const IdList *b) {
+    return a == b || (a && b && a->count == b->count && !memcmp(a->ids, b->ids, a->count * sizeof *a->ids));
+}
+
+static int trunk_lookup(const Trunks *t, int image, const IdList *tail) {
+    for (size_t i = t->n; i-- > 0;) /* the latest first: neighbours in a file share images */
+        if (t->list[i].image == image && same_ids(t->list[i].tail, tail)) return t->list[i].segment;
+    return -1;
+}
+
+static int trunk_keep(Trunks *t, int image, const IdList *tail, int segment, Error *e) {
+    if (segment < 0 || mem_grow(&t->list, &t->cap, t->n + 1, sizeof *t->list, "trunks", e)) return -1;
+    t->list[t->n++] = (struct Trunk){ .image = image, .segment = segment, .tail = tail };
+    return segment;
+}
+
+int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e) {
+    int image = -1, parent = -1;
+    if (prompt_has_image(p)) {
+        image = vlm_image(v, &t->images, &p->image, e);
+        if (image < 0) return -1;
+    }
+    int segment = trunk_lookup(t, image, &p->tail);
+    if (segment >= 0) return segment;
+    if (image >= 0) {
+        if (t->root < 0 && (t->root = vlm_root(v, &t->forest, e)) < 0) return -1;
+        parent = trunk_lookup(t, image, NULL);
+        if (parent < 0) parent = trunk_keep(t, image, NULL, vlm_image_trunk(v, &t->forest, t->root, image, e), e);
+        if (parent < 0) return -1;
+    }
+    return trunk_keep(t, image, &p->tail, vlm_tail(&t->forest, parent, &p->tail, e), e);
+}
