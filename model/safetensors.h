@@ -80,7 +80,7 @@ int tensor_read(const Tensor *t, TensorType type, void *out, Error *e);
  *     tensors_append(w, name, data, data_type, n, e) ...
  *     tensors_commit(w, e);
  *
- * Any call that fails abandons what was written and leaves the writer fit only for tensors_abandon; commit frees it either way. */
+ * After a failure only tensors_abandon is left to call; commit frees the writer either way. */
 typedef struct TensorWriter TensorWriter;
 
 /* shard_limit 0: `path` is the one file to write. Otherwise `path` is a folder (made when absent) that gets model.safetensors or, when the
