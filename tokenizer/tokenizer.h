@@ -21,12 +21,13 @@ void idlist_free(IdList *list);
 Tokenizer *tokenizer_load(const char *folder, Error *e);
 void tokenizer_free(Tokenizer *t);
 
-int tokenizer_vocab(const Tokenizer *t); /* number of ids that mean something: pieces and added tokens */
+int tokenizer_vocab(const Tokenizer *t); /* one more than the largest id that means something: pieces and added tokens */
 int tokenizer_bos(const Tokenizer *t);
 int tokenizer_eos(const Tokenizer *t);
 int tokenizer_unk(const Tokenizer *t);
 int tokenizer_added(const Tokenizer *t, const char *name); /* id of an added token, or -1 */
-/* 1 when sampling may emit this id: normal and byte pieces and eos; not unk, bos, other control pieces, added tokens or ids beyond the vocabulary. */
+/* 1 when sampling may emit this id: normal, user-defined and byte pieces and eos; not unk, bos, other control pieces, added tokens or ids beyond the
+ * vocabulary. */
 int tokenizer_may_emit(const Tokenizer *t, int id);
 /* The piece as stored ("\xe2\x96\x81red"), or NULL for ids beyond. */
 const char *tokenizer_piece(const Tokenizer *t, int id);
@@ -42,14 +43,14 @@ char *tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, Error *e);
 /* A hash of everything that determines ids, for cache keys. */
 void tokenizer_hash(const Tokenizer *t, char out[33]);
 
-/* template.c - what a conversation looks like as ids. `head` is everything before the image features (BOS first), `tail` what stands between
- * the image and the answer; each is tokenised as a chunk of its own, the second without BOS (LLaVA's two-chunk rule). A prompt without an
- * image is one chunk, all in `tail` (BOS included), head empty. */
+/* template.c - what a conversation looks like as ids. `head` is everything before the image features (BOS first), `tail` what stands
+ * between the image and the answer; each is tokenised as a chunk of its own, the second without BOS (LLaVA's two-chunk rule). A prompt
+ * without an image is one chunk, all in `tail` (BOS included), head empty. */
 typedef struct ChatTemplate {
     const char *name;
     const char *before_image, *after_image; /* after_image holds one {question} */
-    const char *without_image; /* for text-only prompts, holds one {question} */
-    const char *answer_end; /* always "</s>": eos ends every answer and is trained */
+    const char *without_image;              /* for text-only prompts, holds one {question} */
+    const char *answer_end;                 /* always "</s>": eos ends every answer and is trained */
 } ChatTemplate;
 const ChatTemplate *template_find(const char *name, Error *e); /* vicuna_v1, llava_v1 */
 int template_prompt(const ChatTemplate *c, const Tokenizer *t, const char *question, int has_image, IdList *head, IdList *tail, Error *e);
