@@ -2,7 +2,10 @@
  *
  * The table (params.c) is the only place that says which tensors exist, their shapes and their order. Because the arena is one range, AdamW,
  * norms, checkpoints and sharding are loops over a few ranges. Tensors that one product uses together stand next to each other, so
- * (q, k, v) is one matrix (H*E + 2*K*E, D) and (gate, up) one of (2F, D). */
+ * (q, k, v) is one matrix (H*E + 2*K*E, D) and (gate, up) one of (2F, D).
+ *
+ * The arena holds projector, decoder, tower, in this order, so that the training state of a model whose tower is frozen (as published LLaVA
+ * recipes do) is the arena's beginning: grads, m, v and master have trained_count elements at the same offsets as the weights. */
 #ifndef RLAIFV_MODEL_PARAMS_H
 #define RLAIFV_MODEL_PARAMS_H
 
@@ -27,7 +30,8 @@ typedef struct Param {
     int layer;       /* -1 for tensors outside blocks */
     int ndim;
     int64_t shape[4], count, offset; /* offset in elements from the arena's start */
-    int used;        /* 0: carried for export only (the tower's last block and post norm) */
+    int used;        /* 0: carried for export only (the tower's blocks beyond the feature layer, and its post norm) */
+    int absent;      /* an unused tensor that the checkpoint does not have: not exported either */
     int trained;     /* set by params_train_begin */
 } Param;
 
@@ -39,18 +43,29 @@ typedef struct Params {
     int64_t count;      /* elements of the arena, padding included (tensors that must adjoin do; others start at multiples of 16) */
     Buf weights;        /* model dtype */
     Buf master, grads, m, v; /* fp32, only between params_train_begin and _end; master only for BF16 */
+    int64_t trained_count;   /* elements of each of them: up to the end of the last trained tensor. 0 when not training */
+    struct ParamIndex {
+        int first, stride; /* list[first + layer * stride]; stride 0 outside blocks; first -1 when the model has none */
+    } index[PARAM_KINDS];
 } Params;
 
 /* Lays the table out for a config (no memory for weights yet). */
 int params_plan(Params *p, const ModelConfig *c, Error *e);
-/* The element offset of a tensor; layer -1 for those outside blocks. Exists by construction: asserts. */
+/* The table's entry; layer -1 for tensors outside blocks. The head of a tied model is its embedding table. Exists by construction: asserts. */
+const Param *params_find(const Params *p, ParamKind kind, int layer);
+/* The element offset of a tensor. */
 int64_t params_offset(const Params *p, ParamKind kind, int layer);
 /* 1 when the tensor takes part in training (between params_train_begin and _end): its part is not frozen and forward uses it. */
 int params_is_trained(const Params *p, ParamKind kind, int layer);
 static inline Buf params_weight(const Params *p, ParamKind kind, int layer) { return buf_at(p->weights, params_offset(p, kind, layer)); }
-static inline Buf params_grad(const Params *p, ParamKind kind, int layer) { return p->grads.at ? buf_at(p->grads, params_offset(p, kind, layer)) : BUF_NONE; }
+/* BUF_NONE for a tensor that is not trained. */
+static inline Buf params_grad(const Params *p, ParamKind kind, int layer) {
+    const Param *q = params_find(p, kind, layer);
+    return q->trained ? buf_at(p->grads, q->offset) : BUF_NONE;
+}
 
-/* The name of a tensor in a layout, in `out`. */
+/* The name of a tensor in a layout, in `out` (names.c), and the part of it that layouts share, {i} standing for the layer. */
+const char *params_suffix(ParamKind kind);
 void params_name(const Param *q, Layout layout, char out[160]);
 
 /* Reads the checkpoint in `folder` into p->weights, allocated here: layout recognised by its names, every tensor present once with the right

@@ -1,0 +1,392 @@
+/* hf_config.c - owns the reading of config.json and its companions: what shape a checkpoint has.
+ *
+ * Three families: `llava` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the class
+ * defaults of Transformers), `llava_llama` (the original LLaVA code: the decoder's keys at the top, mm_* keys beside them, the tower's
+ * config in a folder of its own or known by its public name), and `llama` (a decoder alone). Newer and older spellings of a key are read alike
+ * (rope_parameters and rope_theta, image_token_id and image_token_index).
+ * Refuses what this engine would compute wrongly: other architectures, activations, projectors, scaled rotary embeddings, biased attention,
+ * quantised weights; and every size outside its bound, before anything is allocated from it. */
+#include "model/config.h"
+
+#include "base/json.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <string.h>
+
+/* The bounds are a few times the largest published models of these families: a size beyond them is a broken file, and their products stay far
+ * below 2^63. */
+enum { MOST_WIDTH = 1 << 16, MOST_FF = 1 << 18, MOST_LAYERS = 1 << 10, MOST_HEADS = 1 << 10, MOST_VOCAB = 1 << 22, MOST_POSITIONS = 1 << 24 };
+enum { MOST_SIDE = 1 << 12, MOST_PATCH = 1 << 8, MOST_PATCHES = 1 << 14, HEAD_MULTIPLE = 8 };
+
+typedef struct SizeKey {
+    const char *key;
+    size_t at; /* of an int in the struct */
+    int least, most, preset;
+} SizeKey;
+
+/* LlamaConfig's defaults; 0 stands for "follows from the others". */
+static const SizeKey decoder_keys[] = {
+    { "hidden_size", offsetof(DecoderConfig, width), 1, MOST_WIDTH, 4096 },
+    { "intermediate_size", offsetof(DecoderConfig, ff), 1, MOST_FF, 11008 },
+    { "num_hidden_layers", offsetof(DecoderConfig, layers), 1, MOST_LAYERS, 32 },
+    { "num_attention_heads", offsetof(DecoderConfig, heads), 1, MOST_HEADS, 32 },
+    { "num_key_value_heads", offsetof(DecoderConfig, kv_heads), 1, MOST_HEADS, 0 },
+    { "head_dim", offsetof(DecoderConfig, head_size), 1, MOST_WIDTH, 0 },
+    { "vocab_size", offsetof(DecoderConfig, vocab), 1, MOST_VOCAB, 32000 },
+    { "max_position_embeddings", offsetof(DecoderConfig, positions), 1, MOST_POSITIONS, 2048 },
+    { "bos_token_id", offsetof(DecoderConfig, bos), -1, MOST_VOCAB, 1 },
+    { "pad_token_id", offsetof(DecoderConfig, pad), -1, MOST_VOCAB, -1 },
+};
+
+/* CLIPVisionConfig's defaults: the ViT-B/32 of Radford et al. 2021. */
+static const SizeKey vision_keys[] = {
+    { "hidden_size", offsetof(VisionConfig, width), 1, MOST_WIDTH, 768 },
+    { "intermediate_size", offsetof(VisionConfig, ff), 1, MOST_FF, 3072 },
+    { "num_hidden_layers", offsetof(VisionConfig, layers), 1, MOST_LAYERS, 12 },
+    { "num_attention_heads", offsetof(VisionConfig, heads), 1, MOST_HEADS, 12 },
+    { "image_size", offsetof(VisionConfig, image_side), 1, MOST_SIDE, 224 },
+    { "patch_size", offsetof(VisionConfig, patch), 1, MOST_PATCH, 32 },
+};
+
+/* Towers that configs name without giving their sizes. The first is also LlavaConfig's tower when vision_config is absent. */
+static const struct {
+    const char *name;
+    VisionConfig config;
+} public_towers[] = {
+    { "openai/clip-vit-large-patch14-336",
+        { .width = 1024, .ff = 4096, .layers = 24, .heads = 16, .image_side = 336, .patch = 14, .eps = 1e-5f, .activation = QUICK_GELU } },
+    { "openai/clip-vit-large-patch14",
+        { .width = 1024, .ff = 4096, .layers = 24, .heads = 16, .image_side = 224, .patch = 14, .eps = 1e-5f, .activation = QUICK_GELU } },
+};
+
+static int read_sizes(const json_t *o, const char *where, const SizeKey *keys, size_t n, void *out, Error *e) {
+    for (size_t i = 0; i < n; i++) {
+        int64_t value = keys[i].preset;
+        if (json_may_integer(o, keys[i].key, where, keys[i].least, keys[i].most, &value, e)) return -1;
+        *(int *)((char *)out + keys[i].at) = (int)value;
+    }
+    return 0;
+}
+
+/* A word that must be `allowed` or `also`; `preset` when the field is absent. */
+static int need_word(const json_t *o, const char *key, const char *where, const char *preset, const char *allowed, const char *also, Error *e) {
+    const char *word = preset;
+    if (json_may_string(o, key, where, &word, e)) return -1;
+    if (!strcmp(word, allowed) || (also && !strcmp(word, also))) return 0;
+    return error_what(e, "unsupported %s", key), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "\"%s\"", word),
+           error_expected(e, also ? "\"%s\" or \"%s\"" : "\"%s\"", allowed, also);
+}
+
+static int need_flag(const json_t *o, const char *key, const char *where, int preset, int wanted, const char *why, Error *e) {
+    int flag = preset;
+    if (json_may_bool(o, key, where, &flag, e)) return -1;
+    if (flag == wanted) return 0;
+    return error_what(e, "unsupported %s", key), error_where(e, "%s: field \"%s\"", where, key), error_found(e, flag ? "true" : "false"),
+           error_expected(e, wanted ? "true" : "false"), error_hint(e, "%s", why);
+}
+
+static int read_eps(const json_t *o, const char *key, const char *where, double preset, float *out, Error *e) {
+    double value = preset;
+    if (json_may_number(o, key, where, &value, e)) return -1;
+    if (!(value > 0 && value < 1))
+        return error_what(e, "out of range"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%g", value),
+               error_expected(e, "a number above 0 and below 1");
+    *out = (float)value;
+    return 0;
+}
+
+static int heads_divide(const char *where, const char *what, int width, int heads, Error *e) {
+    if (width % heads == 0) return 0;
+    return error_what(e, "attention heads do not divide"), error_where(e, "%s", where), error_found(e, "%s %d over %d heads", what, width, heads),
+           error_expected(e, "a multiple of the number of heads");
+}
+
+static int head_size_fits(const char *where, int size, Error *e) {
+    if (size % HEAD_MULTIPLE == 0) return 0;
+    return error_what(e, "unsupported head size"), error_where(e, "%s", where), error_found(e, "%d", size),
+           error_expected(e, "a multiple of %d", HEAD_MULTIPLE);
+}
+
+/* ---- decoder ---- */
+
+/* One place of the rotary settings: "rope_parameters" or "rope_scaling". Only the plain form is computed. */
+static int read_rope(const json_t *o, const char *key, const char *where, double *theta, Error *e) {
+    const json_t *rope = json_object_get(o, key);
+    if (!rope || json_is_null(rope)) return 0;
+    if (!json_is_object(rope))
+        return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%s", json_kind(rope)),
+               error_expected(e, "an object or null");
+    char place[PATH_SIZE + 64];
+    snprintf(place, sizeof place, "%s: %s", where, key);
+    const char *type = "default";
+    double partial = 1;
+    if (json_may_string(rope, "type", place, &type, e) || json_may_string(rope, "rope_type", place, &type, e) ||
+        json_may_number(rope, "partial_rotary_factor", place, &partial, e) || json_may_number(rope, "rope_theta", place, theta, e))
+        return -1;
+    if (strcmp(type, "default"))
+        return error_what(e, "unsupported rotary embedding"), error_where(e, "%s", place), error_found(e, "type \"%s\"", type),
+               error_expected(e, "type \"default\""), error_hint(e, "scaled rotary embeddings are not computed by this engine");
+    if (partial != 1)
+        return error_what(e, "unsupported rotary embedding"), error_where(e, "%s", place), error_found(e, "partial_rotary_factor %g", partial),
+               error_expected(e, "1");
+    return 0;
+}
+
+/* One id, or a list of them whose first counts. */
+static int read_eos(const json_t *o, const char *where, int *out, Error *e) {
+    const json_t *value = json_object_get(o, "eos_token_id");
+    int64_t id = 2;
+    if (json_is_array(value) && json_array_size(value)) {
+        const json_t *first = json_array_get(value, 0);
+        if (!json_is_integer(first) || json_integer_value(first) < 0 || json_integer_value(first) > MOST_VOCAB)
+            return error_what(e, "wrong type"), error_where(e, "%s: field \"eos_token_id\"", where), error_found(e, "%s", json_kind(first)),
+                   error_expected(e, "ids from 0 to %d", MOST_VOCAB);
+        id = json_integer_value(first);
+    } else if (json_may_integer(o, "eos_token_id", where, -1, MOST_VOCAB, &id, e)) return -1;
+    *out = (int)id;
+    return 0;
+}
+
+static int read_decoder(const json_t *o, const char *where, DecoderConfig *d, Error *e) {
+    double theta = 10000;
+    if (need_word(o, "hidden_act", where, "silu", "silu", NULL, e) ||
+        need_flag(o, "attention_bias", where, 0, 0, "attention with biases is not computed by this engine", e) ||
+        need_flag(o, "mlp_bias", where, 0, 0, "feed-forward layers with biases are not computed by this engine", e) ||
+        read_sizes(o, where, decoder_keys, sizeof decoder_keys / sizeof *decoder_keys, d, e) || read_eos(o, where, &d->eos, e) ||
+        read_eps(o, "rms_norm_eps", where, 1e-6, &d->eps, e) || json_may_bool(o, "tie_word_embeddings", where, &d->tied, e) ||
+        json_may_number(o, "rope_theta", where, &theta, e) || read_rope(o, "rope_scaling", where, &theta, e) ||
+        read_rope(o, "rope_parameters", where, &theta, e))
+        return -1;
+    if (!(theta > 1 && theta < 1e12))
+        return error_what(e, "out of range"), error_where(e, "%s: field \"rope_theta\"", where), error_found(e, "%g", theta),
+               error_expected(e, "a number above 1 and below 1e12");
+    d->rope_theta = (float)theta;
+    if (!d->kv_heads) d->kv_heads = d->heads;
+    if (!d->head_size) {
+        if (heads_divide(where, "hidden_size", d->width, d->heads, e)) return -1;
+        d->head_size = d->width / d->heads;
+    }
+    if (d->heads % d->kv_heads)
+        return error_what(e, "attention heads do not divide"), error_where(e, "%s", where),
+               error_found(e, "%d heads over %d key/value heads", d->heads, d->kv_heads), error_expected(e, "a multiple of the key/value heads");
+    if ((int64_t)d->heads * d->head_size > MOST_WIDTH)
+        return error_what(e, "out of range"), error_where(e, "%s", where), error_found(e, "%d heads of %d", d->heads, d->head_size),
+               error_expected(e, "at most %d in all", MOST_WIDTH);
+    return head_size_fits(where, d->head_size, e);
+}
+
+/* ---- tower ---- */
+
+static int check_vision(const char *where, VisionConfig *v, Error *e) {
+    if (heads_divide(where, "vision hidden_size", v->width, v->heads, e) || head_size_fits(where, v->width / v->heads, e)) return -1;
+    if (v->image_side % v->patch)
+        return error_what(e, "patches do not tile the image"), error_where(e, "%s", where),
+               error_found(e, "image_size %d, patch_size %d", v->image_side, v->patch), error_expected(e, "a multiple of the patch size");
+    int side = v->image_side / v->patch;
+    if (side * side > MOST_PATCHES)
+        return error_what(e, "out of range"), error_where(e, "%s", where), error_found(e, "%d patches an image", side * side),
+               error_expected(e, "at most %d", MOST_PATCHES);
+    v->patches = side * side;
+    return 0;
+}
+
+static int read_vision(const json_t *o, const char *where, VisionConfig *v, Error *e) {
+    const char *activation = "quick_gelu";
+    int64_t channels = 3;
+    if (need_word(o, "model_type", where, "clip_vision_model", "clip_vision_model", NULL, e) ||
+        need_word(o, "hidden_act", where, activation, "quick_gelu", "gelu", e) || json_may_string(o, "hidden_act", where, &activation, e) ||
+        json_may_integer(o, "num_channels", where, 3, 3, &channels, e) || read_eps(o, "layer_norm_eps", where, 1e-5, &v->eps, e) ||
+        read_sizes(o, where, vision_keys, sizeof vision_keys / sizeof *vision_keys, v, e))
+        return -1;
+    v->activation = strcmp(activation, "gelu") ? QUICK_GELU : GELU;
+    return check_vision(where, v, e);
+}
+
+/* Which hidden state the projector reads: index `layer` of the layers + 1 states, counted from the end when negative. */
+static int set_feature(ModelConfig *c, const char *where, const char *key, int64_t layer, int keep_class, Error *e) {
+    VisionConfig *v = &c->vision;
+    int64_t state = layer < 0 ? v->layers + 1 + layer : layer;
+    if (state < 1 || state > v->layers)
+        return error_what(e, "out of range"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%lld", (long long)layer),
+               error_expected(e, "the output of one of the tower's %d blocks", v->layers);
+    v->feature_layers = (int)state;
+    v->keep_class = keep_class;
+    c->image_tokens = v->patches + keep_class;
+    return 0;
+}
+
+/* The strategy "default" (or "patch") drops the class token, "full" (or "cls_patch") keeps it. */
+static int read_feature(const json_t *o, const char *where, const char *layer_key, const char *select_key, const char *drop, const char *keep,
+    ModelConfig *c, Error *e) {
+    int64_t layer = -2;
+    const char *select = drop;
+    if (json_is_array(json_object_get(o, layer_key)))
+        return error_what(e, "unsupported %s", layer_key), error_where(e, "%s", where), error_found(e, "a list of layers"),
+               error_expected(e, "one layer");
+    if (json_may_integer(o, layer_key, where, -MOST_LAYERS, MOST_LAYERS, &layer, e) || need_word(o, select_key, where, drop, drop, keep, e) ||
+        json_may_string(o, select_key, where, &select, e))
+        return -1;
+    return set_feature(c, where, layer_key, layer, !strcmp(select, keep), e);
+}
+
+/* ---- the families ---- */
+
+static int load_hub(const json_t *o, const char *where, ModelConfig *c, Error *e) {
+    const json_t *text = json_object_get(o, "text_config"), *vision = json_object_get(o, "vision_config");
+    char place[PATH_SIZE + 32];
+    if (!json_is_object(text))
+        return error_what(e, "missing field"), error_where(e, "%s: field \"text_config\"", where), error_found(e, "%s", json_kind(text)),
+               error_expected(e, "an object"), error_hint(e, "a llava config without mm_vision_tower describes its decoder there");
+    if (vision && !json_is_null(vision) && !json_is_object(vision))
+        return error_what(e, "wrong type"), error_where(e, "%s: field \"vision_config\"", where), error_found(e, "%s", json_kind(vision)),
+               error_expected(e, "an object");
+    snprintf(place, sizeof place, "%s: text_config", where);
+    if (need_word(text, "model_type", place, "llama", "llama", NULL, e) || read_decoder(text, place, &c->decoder, e)) return -1;
+    snprintf(place, sizeof place, "%s: vision_config", where);
+    if (json_is_object(vision)) {
+        if (read_vision(vision, place, &c->vision, e)) return -1;
+    } else {
+        c->vision = public_towers[0].config;
+        if (check_vision(place, &c->vision, e)) return -1;
+    }
+    int64_t pad = c->decoder.pad, image = 32000;
+    if (need_word(o, "projector_hidden_act", where, "gelu", "gelu", NULL, e) ||
+        need_flag(o, "multimodal_projector_bias", where, 1, 1, "a projector without biases is not computed by this engine", e) ||
+        json_may_bool(o, "tie_word_embeddings", where, &c->decoder.tied, e) ||
+        json_may_integer(o, "image_token_index", where, 0, MOST_VOCAB, &image, e) ||
+        json_may_integer(o, "image_token_id", where, 0, MOST_VOCAB, &image, e) ||
+        (pad < 0 && json_may_integer(o, "pad_token_id", where, -1, MOST_VOCAB, &pad, e)))
+        return -1;
+    c->image_token = (int)image;
+    c->decoder.pad = (int)pad;
+    return read_feature(o, where, "vision_feature_layer", "vision_feature_select_strategy", "default", "full", c, e);
+}
+
+/* Reads `folder`/config.json as a tower's config when it exists: the tower's own, or a whole CLIP's with vision_config inside. 1 when it was there. */
+static int tower_config(const char *folder, VisionConfig *v, Error *e) {
+    char path[PATH_SIZE];
+    if (path_join(path, folder, "config.json", e)) return -1;
+    if (!file_exists(path)) return 0;
+    json_t *o;
+    if (json_read_object(path, &o, e)) return -1;
+    const json_t *inner = json_object_get(o, "vision_config");
+    int failed = read_vision(json_is_object(inner) ? inner : o, path, v, e);
+    json_decref(o);
+    return failed ? -1 : 1;
+}
+
+/* The folder of a tower called `name`: the name itself when absolute, else below the checkpoint, else beside it, by full name and by last part. */
+static int find_tower(const char *folder, const char *name, ModelConfig *c, Error *e) {
+    const char *last = strrchr(name, '/');
+    char above[PATH_SIZE], place[PATH_SIZE];
+    while (!strncmp(name, "./", 2)) name += 2;
+    last = last && last[1] && last >= name ? last + 1 : name;
+    if (path_join(above, folder, "..", e)) return -1;
+    const char *roots[] = { folder, above }, *names[] = { name, last };
+    for (int i = 0; i < 4; i++) {
+        if (path_join(place, roots[i / 2], names[i % 2], e)) return -1;
+        int found = tower_config(place, &c->vision, e);
+        if (found < 0) return -1;
+        if (!found) continue;
+        strcpy(c->vision_folder, place);
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof public_towers / sizeof *public_towers; i++)
+        if (!strcmp(name, public_towers[i].name)) {
+            c->vision = public_towers[i].config;
+            return check_vision(name, &c->vision, e);
+        }
+    return error_what(e, "vision tower not found"), error_where(e, "%s/config.json: field \"mm_vision_tower\"", folder),
+           error_found(e, "\"%s\"", name), error_expected(e, "a folder with the tower's config.json, in the checkpoint or beside it"),
+           error_hint(e, "known without a folder: %s and %s", public_towers[0].name, public_towers[1].name);
+}
+
+static int load_original(const char *folder, const json_t *o, const char *where, ModelConfig *c, Error *e) {
+    const char *tower, *aspect = "", *merge = "";
+    int64_t width = 0;
+    if (json_may_string(o, "image_aspect_ratio", where, &aspect, e) || json_may_string(o, "mm_patch_merge_type", where, &merge, e)) return -1;
+    if (strstr(aspect, "anyres") || !strncmp(merge, "spatial", 7))
+        return error_what(e, "unsupported image tiling"), error_where(e, "%s", where),
+               error_found(e, "image_aspect_ratio \"%s\", mm_patch_merge_type \"%s\"", aspect, merge), error_expected(e, "one tile an image"),
+               error_hint(e, "anyres checkpoints (LLaVA 1.6) are not supported yet");
+    if (read_decoder(o, where, &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
+        find_tower(folder, tower, c, e) || need_word(o, "mm_projector_type", where, "linear", "mlp2x_gelu", NULL, e) ||
+        need_flag(o, "mm_use_im_start_end", where, 0, 0, "image start and end tokens are not placed by this engine's templates", e) ||
+        json_may_integer(o, "mm_hidden_size", where, 1, MOST_WIDTH, &width, e))
+        return -1;
+    if (width && width != c->vision.width)
+        return error_what(e, "tower and projector disagree"), error_where(e, "%s: field \"mm_hidden_size\"", where),
+               error_found(e, "%lld", (long long)width), error_expected(e, "the tower's hidden_size %d", c->vision.width);
+    c->image_token = -1;
+    return read_feature(o, where, "mm_vision_select_layer", "mm_vision_select_feature", "patch", "cls_patch", c, e);
+}
+
+/* ---- pixels ---- */
+
+static int read_channels(const json_t *o, const char *key, const char *where, double least, float out[3], Error *e) {
+    const json_t *list = json_object_get(o, key);
+    if (!list || json_is_null(list)) return 0;
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *x = json_array_get(list, i);
+        if (json_array_size(list) != 3 || !json_is_number(x) || !(json_number_value(x) > least && json_number_value(x) < 256))
+            return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%s", json_kind(x ? x : list)),
+                   error_expected(e, "three numbers above %g and below 256", least);
+        out[i] = (float)json_number_value(x);
+    }
+    return 0;
+}
+
+/* preprocessor_config.json, or processor_config.json with the image processor inside, as newer Transformers write it. */
+static int read_pixels(const char *folder, ModelConfig *c, Error *e) {
+    /* Radford et al. 2021: the channel statistics of CLIP's training images. */
+    static const float mean[3] = { 0.48145466f, 0.4578275f, 0.40821073f }, std[3] = { 0.26862954f, 0.26130258f, 0.27577711f };
+    memcpy(c->image_mean, mean, sizeof mean);
+    memcpy(c->image_std, std, sizeof std);
+    char path[PATH_SIZE];
+    static const char *const names[] = { "preprocessor_config.json", "processor_config.json" };
+    for (int i = 0; i < 2; i++) {
+        if (path_join(path, folder, names[i], e)) return -1;
+        if (!file_exists(path)) continue;
+        json_t *o;
+        if (json_read_object(path, &o, e)) return -1;
+        const json_t *inner = i ? json_object_get(o, "image_processor") : o;
+        int failed = json_is_object(inner) && (read_channels(inner, "image_mean", path, -256, c->image_mean, e) ||
+                                                  read_channels(inner, "image_std", path, 0, c->image_std, e));
+        json_decref(o);
+        return failed ? -1 : 0;
+    }
+    return 0;
+}
+
+static int read_config(const char *folder, const json_t *o, const char *where, ModelConfig *c, Error *e) {
+    const char *type;
+    if (json_need_string(o, "model_type", where, &type, e)) return -1;
+    if (json_is_object(json_object_get(o, "quantization_config")))
+        return error_what(e, "unsupported weights"), error_where(e, "%s: field \"quantization_config\"", where), error_found(e, "quantised weights"),
+               error_expected(e, "float32, float16 or bfloat16"), error_hint(e, "use the checkpoint before quantisation");
+    int mm = json_object_get(o, "mm_vision_tower") != NULL;
+    /* The first original checkpoints say "llava" too; their mm_ keys tell them apart. */
+    int original = !strcmp(type, "llava_llama") || (!strcmp(type, "llava") && mm && !json_object_get(o, "text_config"));
+    snprintf(c->model_type, sizeof c->model_type, "%s", original ? "llava_llama" : type);
+    if (original) return load_original(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
+    if (!strcmp(type, "llava")) return load_hub(o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
+    if (!strcmp(type, "llama")) {
+        c->image_token = -1;
+        return read_decoder(o, where, &c->decoder, e);
+    }
+    error_what(e, "unsupported architecture"), error_where(e, "%s: field \"model_type\"", where), error_found(e, "\"%.100s\"", type),
+        error_expected(e, "llava, llava_llama or llama");
+    if (!strcmp(type, "llava_next")) error_hint(e, "anyres checkpoints (LLaVA 1.6, LLaVA-NeXT) are not supported yet");
+    return -1;
+}
+
+int config_load(const char *folder, ModelConfig *out, Error *e) {
+    char path[PATH_SIZE];
+    json_t *o;
+    memset(out, 0, sizeof *out);
+    if (path_join(path, folder, "config.json", e) || json_read_object(path, &o, e)) return -1;
+    int failed = read_config(folder, o, path, out, e);
+    json_decref(o);
+    return failed;
+}

@@ -1,0 +1,188 @@
+/* params.c - owns the parameter table: which tensors a model has, what they are called, their shapes, and where they stand in the arena.
+ *
+ * One row per kind; rows of a block repeat for each layer. Everything else about parameters (names in a layout, loading, export, initial
+ * values, training state) loops over the list made here. Shapes are written with the letters of model.h; widths come from a config whose
+ * sizes config_load has bounded, so products cannot overflow. */
+#include "model/params.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Elements: tensors that do not adjoin another start at a multiple of this, one cache line of fp32. */
+enum { ALIGNMENT = 16 };
+
+typedef enum Dim { NO_DIM, VISION_W, VISION_F, CHANNELS, PATCH, VISION_POSITIONS, D, F, HEADS_E, KV_E, V } Dim;
+typedef enum Place { ALONE, BLOCK } Place; /* outside blocks, or once per layer */
+typedef enum Start { ALIGNED, ADJOINS } Start; /* ADJOINS: directly after the row above, as one matrix with it */
+
+/* In the order of the arena. Projector names begin with what names.c calls its two products. */
+static const struct Row {
+    ParamKind kind;
+    ParamPart part;
+    Place place;
+    Start start;
+    const char *suffix;
+    Dim dims[4];
+} table[] = {
+    { P_PROJECTOR_1_W, PART_PROJECTOR, ALONE, ALIGNED, ".weight", { D, VISION_W } },
+    { P_PROJECTOR_1_B, PART_PROJECTOR, ALONE, ALIGNED, ".bias", { D } },
+    { P_PROJECTOR_2_W, PART_PROJECTOR, ALONE, ALIGNED, ".weight", { D, D } },
+    { P_PROJECTOR_2_B, PART_PROJECTOR, ALONE, ALIGNED, ".bias", { D } },
+
+    { P_EMBED, PART_DECODER, ALONE, ALIGNED, "embed_tokens.weight", { V, D } },
+    { P_ATTN_NORM, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.input_layernorm.weight", { D } },
+    { P_Q, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.self_attn.q_proj.weight", { HEADS_E, D } },
+    { P_K, PART_DECODER, BLOCK, ADJOINS, "layers.{i}.self_attn.k_proj.weight", { KV_E, D } },
+    { P_V, PART_DECODER, BLOCK, ADJOINS, "layers.{i}.self_attn.v_proj.weight", { KV_E, D } },
+    { P_O, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.self_attn.o_proj.weight", { D, HEADS_E } },
+    { P_FF_NORM, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.post_attention_layernorm.weight", { D } },
+    { P_GATE, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.mlp.gate_proj.weight", { F, D } },
+    { P_UP, PART_DECODER, BLOCK, ADJOINS, "layers.{i}.mlp.up_proj.weight", { F, D } },
+    { P_DOWN, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.mlp.down_proj.weight", { D, F } },
+    { P_NORM, PART_DECODER, ALONE, ALIGNED, "norm.weight", { D } },
+    { P_HEAD, PART_DECODER, ALONE, ALIGNED, "lm_head.weight", { V, D } },
+
+    { P_VISION_CLASS, PART_VISION, ALONE, ALIGNED, "embeddings.class_embedding", { VISION_W } },
+    { P_VISION_PATCH, PART_VISION, ALONE, ALIGNED, "embeddings.patch_embedding.weight", { VISION_W, CHANNELS, PATCH, PATCH } },
+    { P_VISION_POSITION, PART_VISION, ALONE, ALIGNED, "embeddings.position_embedding.weight", { VISION_POSITIONS, VISION_W } },
+    { P_VISION_PRE_W, PART_VISION, ALONE, ALIGNED, "pre_layrnorm.weight", { VISION_W } }, /* spelled so by every CLIP checkpoint */
+    { P_VISION_PRE_B, PART_VISION, ALONE, ALIGNED, "pre_layrnorm.bias", { VISION_W } },
+    { P_VISION_LN1_W, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.layer_norm1.weight", { VISION_W } },
+    { P_VISION_LN1_B, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.layer_norm1.bias", { VISION_W } },
+    { P_VISION_Q_W, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.self_attn.q_proj.weight", { VISION_W, VISION_W } },
+    { P_VISION_K_W, PART_VISION, BLOCK, ADJOINS, "encoder.layers.{i}.self_attn.k_proj.weight", { VISION_W, VISION_W } },
+    { P_VISION_V_W, PART_VISION, BLOCK, ADJOINS, "encoder.layers.{i}.self_attn.v_proj.weight", { VISION_W, VISION_W } },
+    { P_VISION_Q_B, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.self_attn.q_proj.bias", { VISION_W } },
+    { P_VISION_K_B, PART_VISION, BLOCK, ADJOINS, "encoder.layers.{i}.self_attn.k_proj.bias", { VISION_W } },
+    { P_VISION_V_B, PART_VISION, BLOCK, ADJOINS, "encoder.layers.{i}.self_attn.v_proj.bias", { VISION_W } },
+    { P_VISION_O_W, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.self_attn.out_proj.weight", { VISION_W, VISION_W } },
+    { P_VISION_O_B, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.self_attn.out_proj.bias", { VISION_W } },
+    { P_VISION_LN2_W, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.layer_norm2.weight", { VISION_W } },
+    { P_VISION_LN2_B, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.layer_norm2.bias", { VISION_W } },
+    { P_VISION_FC1_W, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.mlp.fc1.weight", { VISION_F, VISION_W } },
+    { P_VISION_FC1_B, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.mlp.fc1.bias", { VISION_F } },
+    { P_VISION_FC2_W, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.mlp.fc2.weight", { VISION_W, VISION_F } },
+    { P_VISION_FC2_B, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.mlp.fc2.bias", { VISION_W } },
+    { P_VISION_POST_W, PART_VISION, ALONE, ALIGNED, "post_layernorm.weight", { VISION_W } },
+    { P_VISION_POST_B, PART_VISION, ALONE, ALIGNED, "post_layernorm.bias", { VISION_W } },
+};
+enum { ROWS = sizeof table / sizeof *table };
+
+const char *params_suffix(ParamKind kind) {
+    for (int r = 0; r < ROWS; r++)
+        if (table[r].kind == kind) return table[r].suffix;
+    assert(!"every kind has a row");
+    return "";
+}
+
+static int64_t dim_size(Dim dim, const ModelConfig *c) {
+    switch (dim) {
+    case NO_DIM: return 0;
+    case VISION_W: return c->vision.width;
+    case VISION_F: return c->vision.ff;
+    case CHANNELS: return 3;
+    case PATCH: return c->vision.patch;
+    case VISION_POSITIONS: return c->vision.patches + 1;
+    case D: return c->decoder.width;
+    case F: return c->decoder.ff;
+    case HEADS_E: return (int64_t)c->decoder.heads * c->decoder.head_size;
+    case KV_E: return (int64_t)c->decoder.kv_heads * c->decoder.head_size;
+    case V: return c->decoder.vocab;
+    }
+    return 0;
+}
+
+static int layers_of(const ModelConfig *c, ParamPart part) { return part == PART_VISION ? c->vision.layers : c->decoder.layers; }
+
+static int row_exists(const ModelConfig *c, const struct Row *row) {
+    if (row->part != PART_DECODER) return c->vision.layers > 0;
+    return row->kind != P_HEAD || !c->decoder.tied;
+}
+
+static void append(Params *p, const struct Row *row, int layer) {
+    Param *q = &p->list[p->n];
+    *q = (Param){ .kind = row->kind, .part = row->part, .layer = layer, .count = 1 };
+    for (; q->ndim < 4 && row->dims[q->ndim]; q->ndim++) {
+        q->shape[q->ndim] = dim_size(row->dims[q->ndim], p->config);
+        q->count *= q->shape[q->ndim];
+    }
+    q->used = row->part != PART_VISION || (layer < p->config->vision.feature_layers && row->kind != P_VISION_POST_W && row->kind != P_VISION_POST_B);
+    if (row->start == ALIGNED) p->count = (p->count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    q->offset = p->count;
+    p->count += q->count;
+    p->n++;
+}
+
+int params_plan(Params *p, const ModelConfig *c, Error *e) {
+    memset(p, 0, sizeof *p);
+    p->config = c;
+    size_t n = 0;
+    for (int r = 0; r < ROWS; r++) n += row_exists(c, &table[r]) ? (table[r].place == BLOCK ? (size_t)layers_of(c, table[r].part) : 1) : 0;
+    p->list = mem_new(n, sizeof *p->list, "parameter table", e);
+    if (!p->list) return -1;
+    for (int k = 0; k < PARAM_KINDS; k++) p->index[k].first = -1;
+    for (int r = 0; r < ROWS;) {
+        int end = r + 1; /* of the run of rows that repeat together */
+        while (table[r].place == BLOCK && end < ROWS && table[end].place == BLOCK && table[end].part == table[r].part) end++;
+        if (row_exists(c, &table[r])) {
+            int block = table[r].place == BLOCK, layers = block ? layers_of(c, table[r].part) : 1;
+            for (int i = r; i < end; i++) p->index[table[i].kind] = (struct ParamIndex){ p->n + i - r, block ? end - r : 0 };
+            for (int layer = 0; layer < layers; layer++)
+                for (int i = r; i < end; i++) append(p, &table[i], block ? layer : -1);
+        }
+        r = end;
+    }
+    if (c->decoder.tied) p->index[P_HEAD] = p->index[P_EMBED];
+    assert((size_t)p->n == n);
+    return 0;
+}
+
+const Param *params_find(const Params *p, ParamKind kind, int layer) {
+    const struct ParamIndex *index = &p->index[kind];
+    int i = index->first + (index->stride ? layer * index->stride : 0);
+    assert(index->first >= 0 && i < p->n && p->list[i].layer == layer);
+    return &p->list[i];
+}
+
+int64_t params_offset(const Params *p, ParamKind kind, int layer) { return params_find(p, kind, layer)->offset; }
+
+/* ---- training state ---- */
+
+int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e) {
+    assert(!p->grads.at);
+    int64_t n = 0;
+    for (int i = 0; i < p->n; i++) {
+        Param *q = &p->list[i];
+        q->trained = q->used && !(frozen >> q->part & 1);
+        if (q->trained) n = q->offset + q->count;
+    }
+    if (!n) return error_what(e, "nothing to train"), error_found(e, "every part is frozen"), error_hint(e, "leave one part out of freeze");
+    if (k->alloc(&p->grads, FP32, n, "gradients", e) || k->alloc(&p->m, FP32, n, "first moments", e) ||
+        k->alloc(&p->v, FP32, n, "second moments", e) || (p->weights.dtype == BF16 && k->alloc(&p->master, FP32, n, "master weights", e))) {
+        params_train_end(p, k);
+        return -1;
+    }
+    if (p->master.at) k->copy(p->master, p->weights, n);
+    p->trained_count = n;
+    return 0;
+}
+
+static void drop(Buf *b, const Kernels *k) {
+    if (b->at) k->free(*b);
+    *b = BUF_NONE;
+}
+
+void params_train_end(Params *p, const Kernels *k) {
+    drop(&p->grads, k), drop(&p->m, k), drop(&p->v, k), drop(&p->master, k);
+    p->trained_count = 0;
+    for (int i = 0; i < p->n; i++) p->list[i].trained = 0;
+}
+
+void params_free(Params *p, const Kernels *k) {
+    params_train_end(p, k);
+    if (p->weights.at) k->weights_changed(p->weights, p->count);
+    drop(&p->weights, k);
+    free(p->list);
+    memset(p, 0, sizeof *p);
+}
