@@ -167,19 +167,21 @@ done:
 
 /* ---- steps ---- */
 
-/* FLOPs of one forward of the planned step: products of every row, attention over the keys each row sees, the head on scored rows. */
+/* FLOPs of one forward of the planned step: products of every row, attention over the keys each row sees, the head on scored rows. The last
+ * block needs only keys and values of rows that nothing is predicted from. */
 static double step_flops(const ModelConfig *c, const Forest *f) {
     const DecoderConfig *d = &c->decoder;
     double q = (double)d->heads * d->head_size, kv = (double)d->kv_heads * d->head_size, D = d->width;
-    double row = 2 * d->layers * (D * (q + 2 * kv) + q * D + 3.0 * D * d->ff), keys = 0;
+    double kept = f->scored_n < f->rows_n ? f->scored_n : f->rows_n, rows = (d->layers - 1.0) * f->rows_n + kept, keys = 0;
     for (int i = 0; i < f->plan_segments_n; i++) {
         const AttentionSegment *a = &f->plan_segments[i];
         double before = a->self_before;
         for (int r = 0; r < a->range_count; r++) before += f->plan_ranges[a->range_first + r].count;
         keys += a->q_count * before + 0.5 * a->q_count * (a->q_count + 1.0);
     }
-    return row * f->rows_n + 4.0 * d->layers * q * keys + 2.0 * D * d->vocab * f->scored_n +
-           2.0 * f->image_rows_n * (c->vision.width * D + D * D);
+    double layers = d->layers - 1.0 + kept / f->rows_n; /* the share of the last block's attention that is computed */
+    return 2 * rows * (2 * D * q + 3.0 * D * d->ff) + 4.0 * d->layers * f->rows_n * D * kv + 4.0 * layers * q * keys +
+           2.0 * D * d->vocab * f->scored_n + 2.0 * f->image_rows_n * (c->vision.width * D + D * D);
 }
 
 int vlm_forward(Vlm *v, Forest *f, StepImages *images, StepMode mode, Error *e) {

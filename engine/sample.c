@@ -1,0 +1,362 @@
+/* sample.c - owns the lockstep growth of candidates: admission of prompts, refill of finished leaves, slots, the draw.
+ *
+ * One step is: admit prompts (their trunks are rows of this step) while leaves are free; start waiting candidates whose first token is known;
+ * one row per leaf; one forward; one draw per scored row. A trunk's last row is scored once per candidate, so all first tokens are drawn in
+ * the step that prefilled it, and a candidate that waits is just a number. A trunk is released with its last candidate.
+ *
+ * Key/value memory is sized once, from the longest prompt and the number of leaves; where holes are too small, admission waits. */
+#include "engine/sample.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* An image whose rows are held, shared by the prompts in flight that ask about it. */
+typedef struct HeldImage {
+    char hash[HASH_TEXT];
+    int segment; /* -1: entry free */
+} HeldImage;
+
+/* A prompt in flight. */
+typedef struct Flight {
+    size_t prompt;
+    int segment, image; /* forest segment of its tail; index of its HeldImage, -1 for text alone */
+    int tokens;
+    int started, open; /* candidates that have a leaf or ended without one; candidates not ended */
+    Candidate *candidates;
+} Flight;
+
+typedef struct Leaf {
+    Flight *flight;
+    int candidate, segment;
+} Leaf;
+
+/* Whose row a scored row is. */
+typedef struct Drawn {
+    Flight *flight;
+    int candidate;
+} Drawn;
+
+typedef struct Sampler {
+    Vlm *v;
+    const Prompt *prompts;
+    const uint32_t *instructions;
+    size_t n, next; /* prompts, and the first not admitted */
+    const SampleConfig *config;
+    const SampleSink *sink;
+    Progress *progress;
+    Forest forest;
+    StepImages images;
+    int root, leaves_max;
+    Leaf *leaves;
+    int leaves_n;
+    Flight **flights; /* in order of admission */
+    size_t flights_n, flights_cap;
+    HeldImage *held;
+    size_t held_n, held_cap;
+    Drawn *drawn;
+    size_t drawn_cap;
+    SampleRow *rows;
+    int *ids;
+    float *logps;
+    size_t rows_cap, ids_cap, logps_cap;
+} Sampler;
+
+void candidates_free(Candidate *c, size_t n) {
+    if (!c) return;
+    for (size_t i = 0; i < n; i++) idlist_free(&c[i].ids);
+    free(c);
+}
+
+static void sampler_free(Sampler *s) {
+    for (size_t i = 0; i < s->flights_n; i++) {
+        candidates_free(s->flights[i]->candidates, (size_t)s->config->n);
+        free(s->flights[i]);
+    }
+    free(s->flights);
+    forest_free(&s->forest);
+    step_images_free(&s->images);
+    free(s->leaves);
+    free(s->held);
+    free(s->drawn);
+    free(s->rows);
+    free(s->ids);
+    free(s->logps);
+}
+
+/* ---- sizes ---- */
+
+/* Tokens a leaf below a trunk of `tokens` may draw: what the config allows and the positions leave. */
+static int answer_room(const Sampler *s, int tokens) {
+    int room = s->v->model.config.decoder.positions - tokens + 1; /* the last token drawn is never a row */
+    return room < s->config->max_new_tokens ? room : s->config->max_new_tokens;
+}
+
+static int leaf_capacity(const Sampler *s, int tokens) {
+    int room = answer_room(s, tokens) - 1;
+    return room > 1 ? room : 1;
+}
+
+static int sampler_open(Sampler *s, Error *e) {
+    const ModelConfig *c = &s->v->model.config;
+    int longest = 0, n = s->config->n;
+    for (size_t i = 0; i < s->n; i++) {
+        int tokens = prompt_tokens(s->v, &s->prompts[i]);
+        if (tokens >= c->decoder.positions)
+            return error_what(e, "prompt too long"), error_where(e, "prompt %zu", i + 1), error_found(e, "%d tokens", tokens),
+                   error_expected(e, "fewer than the model's %d positions", c->decoder.positions);
+        if (tokens > longest) longest = tokens;
+    }
+    int64_t wanted = s->config->leaves > 0 ? s->config->leaves : SAMPLE_LEAVES;
+    int64_t all = (int64_t)(s->n < 1 << 20 ? s->n : 1 << 20) * n;
+    s->leaves_max = (int)(wanted < all ? wanted : all);
+    /* twice the trunks that full leaves need: stragglers keep theirs */
+    int64_t trunks = 2 * ((s->leaves_max + n - 1) / n) + 1;
+    if (trunks > (int64_t)s->n) trunks = (int64_t)s->n;
+    int64_t slots = (int64_t)s->v->head.count + trunks * longest + (int64_t)s->leaves_max * s->config->max_new_tokens;
+    if (slots > 1 << 30)
+        return error_what(e, "too much key/value memory"), error_found(e, "%lld slots", (long long)slots), error_hint(e, "fewer leaves in flight");
+    s->leaves = mem_new((size_t)s->leaves_max, sizeof *s->leaves, "leaves", e);
+    return s->leaves && !model_reserve_slots(&s->v->model, (int)slots, e) ? forest_slots(&s->forest, (int)slots, e) : -1;
+}
+
+/* ---- admission ---- */
+
+static int no_slots(const Error *e) { return !strcmp(e->what, "no free slots"); }
+
+/* Index of the held image with these contents, made when there is none; -1 with the Error filled. */
+static int image_hold(Sampler *s, int image, Error *e) {
+    const char *hash = s->images.hashes[image];
+    size_t at = s->held_n;
+    for (size_t i = 0; i < s->held_n; i++) {
+        if (s->held[i].segment >= 0 && !strcmp(s->held[i].hash, hash)) return (int)i;
+        if (s->held[i].segment < 0) at = i;
+    }
+    if (s->root < 0 && (s->root = vlm_root(s->v, &s->forest, e)) < 0) return -1;
+    if (at == s->held_n && mem_grow(&s->held, &s->held_cap, s->held_n + 1, sizeof *s->held, "images in flight", e)) return -1;
+    int segment = vlm_image_trunk(s->v, &s->forest, s->root, image, e);
+    if (segment < 0) return -1;
+    s->held[at] = (HeldImage){ .segment = segment };
+    memcpy(s->held[at].hash, hash, HASH_TEXT);
+    if (at == s->held_n) s->held_n++;
+    return (int)at;
+}
+
+/* Makes the trunk of the next prompt. 1 admitted, 0 no slots now, 2 refused and skipped, -1. */
+static int admit(Sampler *s, Error *e) {
+    const Prompt *p = &s->prompts[s->next];
+    Error why = { 0 };
+    int held = -1, parent = -1;
+    if (s->images.n >= VLM_IMAGES) return 0;
+    if (prompt_has_image(p)) {
+        int image = vlm_image(s->v, &s->images, &p->image, &why);
+        if (image < 0) {
+            if (!s->sink->prompt_refused) {
+                if (e) *e = why;
+                return -1;
+            }
+            return s->sink->prompt_refused(s->sink->context, s->next++, &why, e) ? -1 : 2;
+        }
+        held = image_hold(s, image, &why);
+        if (held >= 0) parent = s->held[held].segment;
+    }
+    int segment = -1;
+    if (held >= 0 || !prompt_has_image(p)) segment = vlm_tail(&s->forest, parent, &p->tail, &why);
+    if (segment < 0) { /* an image just held keeps its rows of this step: it is taken by this prompt at a later admission, or dropped */
+        if (e) *e = why;
+        return no_slots(&why) ? 0 : -1;
+    }
+    if (mem_grow(&s->flights, &s->flights_cap, s->flights_n + 1, sizeof *s->flights, "prompts in flight", e)) return -1;
+    Flight *f = mem_new(1, sizeof *f, "prompt in flight", e);
+    if (!f) return -1;
+    *f = (Flight){ .prompt = s->next, .segment = segment, .image = held, .tokens = prompt_tokens(s->v, p), .open = s->config->n };
+    s->flights[s->flights_n++] = f;
+    f->candidates = mem_new((size_t)s->config->n, sizeof *f->candidates, "candidates", e);
+    if (!f->candidates) return -1;
+    s->next++;
+    return 1;
+}
+
+/* ---- the step's rows ---- */
+
+/* A scored row for a candidate; counters name its next position. */
+static int want(Sampler *s, Flight *f, int candidate, int segment, Error *e) {
+    size_t at = (size_t)s->forest.scored_n;
+    if (mem_grow(&s->drawn, &s->drawn_cap, at + 1, sizeof *s->drawn, "rows to draw", e) ||
+        mem_grow(&s->rows, &s->rows_cap, at + 1, sizeof *s->rows, "rows to draw", e) || forest_want(&s->forest, segment, e))
+        return -1;
+    const SampleConfig *c = s->config;
+    s->drawn[at] = (Drawn){ f, candidate };
+    s->rows[at] = (SampleRow){ .temperature = c->temperature,
+        .top_p = c->top_p,
+        .top_k = c->top_k,
+        .seed = { (uint32_t)c->seed, (uint32_t)(c->seed >> 32) },
+        .counter = { s->instructions ? s->instructions[f->prompt] : (uint32_t)f->prompt, (uint32_t)candidate,
+            (uint32_t)f->candidates[candidate].ids.count, 0 } };
+    return 0;
+}
+
+/* Gives leaves to waiting candidates, oldest prompt first. Called before admission: every trunk is held, every first token drawn. */
+static int start_leaves(Sampler *s, Error *e) {
+    for (size_t i = 0; i < s->flights_n && s->leaves_n < s->leaves_max; i++) {
+        Flight *f = s->flights[i];
+        while (f->started < s->config->n && s->leaves_n < s->leaves_max) {
+            Candidate *c = &f->candidates[f->started];
+            if (!c->finished && (int)c->ids.count < answer_room(s, f->tokens)) {
+                Error why = { 0 };
+                int segment = forest_segment(&s->forest, f->segment, leaf_capacity(s, f->tokens), &why);
+                if (segment < 0) {
+                    if (e) *e = why;
+                    return no_slots(&why) && s->leaves_n > 0 ? 0 : -1;
+                }
+                s->leaves[s->leaves_n++] = (Leaf){ f, f->started, segment };
+            }
+            f->started++;
+        }
+    }
+    return 0;
+}
+
+static int waiting(const Sampler *s) {
+    int n = 0;
+    for (size_t i = 0; i < s->flights_n; i++) n += s->config->n - s->flights[i]->started;
+    return n;
+}
+
+static int step_build(Sampler *s, Error *e) {
+    if (start_leaves(s, e)) return -1;
+    int planned = s->leaves_n + waiting(s);
+    while (s->next < s->n && planned < s->leaves_max) {
+        int got = admit(s, e);
+        if (got < 0) return -1;
+        if (got == 0) {
+            if (planned == 0) return -1; /* nothing in flight will ever free slots: e says what is short */
+            break;
+        }
+        if (got == 1) planned += s->config->n;
+    }
+    for (size_t i = 0; i < s->flights_n; i++) {
+        Flight *f = s->flights[i];
+        if (s->forest.segments[f->segment].rows == 0) continue;
+        for (int c = 0; c < s->config->n; c++)
+            if (want(s, f, c, f->segment, e)) return -1;
+    }
+    for (int i = 0; i < s->leaves_n; i++) {
+        const Leaf *l = &s->leaves[i];
+        const IdList *ids = &l->flight->candidates[l->candidate].ids;
+        if (forest_extend(&s->forest, l->segment, &ids->ids[ids->count - 1], 1, e) || want(s, l->flight, l->candidate, l->segment, e)) return -1;
+    }
+    return 0;
+}
+
+/* ---- after the draw ---- */
+
+static int take_token(Sampler *s, const Drawn *d, int id, float logp, Error *e) {
+    Flight *f = d->flight;
+    Candidate *c = &f->candidates[d->candidate];
+    if (idlist_append(&c->ids, &id, 1, e)) return -1;
+    c->logp += logp;
+    c->finished = id == s->v->eos;
+    if (c->finished || (int)c->ids.count >= answer_room(s, f->tokens)) {
+        f->open--;
+        progress_add(s->progress, 1);
+    }
+    return 0;
+}
+
+static int release_ended(Sampler *s, Error *e) {
+    int kept = 0;
+    for (int i = 0; i < s->leaves_n; i++) {
+        Leaf l = s->leaves[i];
+        const Candidate *c = &l.flight->candidates[l.candidate];
+        if (c->finished || (int)c->ids.count >= answer_room(s, l.flight->tokens)) {
+            if (forest_release(&s->forest, l.segment, e)) return -1;
+        } else s->leaves[kept++] = l;
+    }
+    s->leaves_n = kept;
+    size_t left = 0;
+    int bad = 0;
+    for (size_t i = 0; i < s->flights_n; i++) {
+        Flight *f = s->flights[i];
+        if (f->open > 0 || bad) {
+            s->flights[left++] = f;
+            continue;
+        }
+        bad = forest_release(&s->forest, f->segment, e) || s->sink->prompt_done(s->sink->context, f->prompt, f->candidates, e);
+        candidates_free(f->candidates, (size_t)s->config->n);
+        free(f);
+    }
+    s->flights_n = left;
+    for (size_t i = 0; i < s->held_n && !bad; i++) {
+        int segment = s->held[i].segment;
+        if (segment < 0 || s->forest.segments[segment].children > 0) continue;
+        bad = forest_release(&s->forest, segment, e);
+        s->held[i].segment = -1;
+    }
+    return bad ? -1 : 0;
+}
+
+static int step_run(Sampler *s, Error *e) {
+    Model *m = &s->v->model;
+    Buf logits;
+    int R = s->forest.scored_n;
+    if (mem_grow(&s->ids, &s->ids_cap, (size_t)R, sizeof *s->ids, "drawn ids", e) ||
+        mem_grow(&s->logps, &s->logps_cap, (size_t)R, sizeof *s->logps, "drawn log-probs", e) ||
+        vlm_forward(s->v, &s->forest, &s->images, STEP_CACHED, e) || model_logits(m, &s->forest, &logits, e))
+        return -1;
+    m->k->sample(s->ids, s->logps, logits, s->v->emit, s->rows, R, m->config.decoder.vocab);
+    if (m->k->sync(e)) return -1;
+    forest_step_end(&s->forest);
+    step_images_clear(&s->images);
+    for (int r = 0; r < R; r++)
+        if (take_token(s, &s->drawn[r], s->ids[r], s->logps[r], e)) return -1;
+    return release_ended(s, e);
+}
+
+int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config, const SampleSink *sink,
+    Progress *progress, Error *e) {
+    assert(config->n > 0 && config->max_new_tokens > 0 && config->temperature >= 0);
+    if (n == 0) return 0;
+    Sampler s = { .v = v,
+        .prompts = prompts,
+        .instructions = instructions,
+        .n = n,
+        .config = config,
+        .sink = sink,
+        .progress = progress,
+        .root = -1 };
+    int bad = sampler_open(&s, e);
+    while (!bad && (s.next < s.n || s.flights_n > 0)) {
+        bad = step_build(&s, e);
+        if (!bad && s.forest.scored_n > 0) bad = step_run(&s, e);
+    }
+    sampler_free(&s);
+    return bad ? -1 : 0;
+}
+
+/* ---- all results kept ---- */
+
+typedef struct KeepAll {
+    Candidate *out;
+    int n;
+} KeepAll;
+
+static int keep_prompt(void *context, size_t prompt, Candidate *candidates, Error *e) {
+    (void)e;
+    KeepAll *k = context;
+    memcpy(k->out + prompt * (size_t)k->n, candidates, (size_t)k->n * sizeof *candidates);
+    memset(candidates, 0, (size_t)k->n * sizeof *candidates);
+    return 0;
+}
+
+int sample_all(Vlm *v, const Prompt *prompts, size_t n, const SampleConfig *config, Candidate **out, Progress *progress, Error *e) {
+    KeepAll keep = { mem_new(n ? n * (size_t)config->n : 1, sizeof(Candidate), "candidates", e), config->n };
+    SampleSink sink = { .context = &keep, .prompt_done = keep_prompt };
+    if (!keep.out) return -1;
+    if (sample_candidates(v, prompts, NULL, n, config, &sink, progress, e)) {
+        candidates_free(keep.out, n * (size_t)config->n);
+        return -1;
+    }
+    *out = keep.out;
+    return 0;
+}
