@@ -63,10 +63,17 @@ void *cpu_memory_new(int64_t bytes, const char *what, Error *e) {
     return (void *)at;
 }
 
+static BlockHead block_head(const void *at) {
+    BlockHead head;
+    memcpy(&head, (const char *)at - ALIGN, sizeof head);
+    return head;
+}
+
+int64_t cpu_memory_bytes(const void *at) { return block_head(at).bytes; }
+
 void cpu_memory_free(void *at) {
     if (!at) return;
-    BlockHead head;
-    memcpy(&head, (char *)at - ALIGN, sizeof head);
+    BlockHead head = block_head(at);
     cpu_bytes_add(-head.bytes);
     free(head.block);
 }

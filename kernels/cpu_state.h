@@ -21,18 +21,19 @@ int cpu_failure_take(Error *e);
  * NULL. */
 void *cpu_memory_new(int64_t bytes, const char *what, Error *e);
 void cpu_memory_free(void *at);
+int64_t cpu_memory_bytes(const void *at);
 
 /* Scratch of at least `bytes`, contents undefined, valid until the next call for the same use. NULL after cpu_failure_set when there is no
  * memory; the operation then leaves its result undefined, and sync reports it. */
 typedef enum CpuScratch {
-    SCRATCH_LOGITS,  /* logprob.c: a chunk of logits */
-    SCRATCH_OPERAND, /* linear.c: tiles of operands converted to fp32, logprob.c's dlogits in the dtype of the model */
-    SCRATCH_CONVERT,
-    SCRATCH_RESULT,
-    SCRATCH_PRODUCT, /* dnnl_products.c: what oneDNN asks for */
-    SCRATCH_SAMPLE,
-    SCRATCH_ATTENTION,
-    SCRATCH_REDUCE,
+    SCRATCH_PRODUCT, /* dnnl_products.c: what oneDNN works in */
+    SCRATCH_PACK,    /* dnnl_products.c: an operand packed for one call */
+    SCRATCH_X,       /* linear.c: tiles of operands and results in fp32 */
+    SCRATCH_W,
+    SCRATCH_Y,
+    SCRATCH_LOGITS, /* logprob.c: a chunk of logits */
+    SCRATCH_ROWS,   /* logprob.c: what goes with the rows of a chunk */
+    SCRATCH_SAMPLE, /* logprob.c: candidates of a draw */
     SCRATCH_USES
 } CpuScratch;
 void *cpu_scratch(CpuScratch use, int64_t bytes);

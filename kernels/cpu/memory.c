@@ -2,6 +2,7 @@
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu_state.h"
+#include "kernels/dnnl_products.h"
 
 #include <string.h>
 
@@ -16,7 +17,11 @@ int ISA_FN(alloc)(Buf *out, DType dtype, int64_t count, const char *what, Error 
     return out->at ? 0 : -1;
 }
 
-void ISA_FN(free)(Buf b) { cpu_memory_free(b.at); }
+void ISA_FN(free)(Buf b) {
+    if (!b.at) return;
+    products_forget(b.at, cpu_memory_bytes(b.at)); /* its address may come back as other weights */
+    cpu_memory_free(b.at);
+}
 
 void ISA_FN(upload)(Buf to, const void *from, int64_t count) {
     if (count) memcpy(to.at, from, (size_t)count * dtype_size(to.dtype));
