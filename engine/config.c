@@ -1,0 +1,619 @@
+/* config.c - owns the table of settings: their names, types, ranges, defaults and help; reads, prints, writes and hashes them.
+ *
+ * inih (github.com/benhoyt/inih) splits the lines; what they mean is decided here. Refuses unknown sections and keys, keys given twice,
+ * values outside a key's range or choices, and lines that are none of [section], key = value, or a comment. */
+#include "engine/config.h"
+
+#include "model/params.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <ini.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Choices stand in the order of their enums. */
+static const char *const dtypes[] = { [FP32] = "fp32", [BF16] = "bf16", NULL };
+static const char *const claim_modes[] = { [CLAIM_BY_RULE] = "rule", [CLAIM_BY_MODEL] = "model", NULL };
+static const char *const grammars[] = { [CLAIM_GRAMMAR_SCENES] = "scenes", [CLAIM_GRAMMAR_PLAIN] = "plain", NULL };
+static const char *const balances[] = { [BALANCE_OFF] = "off", [BALANCE_RATIO] = "ratio", [BALANCE_MEAN] = "mean", NULL };
+static const char *const losses[] = { [LOSS_SIGMOID] = "sigmoid",
+    [LOSS_IPO] = "ipo",
+    [LOSS_HINGE] = "hinge",
+    [LOSS_ROBUST] = "robust",
+    [LOSS_SIGMOID_NORM] = "sigmoid_norm",
+    NULL };
+static const char *const schedules[] = {
+    [SCHEDULE_COSINE] = "cosine", [SCHEDULE_LINEAR] = "linear", [SCHEDULE_CONSTANT] = "constant", NULL
+};
+static const char *const orders[] = { [ORDER_SHUFFLE] = "shuffle", [ORDER_FILE] = "file", NULL };
+static const char *const parts[] = { [PART_VISION] = "vision", [PART_PROJECTOR] = "projector", [PART_DECODER] = "decoder", NULL };
+static const char *const aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
+static const char *const save_dtypes[] = { [SAVE_SAME] = "same", [SAVE_FP32] = "fp32", [SAVE_BF16] = "bf16", NULL };
+static const char *const select_rules[] = { [SELECT_LAST] = "last", [SELECT_REJECTIONS] = "rejections", NULL };
+static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCENES] = "scenes", NULL };
+
+typedef enum KeyType {
+    KEY_INT,
+    KEY_INT64,
+    KEY_NUMBER,
+    KEY_BOOL,
+    KEY_TEXT,   /* char [CONFIG_WORD] */
+    KEY_PATH,   /* char [PATH_SIZE] */
+    KEY_CHOICE, /* an enum */
+    KEY_SET     /* bits 1 << choice, written as a list with commas */
+} KeyType;
+
+typedef struct Key {
+    const char *section, *name;
+    KeyType type;
+    size_t at; /* of the field in RunConfig */
+    const char *initial;
+    double least, most;
+    const char *const *choices;
+    const char *help;
+} Key;
+
+#define AT(FIELD) offsetof(RunConfig, FIELD)
+#define WHOLE(S, N, FIELD, INITIAL, LEAST, MOST, HELP)                                                                                     \
+    { S, N, KEY_INT, AT(FIELD), INITIAL, LEAST, MOST, NULL, HELP }
+#define LONG(S, N, FIELD, INITIAL, LEAST, MOST, HELP)                                                                                      \
+    { S, N, KEY_INT64, AT(FIELD), INITIAL, LEAST, MOST, NULL, HELP }
+#define NUMBER(S, N, FIELD, INITIAL, LEAST, MOST, HELP)                                                                                    \
+    { S, N, KEY_NUMBER, AT(FIELD), INITIAL, LEAST, MOST, NULL, HELP }
+#define BOOL(S, N, FIELD, INITIAL, HELP)                                                                                                   \
+    { S, N, KEY_BOOL, AT(FIELD), INITIAL, 0, 1, NULL, HELP }
+#define TEXT(S, N, FIELD, INITIAL, HELP)                                                                                                   \
+    { S, N, KEY_TEXT, AT(FIELD), INITIAL, 0, 0, NULL, HELP }
+#define PATH(S, N, FIELD, HELP)                                                                                                            \
+    { S, N, KEY_PATH, AT(FIELD), "", 0, 0, NULL, HELP }
+#define CHOICE(S, N, FIELD, INITIAL, CHOICES, HELP)                                                                                        \
+    { S, N, KEY_CHOICE, AT(FIELD), INITIAL, 0, 0, CHOICES, HELP }
+#define SET(S, N, FIELD, INITIAL, CHOICES, HELP)                                                                                           \
+    { S, N, KEY_SET, AT(FIELD), INITIAL, 0, 0, CHOICES, HELP }
+
+/* The defaults are the paper's for its 7B model (RLAIF-V, arXiv 2405.17220, and its public code) unless the line says why not. */
+/* clang-format off */
+static const Key keys[] = {
+    PATH("run", "dir", run.dir, "folder of the run: all its files go there"),
+    LONG("run", "seed", run.seed, "0", 0, 9007199254740991.0, "of everything random"),
+    TEXT("run", "device", run.device, "cpu", "where to compute"),
+    CHOICE("run", "dtype", run.dtype, "fp32", dtypes, "weights and activations; the paper trains in bf16, fp32 is exact on every machine"),
+    WHOLE("run", "threads", run.threads, "0", 0, 4096, "0: all cores"),
+    WHOLE("run", "iterations", run.iterations, "4", 1, 1000, "rounds of sample, label, pair, train, evaluate"),
+    BOOL("run", "quiet", run.quiet, "false", "no progress bars"),
+
+    PATH("model", "dir", model.dir, "checkpoint folder of the policy at the start"),
+    PATH("labeler", "dir", labeler.dir, "checkpoint folder of the labeler; empty: the policy labels itself"),
+    TEXT("chat", "template", chat.template_name, "vicuna_v1", "how a conversation is written: vicuna_v1, llava_v1"),
+
+    CHOICE("claims", "mode", claims.mode, "rule", claim_modes, "how answers become claims and questions; the paper uses two fine-tuned text models"),
+    PATH("claims", "dir", claims.dir, "checkpoint folder for mode = model"),
+    CHOICE("claims", "grammar", claims.grammar, "plain", grammars, "for mode = rule: scenes knows the built-in world, plain takes any English"),
+
+    PATH("data", "prompts", data.prompts, "JSONL of {image, question} to sample answers for"),
+    PATH("data", "train", data.train, "JSONL of preference pairs (train) or of {image, question, answer} (sft)"),
+    PATH("data", "validation", data.validation, "JSONL of prompts that choose the checkpoint; never the evaluation's"),
+    PATH("data", "eval", data.eval, "JSONL of prompts to evaluate on"),
+    PATH("data", "images", data.images, "folder searched by file name for images that are not where a row says"),
+    WHOLE("data", "per_iteration", data.per_iteration, "0", 0, 1e9, "prompts an iteration takes, each iteration the next ones; 0: all, every time"),
+    BOOL("data", "strict", data.strict, "false", "stop at the first bad row or absent image instead of dropping it"),
+
+    WHOLE("sample", "n", sample.n, "10", 2, 1000, "answers for each prompt"),
+    NUMBER("sample", "temperature", sample.temperature, "0.7", 0, 100, "0: greedy"),
+    NUMBER("sample", "top_p", sample.top_p, "1", 1e-6, 1, "1: off. Upstream inherits what the checkpoint says; LLaVA-1.5's says nothing"),
+    WHOLE("sample", "top_k", sample.top_k, "0", 0, 1e9, "0: off. Upstream's 50 is a library default that nobody chose"),
+    WHOLE("sample", "max_new_tokens", sample.max_new_tokens, "512", 1, 1e6, "longest answer"),
+    WHOLE("sample", "batch", sample.batch, "64", 1, 65536, "answers that grow together; changes speed and memory, not results"),
+
+    WHOLE("label", "batch", label.batch, "2048", 1, 1e7, "token rows of one step; changes speed and memory, not results"),
+
+    WHOLE("pair", "per_prompt", pair.per_prompt, "2", 1, 1e6, "pairs kept of a prompt"),
+    NUMBER("pair", "min_gap", pair.min_gap, "1", 1e-9, 1e9, "least difference of scores, in rejected claims"),
+    CHOICE("pair", "balance_length", pair.balance_length, "ratio", balances, "ratio: the paper's filter; mean: drop the shortest chosen until length_delta is met"),
+    NUMBER("pair", "length_delta", pair.length_delta, "0", -1e6, 1e6, "for mean: words that chosen must exceed rejected by on average"),
+    NUMBER("pair", "max_length_change", pair.max_length_change, "0", 0, 1e6, "largest |chosen - rejected| / rejected in words; 0: any"),
+    BOOL("pair", "disjoint", pair.disjoint, "false", "pairs of a prompt share no answer"),
+    BOOL("pair", "keep_objects", pair.keep_objects, "false", "chosen names at least as many objects as rejected (grammar scenes)"),
+    WHOLE("pair", "max_tries", pair.max_tries, "32", 1, 1e6, "draws for a disjoint set before a prompt keeps fewer pairs"),
+
+    CHOICE("train", "loss", train.loss, "sigmoid", losses, "preference loss, as TRL names them"),
+    NUMBER("train", "beta", train.beta, "0.1", 1e-9, 1e6, "of the loss"),
+    NUMBER("train", "label_smoothing", train.label_smoothing, "0", 0, 0.499, "share of labels taken to be wrong (sigmoid, robust)"),
+    NUMBER("train", "sft_weight", train.sft_weight, "0", 0, 1e6, "weight of the chosen answer's mean negative log-prob"),
+    NUMBER("train", "lr", train.lr, "5e-7", 0, 1e3, "largest learning rate"),
+    NUMBER("train", "lr_end", train.lr_end, "0", 0, 1, "what cosine and linear end at, as a share of lr"),
+    CHOICE("train", "schedule", train.schedule, "cosine", schedules, "of the learning rate after warmup"),
+    WHOLE("train", "warmup_steps", train.warmup_steps, "0", 0, 1e9, "above 0 it counts, else warmup_ratio"),
+    NUMBER("train", "warmup_ratio", train.warmup_ratio, "0.05", 0, 1, "share of the steps"),
+    WHOLE("train", "steps", train.steps, "0", 0, 1e9, "0: as many as epochs give"),
+    NUMBER("train", "epochs", train.epochs, "4", 0, 1e6, "passes over the pairs"),
+    WHOLE("train", "batch_pairs", train.batch_pairs, "8", 1, 65536, "pairs of one optimiser step"),
+    CHOICE("train", "order", train.order, "shuffle", orders, "of the pairs: shuffled each epoch, or as in the file"),
+    NUMBER("train", "adam_beta1", train.adam_beta1, "0.9", 0, 0.999999, "AdamW"),
+    NUMBER("train", "adam_beta2", train.adam_beta2, "0.999", 0, 0.9999999, "AdamW"),
+    NUMBER("train", "adam_eps", train.adam_eps, "1e-8", 0, 1, "AdamW"),
+    NUMBER("train", "weight_decay", train.weight_decay, "0.01", 0, 100, "of parameters with two or more dimensions"),
+    NUMBER("train", "clip", train.clip, "0", 0, 1e9, "largest norm of the gradient; 0: off, as upstream's DeepSpeed settings leave it"),
+    SET("train", "freeze", train.freeze, "vision", parts, "parts that do not learn; upstream's tower gets no gradient"),
+    CHOICE("train", "image_aspect", train.image_aspect, "pad", aspects, "for every arrow; upstream trains on crops but samples and evaluates padded images"),
+    WHOLE("train", "save_every", train.save_every, "0", 0, 1e9, "steps between checkpoints; 0: only at the end"),
+    WHOLE("train", "keep", train.keep, "0", 0, 1e6, "newest checkpoints kept; 0: all"),
+    WHOLE("train", "max_tokens", train.max_tokens, "2048", 8, 1e7, "longest prompt and answer, image tokens included; longer pairs are dropped"),
+    CHOICE("train", "save_dtype", train.save_dtype, "same", save_dtypes, "of model/ and of chosen checkpoints; same: as computed in"),
+    WHOLE("train", "log_every", train.log_every, "1", 1, 1e9, "steps between rows of metrics"),
+
+    WHOLE("sft", "batch_images", sft.batch_images, "16", 1, 65536, "images of one step, each with all its questions"),
+    NUMBER("sft", "one_word_weight", sft.one_word_weight, "1", 0, 1e6, "weight of one-word answers in the loss"),
+
+    CHOICE("select", "rule", select.rule, "rejections", select_rules, "which checkpoint the next iteration starts from"),
+    NUMBER("select", "min_objects_ratio", select.min_objects_ratio, "0.95", 0, 100, "least objects an answer names, against the start of the run"),
+    WHOLE("select", "prompts", select.prompts, "0", 0, 1e9, "validation prompts used; 0: all"),
+
+    CHOICE("eval", "kind", eval.kind, "labeler", eval_kinds, "judged by the labeler, or against the built-in world's truth"),
+    WHOLE("eval", "prompts", eval.prompts, "0", 0, 1e9, "evaluation prompts used; 0: all"),
+    WHOLE("eval", "n", eval.n, "1", 1, 1000, "answers for each prompt"),
+    NUMBER("eval", "temperature", eval.temperature, "0", 0, 100, "0: greedy"),
+    NUMBER("eval", "top_p", eval.top_p, "1", 1e-6, 1, "1: off"),
+    WHOLE("eval", "top_k", eval.top_k, "0", 0, 1e9, "0: off"),
+    WHOLE("eval", "max_new_tokens", eval.max_new_tokens, "1024", 1, 1e6, "longest answer"),
+    WHOLE("eval", "examples", eval.examples, "3", 0, 1000, "answers shown before and after"),
+};
+/* clang-format on */
+enum { KEYS = sizeof keys / sizeof *keys };
+
+/* --device and so on mean these keys. */
+static const struct {
+    const char *option, *key;
+} shorthands[] = {
+    { "device", "run.device" },
+    { "dtype", "run.dtype" },
+    { "threads", "run.threads" },
+    { "seed", "run.seed" },
+};
+
+/* ---- one key ---- */
+
+static void *field_of(const RunConfig *c, const Key *k) { return (char *)(uintptr_t)c + k->at; }
+
+static int choice_find(const char *const *choices, const char *word, size_t size) {
+    for (int i = 0; choices[i]; i++)
+        if (strlen(choices[i]) == size && !memcmp(choices[i], word, size)) return i;
+    return -1;
+}
+
+static void choices_text(const char *const *choices, const char *joint, char *out, size_t size) {
+    size_t used = 0;
+    out[0] = 0;
+    for (int i = 0; choices[i] && used < size; i++) used += (size_t)snprintf(out + used, size - used, "%s%s", i ? joint : "", choices[i]);
+}
+
+static void expected_text(const Key *k, char *out, size_t size) {
+    char list[200];
+    switch (k->type) {
+    case KEY_INT:
+    case KEY_INT64:
+        snprintf(out, size, "an integer from %.0f to %.0f", k->least, k->most);
+        break;
+    case KEY_NUMBER:
+        snprintf(out, size, "a number from %g to %g", k->least, k->most);
+        break;
+    case KEY_BOOL:
+        snprintf(out, size, "true or false");
+        break;
+    case KEY_TEXT:
+        snprintf(out, size, "text of at most %d bytes", CONFIG_WORD - 1);
+        break;
+    case KEY_PATH:
+        snprintf(out, size, "a path of at most %d bytes", PATH_SIZE - 1);
+        break;
+    case KEY_CHOICE:
+        choices_text(k->choices, " | ", out, size);
+        break;
+    case KEY_SET:
+        choices_text(k->choices, ", ", list, sizeof list);
+        snprintf(out, size, "nothing, or a list of %s", list);
+        break;
+    }
+}
+
+static int set_parse(const Key *k, const char *value, unsigned *out) {
+    *out = 0;
+    for (const char *p = value; *p;) {
+        size_t size = strcspn(p, ","), lead = strspn(p, " \t"), word = size;
+        if (lead > size) lead = size;
+        while (word > lead && isspace((unsigned char)p[word - 1])) word--;
+        int i = choice_find(k->choices, p + lead, word - lead);
+        if (i < 0) return -1;
+        *out |= 1u << i;
+        p += size;
+        if (*p == ',' && !*++p) return -1; /* a comma with nothing after it */
+    }
+    return 0;
+}
+
+static int whole_parse(const Key *k, const char *value, int64_t *out) {
+    char *end;
+    errno = 0;
+    long long n = strtoll(value, &end, 10);
+    if (end == value || *end || errno || (double)n < k->least || (double)n > k->most) return -1;
+    *out = n;
+    return 0;
+}
+
+static int number_parse(const Key *k, const char *value, double *out) {
+    char *end;
+    double x = strtod(value, &end);
+    if (end == value || *end || !isfinite(x) || x < k->least || x > k->most) return -1;
+    *out = x;
+    return 0;
+}
+
+static int bool_parse(const char *value, int *out) {
+    static const char *const words[] = { "false", "true", "no", "yes", "off", "on", "0", "1", NULL };
+    int i = choice_find(words, value, strlen(value));
+    *out = i & 1;
+    return i < 0 ? -1 : 0;
+}
+
+static int text_parse(const char *value, char *out, size_t size) {
+    size_t n = strlen(value);
+    /* What an INI line cannot carry back: a comment's start, ends that are trimmed, line ends. */
+    if (n >= size || strpbrk(value, "\r\n") || strstr(value, " ;") || strstr(value, "\t;") ||
+        (n && (isspace((unsigned char)value[0]) || isspace((unsigned char)value[n - 1]))))
+        return -1;
+    memcpy(out, value, n + 1);
+    return 0;
+}
+
+/* Sets the field of `k`; `folder` is what relative paths are relative to. */
+static int key_set(RunConfig *c, const Key *k, const char *value, const char *folder, const char *where, Error *e) {
+    void *at = field_of(c, k);
+    int failed = 0, choice;
+    int64_t whole;
+    char expected[300], path[PATH_SIZE];
+    switch (k->type) {
+    case KEY_INT:
+    case KEY_INT64:
+        failed = whole_parse(k, value, &whole);
+        if (!failed && k->type == KEY_INT) *(int *)at = (int)whole;
+        else if (!failed) *(int64_t *)at = whole;
+        break;
+    case KEY_NUMBER:
+        failed = number_parse(k, value, at);
+        break;
+    case KEY_BOOL:
+        failed = bool_parse(value, at);
+        break;
+    case KEY_TEXT:
+        failed = text_parse(value, at, CONFIG_WORD);
+        break;
+    case KEY_PATH:
+        failed = text_parse(value, path, sizeof path);
+        if (!failed && path[0] && strcmp(folder, ".")) failed = path_join(at, folder, path, NULL);
+        else if (!failed) memcpy(at, path, strlen(path) + 1);
+        break;
+    case KEY_CHOICE:
+        choice = choice_find(k->choices, value, strlen(value));
+        failed = choice < 0;
+        if (!failed) memcpy(at, &choice, sizeof choice);
+        break;
+    case KEY_SET:
+        failed = set_parse(k, value, at);
+        break;
+    }
+    if (!failed) return 0;
+    expected_text(k, expected, sizeof expected);
+    error_what(e, "bad value of %s.%s", k->section, k->name);
+    error_where(e, "%s", where), error_found(e, "\"%.200s\"", value), error_expected(e, "%s", expected);
+    if (k->type == KEY_CHOICE || k->type == KEY_SET) {
+        size_t n = 0;
+        while (k->choices[n]) n++;
+        const char *near = nearest_name(value, k->choices, n);
+        if (near) error_hint(e, "did you mean %s?", near);
+    }
+    return -1;
+}
+
+/* The value as text that key_set reads back to the same; `out` holds PATH_SIZE bytes or more. */
+static void key_text(const RunConfig *c, const Key *k, char *out) {
+    const void *at = field_of(c, k);
+    int choice;
+    switch (k->type) {
+    case KEY_INT:
+        snprintf(out, PATH_SIZE, "%d", *(const int *)at);
+        break;
+    case KEY_INT64:
+        snprintf(out, PATH_SIZE, "%lld", (long long)*(const int64_t *)at);
+        break;
+    case KEY_NUMBER: /* the shortest of these that reads back exactly */
+        for (int digits = 6; digits <= 17; digits++) {
+            snprintf(out, PATH_SIZE, "%.*g", digits, *(const double *)at);
+            if (strtod(out, NULL) == *(const double *)at) break;
+        }
+        break;
+    case KEY_BOOL:
+        snprintf(out, PATH_SIZE, "%s", *(const int *)at ? "true" : "false");
+        break;
+    case KEY_TEXT:
+    case KEY_PATH:
+        snprintf(out, PATH_SIZE, "%s", (const char *)at);
+        break;
+    case KEY_CHOICE:
+        memcpy(&choice, at, sizeof choice);
+        snprintf(out, PATH_SIZE, "%s", k->choices[choice]);
+        break;
+    case KEY_SET: {
+        size_t used = 0;
+        out[0] = 0;
+        for (int i = 0; k->choices[i]; i++)
+            if (*(const unsigned *)at >> i & 1)
+                used += (size_t)snprintf(out + used, PATH_SIZE - used, "%s%s", used ? ", " : "", k->choices[i]);
+        break;
+    }
+    }
+}
+
+/* ---- finding keys ---- */
+
+static int section_known(const char *section) {
+    for (int i = 0; i < KEYS; i++)
+        if (!strcmp(keys[i].section, section)) return 1;
+    return 0;
+}
+
+/* The key, or NULL with the Error naming the nearest. */
+static const Key *key_find(const char *section, const char *name, const char *where, Error *e) {
+    const char *names[KEYS], *elsewhere = NULL;
+    size_t n = 0;
+    for (int i = 0; i < KEYS; i++)
+        if (!strcmp(keys[i].section, section) && !strcmp(keys[i].name, name)) return &keys[i];
+    for (int i = 0; i < KEYS; i++)
+        if (!strcmp(keys[i].name, name)) elsewhere = keys[i].section;
+    if (!section_known(section)) {
+        for (int i = 0; i < KEYS; i++)
+            if (!i || strcmp(keys[i].section, keys[i - 1].section)) names[n++] = keys[i].section;
+        if (section[0]) error_what(e, "unknown section [%.80s]", section);
+        else error_what(e, "key \"%.80s\" before any section", name);
+    } else {
+        for (int i = 0; i < KEYS; i++)
+            if (!strcmp(keys[i].section, section)) names[n++] = keys[i].name;
+        error_what(e, "unknown key \"%.80s\" in [%s]", name, section);
+    }
+    error_where(e, "%s", where);
+    const char *near = nearest_name(section_known(section) ? name : section, names, n);
+    if (section[0] && near) error_hint(e, section_known(section) ? "did you mean %s?" : "did you mean [%s]?", near);
+    else if (elsewhere) error_hint(e, "[%s] has a key of that name", elsewhere);
+    else error_hint(e, "`rlaifv run --help` lists all keys");
+    return NULL;
+}
+
+static const Key *key_find_dotted(const char *dotted, const char *where, Error *e) {
+    char section[CONFIG_WORD];
+    const char *dot = strchr(dotted, '.');
+    size_t n = dot ? (size_t)(dot - dotted) : 0;
+    if (!dot || n >= sizeof section) {
+        const char *names[KEYS];
+        char full[KEYS][CONFIG_WORD];
+        for (int i = 0; i < KEYS; i++) {
+            snprintf(full[i], sizeof full[i], "%s.%s", keys[i].section, keys[i].name);
+            names[i] = !dot && !strcmp(keys[i].name, dotted) ? dotted : full[i];
+        }
+        const char *near = nearest_name(dotted, names, KEYS);
+        error_what(e, "unknown option --%.100s", dotted), error_where(e, "%s", where);
+        for (int i = 0; near && i < KEYS; i++)
+            if (names[i] == near) error_hint(e, "did you mean --%s?", full[i]);
+        return NULL;
+    }
+    memcpy(section, dotted, n);
+    section[n] = 0;
+    return key_find(section, dot + 1, where, e);
+}
+
+void config_defaults(RunConfig *c) {
+    memset(c, 0, sizeof *c);
+    for (int i = 0; i < KEYS; i++) key_set(c, &keys[i], keys[i].initial, ".", "default", NULL);
+}
+
+int config_set(RunConfig *c, const char *key, const char *value, const char *where, Error *e) {
+    const Key *k = key_find_dotted(key, where, e);
+    return k ? key_set(c, k, value, ".", where, e) : -1;
+}
+
+int config_need(const RunConfig *c, const char *key, Error *e) {
+    char text[PATH_SIZE];
+    const Key *k = key_find_dotted(key, key, e);
+    if (!k) return -1;
+    key_text(c, k, text);
+    if (text[0]) return 0;
+    return error_what(e, "missing setting"), error_where(e, "%s in [%s]", k->name, k->section), error_expected(e, "%s", k->help),
+           error_hint(e, "set it in the config or give --%s=...", key);
+}
+
+/* ---- files ---- */
+
+typedef struct Reading {
+    RunConfig *config;
+    FILE *stream;
+    char *line;
+    size_t line_size;
+    int number, failed;
+    const char *path, *folder;
+    int given[KEYS]; /* line that set the key */
+    Error *e;
+} Reading;
+
+/* inih asks for lines here, so that their numbers are known and none is cut at its buffer's end. */
+static char *read_line(char *out, int size, void *user) {
+    Reading *r = user;
+    if (r->failed) return NULL;
+    ssize_t n = getline(&r->line, &r->line_size, r->stream);
+    if (n < 0) return NULL;
+    r->number++;
+    while (n && (r->line[n - 1] == '\n' || r->line[n - 1] == '\r')) n--;
+    int nul = memchr(r->line, 0, (size_t)n) != NULL;
+    if (nul || n + 1 >= size) {
+        r->failed = 1;
+        error_what(r->e, nul ? "NUL byte in a config" : "line too long"), error_where(r->e, "%s:%d", r->path, r->number);
+        error_expected(r->e, "text of at most %d bytes a line", size - 2);
+        return NULL;
+    }
+    memcpy(out, r->line, (size_t)n);
+    out[n] = 0;
+    return out;
+}
+
+static int take_pair(void *user, const char *section, const char *name, const char *value) {
+    Reading *r = user;
+    char where[PATH_SIZE + 16];
+    if (r->failed) return 0;
+    snprintf(where, sizeof where, "%s:%d", r->path, r->number);
+    const Key *k = key_find(section, name, where, r->e);
+    int *given = k ? &r->given[k - keys] : NULL;
+    if (given && *given) {
+        error_what(r->e, "%s.%s is given twice", section, name), error_where(r->e, "%s", where);
+        error_hint(r->e, "line %d gives it too: keep one", *given);
+        k = NULL;
+    }
+    r->failed = !k || key_set(r->config, k, value, r->folder, where, r->e);
+    if (given) *given = r->number;
+    return !r->failed;
+}
+
+int config_read(RunConfig *c, const char *path, Error *e) {
+    char folder[PATH_SIZE];
+    Reading r = { .config = c, .path = path, .folder = folder, .e = e };
+    path_folder(folder, path);
+    if (!(r.stream = fopen(path, "re")))
+        return error_what(e, "cannot open config"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno)),
+               error_hint(e, "check the path");
+    ini_allow_multiline = false;
+    ini_use_stack = false;
+    ini_max_line = PATH_SIZE + 256;
+    ini_initial_alloc = PATH_SIZE + 256;
+    int bad = ini_parse_stream(read_line, &r, take_pair, &r);
+    int broken = ferror(r.stream);
+    fclose(r.stream);
+    free(r.line);
+    if (r.failed) return -1;
+    if (broken) return error_what(e, "cannot read config"), error_where(e, "%s", path), error_expected(e, "a readable text file");
+    if (bad < 0) return error_what(e, "out of memory"), error_where(e, "%s", path);
+    if (bad > 0)
+        return error_what(e, "bad line in a config"), error_where(e, "%s:%d", path, bad),
+               error_expected(e, "[section], key = value, or ; comment");
+    return 0;
+}
+
+int config_write(const RunConfig *c, const char *path, Error *e) {
+    FileOut f;
+    char text[PATH_SIZE], here[PATH_SIZE], full[PATH_SIZE];
+    if (!getcwd(here, sizeof here))
+        return error_what(e, "cannot name the current folder"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno));
+    if (file_create(&f, path, e)) return -1;
+    for (int i = 0; i < KEYS; i++) {
+        const Key *k = &keys[i];
+        if (!i || strcmp(k->section, keys[i - 1].section)) fprintf(f.stream, "%s[%s]\n", i ? "\n" : "", k->section);
+        key_text(c, k, text);
+        if (k->type == KEY_PATH && text[0]) {
+            if (path_join(full, here, text, e)) {
+                file_abandon(&f);
+                return -1;
+            }
+            fprintf(f.stream, "%s = %s\n", k->name, full);
+        } else fprintf(f.stream, "%s =%s%s\n", k->name, text[0] ? " " : "", text);
+    }
+    return file_commit(&f, e);
+}
+
+int config_hash(const RunConfig *c, const char *words, char out[HASH_TEXT], Error *e) {
+    char text[PATH_SIZE], *all = NULL;
+    size_t used = 0, cap = 0;
+    int result = -1;
+    for (const char *p = words; *(p += strspn(p, " "));) {
+        size_t size = strcspn(p, " ");
+        int found = 0;
+        for (int i = 0; i < KEYS; i++) {
+            const Key *k = &keys[i];
+            size_t section = strlen(k->section), name = strlen(k->name);
+            int whole = size == section, one = size == section + 1 + name && p[section] == '.';
+            if (strncmp(p, k->section, section) || !(whole || (one && !memcmp(p + section + 1, k->name, name)))) continue;
+            found = 1;
+            key_text(c, k, text);
+            size_t need = used + section + name + strlen(text) + 4;
+            if (mem_grow(&all, &cap, need, 1, "settings to hash", e)) goto end;
+            used += (size_t)snprintf(all + used, cap - used, "%s.%s=%s\n", k->section, k->name, text);
+        }
+        if (!found) {
+            error_what(e, "unknown setting to hash"), error_where(e, "%.*s", (int)size, p);
+            goto end;
+        }
+        p += size;
+    }
+    hash_bytes(all ? all : "", used, out);
+    result = 0;
+end:
+    free(all);
+    return result;
+}
+
+/* ---- the command line ---- */
+
+int config_arguments(RunConfig *c, int argc, char **argv, Error *e) {
+    const char *file = NULL;
+    for (int i = 0; i < argc; i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) return CONFIG_HELP;
+    config_defaults(c);
+    /* Two passes: the file first, so that options win wherever they stand. */
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < argc; i++) {
+            const char *word = argv[i];
+            if (strncmp(word, "--", 2)) {
+                if (pass) continue;
+                if (file)
+                    return error_what(e, "more than one config"), error_where(e, "%s", word), error_hint(e, "%s is one already", file),
+                           CONFIG_USAGE;
+                file = word;
+                continue;
+            }
+            char key[2 * CONFIG_WORD];
+            size_t n = strcspn(word + 2, "=");
+            const char *value = word[2 + n] ? word + 3 + n : i + 1 < argc ? argv[++i] : NULL;
+            if (!pass) continue;
+            snprintf(key, sizeof key, "%.*s", n < sizeof key ? (int)n : (int)sizeof key - 1, word + 2);
+            for (size_t s = 0; s < sizeof shorthands / sizeof *shorthands; s++)
+                if (!strcmp(key, shorthands[s].option)) snprintf(key, sizeof key, "%s", shorthands[s].key);
+            const Key *k = key_find_dotted(key, "command line", e);
+            if (!k) return CONFIG_USAGE;
+            if (!value) return error_what(e, "--%s needs a value", key), error_where(e, "command line"), CONFIG_USAGE;
+            if (key_set(c, k, value, ".", "command line", e)) return CONFIG_USAGE;
+        }
+        if (!file)
+            return error_what(e, "no config given"), error_where(e, "command line"), error_expected(e, "an INI file"),
+                   error_hint(e, "see configs/, or --help for the keys"), CONFIG_USAGE;
+        if (!pass && config_read(c, file, e)) return -1;
+    }
+    return 0;
+}
+
+void config_help(FILE *to) {
+    char kind[200];
+    fprintf(to,
+        "A config is an INI file; --section.key=value sets a key over it. --device, --dtype, --threads and --seed are keys of [run].\n"
+        "Relative paths are relative to the file that holds them.\n");
+    for (int i = 0; i < KEYS; i++) {
+        const Key *k = &keys[i];
+        if (!i || strcmp(k->section, keys[i - 1].section)) fprintf(to, "\n[%s]\n", k->section);
+        if (k->type == KEY_CHOICE || k->type == KEY_SET) choices_text(k->choices, k->type == KEY_SET ? ", " : " | ", kind, sizeof kind);
+        else
+            snprintf(kind, sizeof kind, "%s",
+                k->type == KEY_BOOL     ? "true | false"
+                : k->type == KEY_NUMBER ? "number"
+                : k->type == KEY_TEXT   ? "text"
+                : k->type == KEY_PATH   ? "path"
+                                        : "integer");
+        fprintf(to, "  %s = %s   (%s)\n      %s\n", k->name, k->initial, kind, k->help);
+    }
+}
