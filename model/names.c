@@ -20,7 +20,7 @@ static const struct {
     [LAYOUT_TEXT] = { "vision_tower.", "multi_modal_projector.", "linear_1", "linear_2", "model.", "" },
 };
 
-void params_name(const Param *q, Layout layout, char out[160]) {
+void params_name(const Param *q, Layout layout, char out[PARAM_NAME]) {
     const char *suffix = params_suffix(q->kind), *block = strstr(suffix, "{i}");
     const char *lead = q->part == PART_VISION      ? prefixes[layout].vision
                        : q->part == PART_PROJECTOR ? prefixes[layout].projector
@@ -28,9 +28,9 @@ void params_name(const Param *q, Layout layout, char out[160]) {
                                                    : prefixes[layout].decoder;
     if (q->part == PART_PROJECTOR) {
         int second = q->kind == P_PROJECTOR_2_W || q->kind == P_PROJECTOR_2_B;
-        snprintf(out, 160, "%s%s%s", lead, second ? prefixes[layout].second : prefixes[layout].first, suffix);
-    } else if (block) snprintf(out, 160, "%s%.*s%d%s", lead, (int)(block - suffix), suffix, q->layer, block + 3);
-    else snprintf(out, 160, "%s%s", lead, suffix);
+        snprintf(out, PARAM_NAME, "%s%s%s", lead, second ? prefixes[layout].second : prefixes[layout].first, suffix);
+    } else if (block) snprintf(out, PARAM_NAME, "%s%.*s%d%s", lead, (int)(block - suffix), suffix, q->layer, block + 3);
+    else snprintf(out, PARAM_NAME, "%s%s", lead, suffix);
 }
 
 int names_recognise(const Params *p, const TensorSet *s, Layout *out, Error *e) {
@@ -39,7 +39,7 @@ int names_recognise(const Params *p, const TensorSet *s, Layout *out, Error *e) 
         if ((layout == LAYOUT_TEXT) != (p->config->vision.layers == 0)) continue;
         int found = 0;
         for (int i = 0; i < p->n; i++) {
-            char name[160];
+            char name[PARAM_NAME];
             params_name(&p->list[i], (Layout)layout, name);
             found += tensors_find(s, name) != NULL;
         }

@@ -11,6 +11,8 @@
 
 #include "model/config.h"
 
+enum { PARAM_NAME = 160 }; /* no name of any layout is longer */
+
 typedef enum ParamPart { PART_VISION, PART_PROJECTOR, PART_DECODER, PARTS } ParamPart;
 
 /* Which tensor of the table. Per-layer kinds repeat for each block. */
@@ -38,6 +40,7 @@ typedef struct Param {
 typedef struct Params {
     const ModelConfig *config;
     Layout layout;
+    DType stored; /* dtype of the weights in the checkpoint that was read: BF16 when its matrices are BF16 or F16, else FP32 */
     int n;
     Param *list;
     int64_t count;      /* elements of the arena, padding included (tensors that must adjoin do; others start at multiples of 16) */
@@ -66,7 +69,7 @@ static inline Buf params_grad(const Params *p, ParamKind kind, int layer) {
 
 /* The name of a tensor in a layout, in `out` (names.c), and the part of it that layouts share, {i} standing for the layer. */
 const char *params_suffix(ParamKind kind);
-void params_name(const Param *q, Layout layout, char out[160]);
+void params_name(const Param *q, Layout layout, char out[PARAM_NAME]);
 
 /* Reads the checkpoint in `folder` into p->weights, allocated here: layout recognised by its names, every tensor present once with the right
  * shape, stray ones refused by name (known harmless ones such as rotary inv_freq are skipped). A missing tensor is named, with the nearest name

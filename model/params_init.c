@@ -1,0 +1,77 @@
+/* params_init.c - owns the weights a model starts with when no checkpoint gives them.
+ *
+ * Element i of tensor (kind, layer) is a function of the seed alone (Philox with the element as its counter, Box and Muller 1958), so it
+ * depends on neither dtype, threads nor the other tensors. Products are N(0, 1 / fan_in); those that end a residual branch are divided by
+ * sqrt(2 layers) as well, which keeps the stream's variance from growing with depth (Radford et al. 2019, GPT-2). */
+#include "base/philox.h"
+#include "model/checkpoint.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { PIECE = 1 << 20 }; /* elements made at a time; a multiple of four, as draws come in fours */
+
+typedef struct Start {
+    float constant, deviation;
+} Start;
+
+static Start start_of(const Params *p, const Param *q) {
+    double product = 1 / sqrt((double)(q->count / q->shape[0]));
+    int layers = q->part == PART_VISION ? p->config->vision.layers : p->config->decoder.layers;
+    switch (q->kind) {
+    case P_ATTN_NORM:
+    case P_FF_NORM:
+    case P_NORM:
+    case P_VISION_PRE_W:
+    case P_VISION_LN1_W:
+    case P_VISION_LN2_W:
+    case P_VISION_POST_W: return (Start){ 1, 0 };
+    case P_EMBED: return (Start){ 0, .5f };
+    case P_HEAD:
+    case P_VISION_CLASS:
+    case P_VISION_POSITION: return (Start){ 0, .02f };
+    case P_O:
+    case P_DOWN:
+    case P_VISION_O_W:
+    case P_VISION_FC2_W: return (Start){ 0, (float)(product / sqrt(2.0 * layers)) };
+    default: return q->ndim > 1 ? (Start){ 0, (float)product } : (Start){ 0, 0 }; /* products, and biases */
+    }
+}
+
+/* Four normals of one Philox draw. */
+static void normals(const Param *q, int64_t index, uint64_t seed, float out[4]) {
+    Philox r = philox4x32(
+        (uint32_t)index, (uint32_t)(index >> 32), (uint32_t)q->kind, (uint32_t)(q->layer + 1), (uint32_t)seed, (uint32_t)(seed >> 32));
+    for (int i = 0; i < 4; i += 2) {
+        double radius = sqrt(-2 * log((r.v[i] + 1.0) / 4294967296.0)), angle = 2 * M_PI * (r.v[i + 1] / 4294967296.0);
+        out[i] = (float)(radius * cos(angle));
+        out[i + 1] = (float)(radius * sin(angle));
+    }
+}
+
+int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_t seed, Error *e) {
+    float *values = mem_new(PIECE, sizeof *values, "initial weights", e);
+    char *stored = values ? mem_new(PIECE, dtype_size(dtype), "initial weights", e) : NULL;
+    int failed = !stored || k->alloc(&p->weights, dtype, p->count, "weights", e);
+    for (int i = 0; i < p->n && !failed; i++) {
+        const Param *q = &p->list[i];
+        Start start = start_of(p, q);
+        for (int64_t done = 0, n; done < q->count && !failed; done += n) {
+            n = q->count - done < PIECE ? q->count - done : PIECE;
+#pragma omp parallel for schedule(static)
+            for (int64_t j = 0; j < n; j += 4) {
+                float four[4] = { 0 };
+                if (start.deviation > 0) normals(q, (done + j) / 4, seed, four);
+                for (int64_t l = 0; l < 4 && j + l < n; l++) values[j + l] = start.constant + start.deviation * four[l];
+            }
+            failed = tensor_convert(values, TENSOR_F32, stored, params_tensor_type(dtype), n, e);
+            if (!failed) k->upload(buf_at(p->weights, q->offset + done), stored, n);
+        }
+    }
+    if (!failed) failed = k->sync(e);
+    if (failed && p->weights.at) k->free(p->weights), p->weights = BUF_NONE;
+    free(values);
+    free(stored);
+    p->layout = layout;
+    return failed ? -1 : 0;
+}
