@@ -44,6 +44,7 @@ typedef struct Sampler {
     size_t n, next; /* prompts, and the first not admitted */
     const SampleConfig *config;
     const SampleSink *sink;
+    const Refusals *refusals;
     Progress *progress;
     Forest forest;
     StepImages images;
@@ -150,13 +151,7 @@ static int admit(Sampler *s, Error *e) {
     if (s->images.n >= VLM_IMAGES) return 0;
     if (prompt_has_image(p)) {
         int image = vlm_image(s->v, &s->images, &p->image, &why);
-        if (image < 0) {
-            if (!s->sink->prompt_refused) {
-                if (e) *e = why;
-                return -1;
-            }
-            return s->sink->prompt_refused(s->sink->context, s->next++, &why, e) ? -1 : 2;
-        }
+        if (image < 0) return refuse(s->refusals, s->next++, &why, e) ? -1 : 2;
         held = image_hold(s, image, &why);
         if (held >= 0) parent = s->held[held].segment;
     }
@@ -314,7 +309,7 @@ static int step_run(Sampler *s, Error *e) {
 }
 
 int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config, const SampleSink *sink,
-    Progress *progress, Error *e) {
+    const Refusals *refusals, Progress *progress, Error *e) {
     assert(config->n > 0 && config->max_new_tokens > 0 && config->temperature >= 0);
     if (n == 0) return 0;
     Sampler s = { .v = v,
@@ -323,6 +318,7 @@ int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instruction
         .n = n,
         .config = config,
         .sink = sink,
+        .refusals = refusals,
         .progress = progress,
         .root = -1 };
     int bad = sampler_open(&s, e);
@@ -349,11 +345,12 @@ static int keep_prompt(void *context, size_t prompt, Candidate *candidates, Erro
     return 0;
 }
 
-int sample_all(Vlm *v, const Prompt *prompts, size_t n, const SampleConfig *config, Candidate **out, Progress *progress, Error *e) {
+int sample_all(Vlm *v, const Prompt *prompts, size_t n, const SampleConfig *config, Candidate **out, const Refusals *refusals,
+    Progress *progress, Error *e) {
     KeepAll keep = { mem_new(n ? n * (size_t)config->n : 1, sizeof(Candidate), "candidates", e), config->n };
     SampleSink sink = { .context = &keep, .prompt_done = keep_prompt };
     if (!keep.out) return -1;
-    if (sample_candidates(v, prompts, NULL, n, config, &sink, progress, e)) {
+    if (sample_candidates(v, prompts, NULL, n, config, &sink, refusals, progress, e)) {
         candidates_free(keep.out, n * (size_t)config->n);
         return -1;
     }

@@ -29,23 +29,23 @@ typedef struct Candidate {
     int finished; /* ended by eos, not by the limit or the model's last position */
 } Candidate;
 
-/* Where results go: prompt_done once per prompt, in order of completion, with its n candidates (owned by the sampler, gone after the call;
- * ids may be taken by zeroing the list). prompt_refused for a prompt whose image cannot be read: return 0 to go on without it; NULL: such a
- * prompt ends the call. A non-zero return ends the call with -1. */
+/* Where results go: called once per prompt, in order of completion, with its n candidates (owned by the sampler, gone after the call; ids may
+ * be taken by zeroing the list). A non-zero return ends the call with -1. */
 typedef struct SampleSink {
     void *context;
     int (*prompt_done)(void *context, size_t prompt, Candidate *candidates, Error *e);
-    int (*prompt_refused)(void *context, size_t prompt, const Error *why, Error *e);
 } SampleSink;
 
 /* Samples config->n candidates for each prompt. instructions: the Philox instruction index of each prompt, NULL for 0, 1, 2, ...: whoever
  * samples a part of a set gives the indices in the whole set. progress counts candidates. An answer that would pass the model's last
  * position ends there, unfinished. */
 int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config, const SampleSink *sink,
-    Progress *progress, Error *e);
+    const Refusals *refusals, Progress *progress, Error *e);
 
-/* The same with all results kept: *out has n * config->n candidates, prompt by prompt. Free with candidates_free. */
-int sample_all(Vlm *v, const Prompt *prompts, size_t n, const SampleConfig *config, Candidate **out, Progress *progress, Error *e);
+/* The same with all results kept: *out has n * config->n candidates, prompt by prompt (those of refused prompts empty: no ids). Free with
+ * candidates_free. */
+int sample_all(Vlm *v, const Prompt *prompts, size_t n, const SampleConfig *config, Candidate **out, const Refusals *refusals,
+    Progress *progress, Error *e);
 void candidates_free(Candidate *c, size_t n);
 
 #endif

@@ -119,6 +119,12 @@ int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Promp
     return bad ? -1 : 0;
 }
 
+int refuse(const Refusals *refusals, size_t item, const Error *why, Error *e) {
+    if (refusals) return refusals->refused(refusals->context, item, why, e);
+    if (e) *e = *why;
+    return -1;
+}
+
 /* ---- segments ---- */
 
 static int segment_of(Forest *f, int parent, const int *ids, size_t n, Error *e) {
@@ -202,6 +208,7 @@ void trunks_clear(Trunks *t) {
     step_images_clear(&t->images);
     t->root = -1;
     t->n = 0;
+    t->last = (ImageRef){ 0 };
 }
 
 void trunks_free(Trunks *t) {
@@ -230,8 +237,12 @@ static int trunk_keep(Trunks *t, int image, const IdList *tail, int segment, Err
 int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e) {
     int image = -1, parent = -1;
     if (prompt_has_image(p)) {
-        image = vlm_image(v, &t->images, &p->image, e);
-        if (image < 0) return -1;
+        if (p->image.path != t->last.path || p->image.pixels != t->last.pixels) {
+            t->last_image = vlm_image(v, &t->images, &p->image, e);
+            t->last = t->last_image < 0 ? (ImageRef){ 0 } : p->image;
+            if (t->last_image < 0) return TRUNK_REFUSED;
+        }
+        image = t->last_image;
     }
     int segment = trunk_lookup(t, image, &p->tail);
     if (segment >= 0) return segment;

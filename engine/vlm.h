@@ -63,6 +63,15 @@ void prompts_free(Prompt *p, size_t n); /* the array too */
 /* Encodes a question (image_path borrowed; NULL or "": text alone). Refuses prompts that leave no position for an answer of one token. */
 int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e);
 
+/* What happens to an item (by index) whose image cannot be read or that is too long: called with the reason; 0: go on without the item. A NULL
+ * Refusals means the first such item ends the call. */
+typedef struct Refusals {
+    void *context;
+    int (*refused)(void *context, size_t item, const Error *why, Error *e);
+} Refusals;
+/* Hands `why` to refusals, or copies it to e: 0 to go on, -1 to end. */
+int refuse(const Refusals *refusals, size_t item, const Error *why, Error *e);
+
 /* ---- images of a step ---- */
 
 /* The images of one step: a list of distinct contents whose features are laid end to end in the order of first use. */
@@ -109,10 +118,14 @@ typedef struct Trunks {
         const IdList *tail; /* NULL: the image's rows alone */
     } *list;
     size_t n, cap;
+    ImageRef last; /* the reference looked up last, and its index: neighbours share images */
+    int last_image;
 } Trunks;
-void trunks_clear(Trunks *t);
+enum { TRUNK_REFUSED = -2 };
+void trunks_clear(Trunks *t); /* also what makes a zeroed Trunks ready */
 void trunks_free(Trunks *t);
-/* The segment that ends where the answer of `p` begins, made when the step has none. p must outlive the step. The segment, or -1. */
+/* The segment that ends where the answer of `p` begins, made when the step has none. p must outlive the step. The segment; TRUNK_REFUSED when
+ * the image cannot be read (the step is as it was); -1 for other failures. */
 int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e);
 
 #endif
