@@ -1,0 +1,208 @@
+/* file_test.c - files whole or not at all, folders, paths, hashes. */
+#include "tests/check.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char folder[PATH_SIZE];
+static int set_up(void **state) { return (void)state, scratch_make(folder), 0; }
+static int tear_down(void **state) { return (void)state, scratch_drop(folder), 0; }
+
+static void same_content(const char *path, const char *text) {
+    char *data;
+    size_t size;
+    assert_int_equal(file_read(path, 1000, &data, &size, NULL), 0);
+    assert_int_equal(size, strlen(text));
+    assert_string_equal(data, text);
+    free(data);
+}
+
+static void write_read_copy(void **state) {
+    (void)state;
+    Error e;
+    char *data;
+    size_t size;
+    put(at(folder, "a"), "hello", 5);
+    same_content(at(folder, "a"), "hello");
+    put(at(folder, "a"), "", 0);
+    same_content(at(folder, "a"), "");
+    put(at(folder, "a"), "again", 5);
+    assert_int_equal(file_copy(at(folder, "a"), at(folder, "b"), &e), 0);
+    same_content(at(folder, "b"), "again");
+    assert_false(file_exists(at(folder, "a.partial")));
+    assert_int_equal(file_read(at(folder, "a"), 5, &data, &size, &e), 0);
+    free(data);
+    assert_int_equal(file_read(at(folder, "a"), 4, &data, &size, &e), -1);
+    error_says(&e, "expected at most 4 bytes");
+    assert_int_equal(file_read(at(folder, "none"), 4, &data, &size, &e), -1);
+    error_says(&e, "none; found No such file");
+    assert_int_equal(file_read(folder, 4, &data, &size, &e), -1);
+    error_says(&e, "found a folder");
+    assert_int_equal(file_read("/proc/self/stat", 1 << 16, &data, &size, &e), 0); /* a file whose size reads as 0 */
+    assert_true(size > 10);
+    free(data);
+    assert_int_equal(file_copy(at(folder, "none"), at(folder, "c"), &e), -1);
+    assert_false(file_exists(at(folder, "c")));
+}
+
+static void map(void **state) {
+    (void)state;
+    Error e;
+    const void *p;
+    size_t size;
+    put(at(folder, "a"), "mapped", 6);
+    assert_int_equal(file_map(at(folder, "a"), &p, &size, &e), 0);
+    assert_int_equal(size, 6);
+    assert_memory_equal(p, "mapped", 6);
+    file_unmap(p, size);
+    put(at(folder, "a"), "", 0);
+    assert_int_equal(file_map(at(folder, "a"), &p, &size, &e), -1);
+    error_says(&e, "found an empty file");
+    assert_int_equal(file_map("/dev/null", &p, &size, &e), -1);
+    error_says(&e, "not a regular file");
+    file_unmap(NULL, 0);
+}
+
+static void output_appears_only_when_whole(void **state) {
+    (void)state;
+    Error e;
+    FileOut f, second;
+    put(at(folder, "a"), "old", 3);
+    assert_int_equal(file_create(&f, at(folder, "a"), &e), 0);
+    fputs("new", f.stream);
+    fflush(f.stream);
+    same_content(at(folder, "a"), "old");
+    assert_int_equal(file_create(&second, at(folder, "a"), &e), -1);
+    error_says(&e, "another writer");
+    file_abandon(&f);
+    file_abandon(&f);
+    same_content(at(folder, "a"), "old");
+    assert_false(file_exists(at(folder, "a.partial")));
+    assert_int_equal(file_commit(&f, &e), -1);
+    put(at(folder, "a.partial"), "left by a crash", 15);
+    assert_int_equal(file_create(&f, at(folder, "a"), &e), 0);
+    fputs("new", f.stream);
+    assert_int_equal(file_commit(&f, &e), 0);
+    same_content(at(folder, "a"), "new");
+}
+
+static void writes_that_fail(void **state) {
+    (void)state;
+    Error e;
+    FileOut f;
+    assert_int_equal(file_write(at(folder, "none/a"), "x", 1, &e), -1);
+    error_says(&e, "cannot create file");
+    assert_int_equal(file_write(folder, "x", 1, &e), -1);
+    error_says(&e, "found a folder");
+    assert_int_equal(file_write("/dev/full", "x", 1, &e), -1);
+    error_says(&e, "found a device or pipe");
+    char *path = malloc(PATH_SIZE + 10);
+    memset(path, 'a', PATH_SIZE), path[PATH_SIZE] = 0;
+    assert_int_equal(file_write(path, "x", 1, &e), -1);
+    error_says(&e, "path too long");
+    free(path);
+    if (geteuid()) { /* root writes anywhere */
+        assert_int_equal(chmod(folder, 0500), 0);
+        assert_int_equal(file_write(at(folder, "a"), "x", 1, &e), -1);
+        error_says(&e, "check the permissions");
+        chmod(folder, 0700);
+    }
+    /* A disk that fills up, as a limit on file size: the old file stays, and nothing is left beside it. */
+    put(at(folder, "a"), "old", 3);
+    struct rlimit before, small = { 100000, 100000 };
+    getrlimit(RLIMIT_FSIZE, &before);
+    small.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    char *big = calloc(1, 300000);
+    int wrote = file_write(at(folder, "a"), big, 300000, &e);
+    int created = file_create(&f, at(folder, "a"), NULL), committed = 0;
+    if (!created) {
+        for (int i = 0; i < 3000; i++) fwrite(big, 1, 100, f.stream);
+        committed = file_commit(&f, NULL);
+    }
+    setrlimit(RLIMIT_FSIZE, &before);
+    free(big);
+    assert_int_equal(wrote, -1);
+    error_says(&e, "cannot write file");
+    assert_int_equal(created, 0);
+    assert_int_equal(committed, -1);
+    same_content(at(folder, "a"), "old");
+    assert_false(file_exists(at(folder, "a.partial")));
+}
+
+static void folders(void **state) {
+    (void)state;
+    Error e;
+    assert_int_equal(folder_make(at(folder, "x/y//z/"), &e), 0);
+    assert_int_equal(folder_make(at(folder, "x/y/z"), &e), 0);
+    put(at(folder, "x/y/file"), "1", 1);
+    assert_int_equal(folder_make(at(folder, "x/y/file"), &e), -1);
+    error_says(&e, "a file of that name");
+    assert_int_equal(folder_make(at(folder, "x/y/file/deeper"), &e), -1);
+    assert_int_equal(folder_make("", &e), -1);
+    /* A link inside is removed, what it points to is not. */
+    put(at(folder, "kept"), "k", 1);
+    assert_int_equal(symlink(at(folder, "kept"), at(folder, "x/link")), 0);
+    assert_int_equal(folder_rename(at(folder, "x"), at(folder, "w"), &e), 0);
+    same_content(at(folder, "w/y/file"), "1");
+    assert_int_equal(folder_rename(at(folder, "none"), at(folder, "v"), &e), -1);
+    assert_int_equal(folder_remove(at(folder, "w"), &e), 0);
+    assert_false(file_exists(at(folder, "w")));
+    same_content(at(folder, "kept"), "k");
+    assert_int_equal(folder_remove(at(folder, "w"), &e), 0);
+    assert_int_equal(folder_remove(at(folder, "kept"), &e), -1);
+    error_says(&e, "not a folder");
+}
+
+static void paths(void **state) {
+    (void)state;
+    static const char *const joins[][3] = { { "a", "b", "a/b" }, { "a/", "b", "a/b" }, { "a", "/b", "/b" }, { "", "b", "b" },
+        { "/", "b", "/b" } };
+    static const char *const parents[][2] = { { "a/b", "a" }, { "a", "." }, { "/a", "/" }, { "a/b/", "a" }, { "a//b", "a" }, { "/", "/" },
+        { "", "." } };
+    char out[PATH_SIZE], *name = malloc(PATH_SIZE + 1);
+    Error e;
+    for (size_t i = 0; i < sizeof joins / sizeof *joins; i++) {
+        assert_int_equal(path_join(out, joins[i][0], joins[i][1], &e), 0);
+        assert_string_equal(out, joins[i][2]);
+    }
+    for (size_t i = 0; i < sizeof parents / sizeof *parents; i++) {
+        path_folder(out, parents[i][0]);
+        assert_string_equal(out, parents[i][1]);
+    }
+    memset(name, 'a', PATH_SIZE), name[PATH_SIZE] = 0;
+    assert_int_equal(path_join(out, "f", name, &e), -1);
+    error_says(&e, "path too long");
+    free(name);
+}
+
+static void hashes(void **state) {
+    (void)state;
+    char bytes[HASH_TEXT], file[HASH_TEXT];
+    size_t size = 3000001; /* more than one chunk of the file hash */
+    char *data = malloc(size);
+    for (size_t i = 0; i < size; i++) data[i] = (char)(i * 131 >> 3);
+    hash_bytes("", 0, bytes);
+    assert_string_equal(bytes, "99aa06d3014798d86001c324468d497f"); /* the published value of XXH3-128 of nothing */
+    hash_bytes(data, size, bytes);
+    put(at(folder, "a"), data, size);
+    assert_int_equal(hash_file(at(folder, "a"), file, NULL), 0);
+    assert_string_equal(bytes, file);
+    data[size / 2] ^= 1;
+    hash_bytes(data, size, file);
+    assert_string_not_equal(bytes, file);
+    assert_int_equal(hash_file(at(folder, "none"), file, NULL), -1);
+    assert_true(hash64("a", 1, 0) != hash64("a", 1, 1));
+    assert_true(hash64("", 0, 0) == 0x2d06800538d394c2u);
+    free(data);
+}
+
+int main(void) {
+#define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
+    const struct CMUnitTest tests[] = { TEST(write_read_copy), TEST(map), TEST(output_appears_only_when_whole), TEST(writes_that_fail),
+        TEST(folders), TEST(paths), TEST(hashes) };
+    return cmocka_run_group_tests_name("file", tests, NULL, NULL);
+}
