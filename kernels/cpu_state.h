@@ -34,6 +34,8 @@ typedef enum CpuScratch {
     SCRATCH_LOGITS, /* logprob.c: a chunk of logits */
     SCRATCH_ROWS,   /* logprob.c: what goes with the rows of a chunk */
     SCRATCH_SAMPLE, /* logprob.c: candidates of a draw */
+    SCRATCH_EMBED,     /* embed.c: which rows hold the same image features */
+    SCRATCH_ATTENTION, /* attention.c: its schedule and the threads' tiles */
     SCRATCH_USES
 } CpuScratch;
 void *cpu_scratch(CpuScratch use, int64_t bytes);

@@ -53,7 +53,8 @@ typedef enum Activation { GELU, QUICK_GELU } Activation; /* exact (erf) GELU; x 
 
 /* What AdamW needs to know (Loshchilov and Hutter 2019, as in torch.optim.AdamW): p -= lr * (m / bias1 / (sqrt(v / bias2) + eps) + decay * p). */
 typedef struct AdamW {
-    float lr, beta1, beta2, eps, weight_decay;
+    float lr, eps, weight_decay;
+    double beta1, beta2; /* double: 1 - 0.999f is off by 1e-5 */
     float gradient_scale; /* multiplies the gradient first: clipping and averaging */
     int64_t step;         /* from 1 */
 } AdamW;
