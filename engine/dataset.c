@@ -1,0 +1,302 @@
+/* dataset.c - owns the reading of data rows and the finding of their images.
+ *
+ * Accepts this program's rows and the public code's (RLAIF-V's muffin_vqa input: ds_question_id, image_path or base64 image, question,
+ * metainfos). Refuses rows without what the caller needs, images that no decoder here reads (judged by their first bytes; decoding proper
+ * comes later), and base64 that is neither padded nor whole. Base64 as in RFC 4648. */
+#include "engine/dataset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PATH_LONGEST = 100, /* an `image` text above this is base64 unless a file of that name exists: the public code's rule */
+    SNIFF = 12
+};
+
+/* ---- images ---- */
+
+/* The extension of the format these first bytes announce; NULL for none that is read here. */
+static const char *image_extension(const unsigned char *head, size_t size) {
+    if (size >= 8 && !memcmp(head, "\x89PNG\r\n\x1a\n", 8)) return "png";
+    if (size >= 3 && !memcmp(head, "\xff\xd8\xff", 3)) return "jpg";
+    if (size >= 2 && !memcmp(head, "BM", 2)) return "bmp";
+    if (size >= 2 && head[0] == 'P' && (head[1] == '5' || head[1] == '6')) return "ppm";
+    return NULL;
+}
+
+static int image_unknown(const unsigned char *head, size_t size, const char *where, const char *path, Error *e) {
+    const char *is = size >= 12 && !memcmp(head, "RIFF", 4) && !memcmp(head + 8, "WEBP", 4) ? "a WebP image"
+                     : size >= 3 && !memcmp(head, "GIF", 3)                                 ? "a GIF image"
+                     : !size                                                                ? "an empty file"
+                                                                                            : "bytes of no known image format";
+    return error_what(e, "unreadable image"), error_where(e, "%s", where), error_found(e, "%s in %.200s", is, path),
+           error_expected(e, "PNG, JPEG, BMP or binary PPM");
+}
+
+static int image_check(const char *path, const char *where, Error *e) {
+    unsigned char head[SNIFF];
+    FILE *f = fopen(path, "re");
+    size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    if (f) fclose(f);
+    return image_extension(head, n) ? 0 : image_unknown(head, n, where, path, e);
+}
+
+static int base64_digit(int c) {
+    if (c >= 'A' && c <= 'Z') return c - 'A';
+    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+    if (c >= '0' && c <= '9') return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* Decodes base64 with line ends allowed and padding required. malloc'd, or NULL with *size 0 when it is not base64. */
+static unsigned char *base64_decode(const char *text, size_t n, size_t *size) {
+    unsigned char *out = malloc(n / 4 * 3 + 3);
+    unsigned bits = 0;
+    size_t digits = 0, pads = 0, used = 0;
+    for (size_t i = 0; out && i < n; i++) {
+        int c = (unsigned char)text[i], d = base64_digit(c);
+        if (c == '\n' || c == '\r') continue;
+        if (c == '=') d = 0, pads++;
+        else if (d < 0 || pads) goto bad;
+        bits = bits << 6 | (unsigned)d;
+        if (++digits % 4) continue;
+        for (int byte = 0; byte < 3; byte++) out[used++] = (unsigned char)(bits >> (16 - 8 * byte));
+    }
+    if (!out || digits % 4 || pads > 2 || used < 3) goto bad;
+    *size = used - pads;
+    return out;
+bad:
+    free(out);
+    *size = 0;
+    return NULL;
+}
+
+/* Writes an embedded image under the hash of its bytes; a malloc'd path, or NULL. */
+static char *image_unpack(const char *text, const char *where, const char *folder, Error *e) {
+    char name[HASH_TEXT + 8], hash[HASH_TEXT], path[PATH_SIZE];
+    const char *comma = !strncmp(text, "data:", 5) ? strchr(text, ',') : NULL;
+    if (comma) text = comma + 1;
+    size_t size;
+    unsigned char *bytes = base64_decode(text, strlen(text), &size);
+    char *result = NULL;
+    if (!bytes) {
+        error_what(e, "image not found"), error_where(e, "%s: field \"image\"", where), error_found(e, "\"%.60s...\"", text);
+        error_expected(e, "the path of an image, or one in base64");
+        return NULL;
+    }
+    const char *extension = image_extension(bytes, size);
+    if (!extension) image_unknown(bytes, size, where, "field \"image\"", e);
+    else if (!folder || !folder[0]) {
+        error_what(e, "no folder to unpack an embedded image"), error_where(e, "%s", where), error_expected(e, "the path of an image");
+    } else {
+        hash_bytes(bytes, size, hash);
+        snprintf(name, sizeof name, "%s.%s", hash, extension);
+        if (!path_join(path, folder, name, e) && (file_exists(path) || (!folder_make(folder, e) && !file_write(path, bytes, size, e))))
+            if (!(result = strdup(path))) error_what(e, "out of memory"), error_where(e, "%s", where);
+    }
+    free(bytes);
+    return result;
+}
+
+/* Looks for one path as a row gives it. 1 found (in `out`), 0 not. */
+static int image_find(const char *written, const char *folder, const char *images, char out[PATH_SIZE]) {
+    if (!path_join(out, folder, written, NULL) && file_exists(out)) return 1;
+    const char *slash = strrchr(written, '/'), *name = slash ? slash + 1 : written;
+    return images && images[0] && name[0] && !path_join(out, images, name, NULL) && file_exists(out);
+}
+
+/* Sets row->image from `image` or `image_path`. 0, with NULL when the row has neither, or -1. */
+static int image_resolve(DataRow *row, const char *folder, const char *where, const DataOptions *o, Error *e) {
+    const char *image = NULL, *image_path = NULL, *base = "";
+    char path[PATH_SIZE];
+    if (json_may_string(row->json, "image", where, &image, e) || json_may_string(row->json, "image_path", where, &image_path, e)) return -1;
+    if (!image && !image_path) return 0;
+    if ((image && image_find(image, folder, o->images, path)) || (image_path && image_find(image_path, folder, o->images, path))) {
+        if (image_check(path, where, e)) return -1;
+        row->image = strdup(path);
+        return row->image ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
+    }
+    if (image && strlen(image) > PATH_LONGEST) return (row->image = image_unpack(image, where, o->unpack, e)) ? 0 : -1;
+    if (o->images && o->images[0]) base = o->images;
+    error_what(e, "image not found"), error_where(e, "%s", where), error_found(e, "no file %.250s", image ? image : image_path);
+    if (base[0]) error_hint(e, "looked beside the data file, then by file name in %.200s", base);
+    else error_hint(e, "paths are relative to the data file; [data] images names a folder to search by file name");
+    return -1;
+}
+
+/* ---- rows ---- */
+
+static void row_free(DataRow *row) {
+    free((char *)(uintptr_t)row->id);
+    free((char *)(uintptr_t)row->image);
+    json_decref(row->json);
+}
+
+static int row_id(DataRow *row, const char *where, Error *e) {
+    static const char *const names[] = { "id", "ds_question_id", "question_id", "image_id", "idx" };
+    char *id = NULL;
+    int got = -1;
+    for (size_t i = 0; got < 0 && i < sizeof names / sizeof *names; i++) {
+        const json_t *value = json_object_get(row->json, names[i]);
+        if (json_is_string(value) && json_string_length(value)) got = asprintf(&id, "%s", json_string_value(value));
+        else if (json_is_integer(value)) got = asprintf(&id, "%lld", (long long)json_integer_value(value));
+        else if (value && !json_is_null(value))
+            return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, names[i]), error_found(e, "%s", json_kind(value)),
+                   error_expected(e, "text that is not empty, or an integer");
+        else continue;
+        if (got < 0) return error_what(e, "out of memory"), error_where(e, "%s", where);
+    }
+    if (got < 0 && asprintf(&id, "%d", row->line) < 0) return error_what(e, "out of memory"), error_where(e, "%s", where);
+    row->id = id;
+    return 0;
+}
+
+/* A text field; when needed it must hold something. */
+static int row_text(const DataRow *row, const char *key, int needed, const char *where, const char **out, Error *e) {
+    if (needed ? json_need_string(row->json, key, where, out, e) : json_may_string(row->json, key, where, out, e)) return -1;
+    if (!needed || (*out)[strspn(*out, " \t\r\n")]) return 0;
+    return error_what(e, "empty field"), error_where(e, "%s: field \"%s\"", where, key), error_expected(e, "text");
+}
+
+static int row_fill(DataRow *row, const char *folder, const char *where, const DataOptions *o, Error *e) {
+    unsigned need = o->need;
+    if (row_id(row, where, e) || row_text(row, "question", !!(need & DATA_QUESTION), where, &row->question, e) ||
+        row_text(row, "chosen", !!(need & DATA_PAIR), where, &row->chosen, e) ||
+        row_text(row, "rejected", !!(need & DATA_PAIR), where, &row->rejected, e) ||
+        row_text(row, "answer", !!(need & DATA_ANSWER), where, &row->answer, e) ||
+        row_text(row, "text", !!(need & DATA_TEXT), where, &row->text, e) || image_resolve(row, folder, where, o, e))
+        return -1;
+    if (!row->image && (need & DATA_IMAGE))
+        return error_what(e, "missing field"), error_where(e, "%s: field \"image\"", where), error_found(e, "nothing"),
+               error_expected(e, "the path of an image (image or image_path)");
+    return 0;
+}
+
+/* Makes an id name one prompt: `seen` maps ids and hashes of whole prompts to the line that has them. */
+static int row_unique(DataRow *row, json_t *seen, const char *where, Error *e) {
+    char hash[HASH_TEXT], key[HASH_TEXT + 1], *all = NULL;
+    int n = asprintf(&all, "%s\n%s\n%s", row->id, row->image ? row->image : "", row->question ? row->question : "");
+    if (n < 0) return error_what(e, "out of memory"), error_where(e, "%s", where);
+    hash_bytes(all, (size_t)n, hash);
+    free(all);
+    snprintf(key, sizeof key, "\x01%s", hash); /* \x01 keeps hashes apart from ids */
+    const json_t *before = json_object_get(seen, key);
+    if (before)
+        return error_what(e, "repeated prompt"), error_where(e, "%s", where),
+               error_found(e, "the id, image and question of line %d", (int)json_integer_value(before));
+    for (int copy = 2; json_object_get(seen, row->id); copy++) {
+        char *longer = NULL;
+        const char *mark = copy > 2 ? strrchr(row->id, '#') : NULL;
+        int stem = mark ? (int)(mark - row->id) : (int)strlen(row->id);
+        if (asprintf(&longer, "%.*s#%d", stem, row->id, copy) < 0) return error_what(e, "out of memory"), error_where(e, "%s", where);
+        free((char *)(uintptr_t)row->id);
+        row->id = longer;
+    }
+    if (json_object_set_new(seen, key, json_integer(row->line)) || json_object_set_new(seen, row->id, json_integer(row->line)))
+        return error_what(e, "cannot keep an id"), error_where(e, "%s", where), error_expected(e, "UTF-8, and memory");
+    return 0;
+}
+
+static int drop_add(Dataset *d, int line, const Error *why, Error *e) {
+    char text[sizeof(Error) + 64];
+    if (mem_grow(&d->drops, &d->drops_cap, (size_t)d->drops_n + 1, sizeof *d->drops, "dropped rows", e)) return -1;
+    char *reason = strdup(error_text(why, text, sizeof text));
+    if (!reason) return error_what(e, "out of memory"), error_where(e, "%s:%d", d->path, line);
+    /* A message cut within a character is not UTF-8, and reasons go into JSON. */
+    json_t *valid = json_string(reason);
+    for (char *p = reason; !valid && *p; p++)
+        if (*p & 0x80) *p = '?';
+    json_decref(valid);
+    d->drops[d->drops_n++] = (DataDrop){ line, reason };
+    return 0;
+}
+
+int dataset_read(Dataset *d, const char *path, const DataOptions *options, Error *e) {
+    char folder[PATH_SIZE];
+    JsonLines lines;
+    Error bad;
+    json_t *json, *seen = json_object();
+    int got, good = 0, result = -1;
+    memset(d, 0, sizeof *d);
+    snprintf(d->path, sizeof d->path, "%s", path);
+    path_folder(folder, path);
+    if (jsonl_open(&lines, path, e)) {
+        json_decref(seen);
+        return -1;
+    }
+    while ((got = jsonl_next(&lines, &json, &bad)) != 0) {
+        if (got == -2) {
+            if (e) *e = bad;
+            goto end;
+        }
+        d->rows_read++;
+        DataRow row = { .line = lines.line, .json = got == 1 ? json : NULL };
+        if (got < 0 || row_fill(&row, folder, lines.where, options, &bad) ||
+            ((options->need & DATA_UNIQUE) && row_unique(&row, seen, lines.where, &bad))) {
+            row_free(&row);
+            if (options->strict) {
+                if (e) *e = bad;
+                goto end;
+            }
+            if (drop_add(d, lines.line, &bad, e)) goto end;
+            continue;
+        }
+        int wanted = good >= options->first && (!options->limit || good - options->first < options->limit);
+        good++;
+        if (!wanted) {
+            d->past_limit++;
+            row_free(&row);
+            continue;
+        }
+        if (mem_grow(&d->rows, &d->rows_cap, (size_t)d->n + 1, sizeof *d->rows, "data rows", e)) {
+            row_free(&row);
+            goto end;
+        }
+        d->rows[d->n++] = row;
+    }
+    if (!d->n) {
+        error_what(e, "no usable rows"), error_where(e, "%s", path);
+        error_found(e, "%d rows, %d dropped, %d not asked for", d->rows_read, d->drops_n, d->past_limit);
+        if (d->drops_n) error_hint(e, "the first: %.300s", d->drops[0].reason);
+        goto end;
+    }
+    result = 0;
+end:
+    jsonl_close(&lines);
+    json_decref(seen);
+    if (result) dataset_free(d);
+    return result;
+}
+
+int dataset_drop(Dataset *d, int index, const Error *why, Error *e) {
+    if (drop_add(d, d->rows[index].line, why, e)) return -1;
+    row_free(&d->rows[index]);
+    d->n--;
+    memmove(d->rows + index, d->rows + index + 1, (size_t)(d->n - index) * sizeof *d->rows);
+    return 0;
+}
+
+void dataset_free(Dataset *d) {
+    for (int i = 0; i < d->n; i++) row_free(&d->rows[i]);
+    for (int i = 0; i < d->drops_n; i++) free(d->drops[i].reason);
+    free(d->rows);
+    free(d->drops);
+    memset(d, 0, sizeof *d);
+}
+
+char *dataset_summary(const Dataset *d, char *out, size_t size) {
+    const char *slash = strrchr(d->path, '/');
+    int n = snprintf(out, size, "%s: %d rows, %d used, %d dropped", slash ? slash + 1 : d->path, d->rows_read, d->n, d->drops_n);
+    if (d->past_limit && n >= 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, ", %d not asked for", d->past_limit);
+    return out;
+}
+
+json_t *dataset_drops_json(const Dataset *d) {
+    json_t *list = json_array();
+    for (int i = 0; list && i < d->drops_n; i++)
+        if (json_array_append_new(list, json_pack("{s:i,s:s}", "line", d->drops[i].line, "reason", d->drops[i].reason))) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}

@@ -1,0 +1,225 @@
+/* ledger.c - owns ledger.jsonl: which arrows of the loop are done, with what, and what they made.
+ *
+ * A row is appended and flushed only after the arrow's outputs are in place, so a crash in between costs one arrow, never a wrong claim
+ * that it is done. Refuses rows that are not arrows, except a last line without its end, which is what a crash leaves. */
+#include "engine/ledger.h"
+
+#include "engine/progress.h" /* the clock */
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { DEPTH = 32 };
+
+/* ---- hashes of what stands at a path ---- */
+
+static int not_dot(const struct dirent *entry) { return strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."); }
+
+static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+/* Appends "name hash\n" for every file below `folder`. */
+static int folder_list(const char *folder, const char *prefix, int depth, char **text, size_t *used, size_t *cap, Error *e) {
+    struct dirent **entries;
+    int n = scandir(folder, &entries, not_dot, by_bytes), result = 0;
+    if (n < 0) return error_what(e, "cannot read folder"), error_where(e, "%s", folder), error_found(e, "%s", strerror(errno));
+    for (int i = 0; i < n; i++) {
+        char path[PATH_SIZE], name[PATH_SIZE], hash[HASH_TEXT];
+        struct stat info;
+        if (result || path_join(path, folder, entries[i]->d_name, e) || path_join(name, prefix, entries[i]->d_name, e)) {
+            result = -1;
+        } else if (stat(path, &info)) {
+            result = error_what(e, "cannot inspect file"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno));
+        } else if (S_ISDIR(info.st_mode)) {
+            result = depth >= DEPTH ? (error_what(e, "folders too deep"), error_where(e, "%s", path), error_expected(e, "%d levels", DEPTH))
+                                    : folder_list(path, name, depth + 1, text, used, cap, e);
+        } else if (hash_file(path, hash, e) || mem_grow(text, cap, *used + strlen(name) + HASH_TEXT + 2, 1, "folder listing", e)) {
+            result = -1;
+        } else {
+            *used += (size_t)sprintf(*text + *used, "%s %s\n", name, hash);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return result;
+}
+
+int hash_path(const char *path, char out[HASH_TEXT], Error *e) {
+    struct stat info;
+    if (stat(path, &info))
+        return error_what(e, "cannot inspect file"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno)),
+               error_hint(e, "check the path");
+    if (!S_ISDIR(info.st_mode)) return hash_file(path, out, e);
+    char *text = NULL;
+    size_t used = 0, cap = 0;
+    int result = folder_list(path, "", 0, &text, &used, &cap, e);
+    if (!result) hash_bytes(text ? text : "", used, out);
+    free(text);
+    return result;
+}
+
+/* ---- the file ---- */
+
+static int row_check(const json_t *row, const char *where, Error *e) {
+    int64_t iteration;
+    const char *arrow;
+    if (json_need_integer(row, "iteration", where, 0, INT32_MAX, &iteration, e) || json_need_string(row, "arrow", where, &arrow, e))
+        return -1;
+    static const char *const objects[] = { "inputs", "outputs" };
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *value = json_object_get(row, objects[i]);
+        if (!json_is_object(value))
+            return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, objects[i]),
+                   error_found(e, "%s", json_kind(value)), error_expected(e, "an object");
+    }
+    return 0;
+}
+
+/* Cuts a last line that lacks its end off the file. */
+static int cut_torn_line(const char *path, Error *e) {
+    FILE *f = fopen(path, "r+e");
+    if (!f) return error_what(e, "cannot open ledger"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno));
+    long whole = 0, at = 0;
+    for (int c; (c = getc_unlocked(f)) != EOF;) {
+        at++;
+        if (c == '\n') whole = at;
+    }
+    int failed = ferror(f) || (whole != at && ftruncate(fileno(f), whole));
+    fclose(f);
+    return failed ? (error_what(e, "cannot mend ledger"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno))) : 0;
+}
+
+int ledger_open(Ledger *l, const char *folder, Error *e) {
+    JsonLines lines;
+    json_t *row;
+    int got;
+    memset(l, 0, sizeof *l);
+    snprintf(l->folder, sizeof l->folder, "%s", folder);
+    if (folder_make(folder, e) || path_join(l->path, folder, "ledger.jsonl", e)) return -1;
+    if (!(l->rows = json_array())) return error_what(e, "out of memory"), error_where(e, "%s", l->path);
+    if (!file_exists(l->path)) return 0;
+    if (cut_torn_line(l->path, e) || jsonl_open(&lines, l->path, e)) {
+        ledger_close(l);
+        return -1;
+    }
+    while ((got = jsonl_next(&lines, &row, e)) > 0) {
+        if (row_check(row, lines.where, e)) {
+            json_decref(row);
+            got = -1;
+            break;
+        }
+        if (json_array_append_new(l->rows, row)) {
+            error_what(e, "out of memory"), error_where(e, "%s", lines.where);
+            got = -1;
+            break;
+        }
+    }
+    jsonl_close(&lines);
+    if (got < 0) {
+        error_hint(e, "mend or remove the line; without the ledger every arrow runs again");
+        ledger_close(l);
+    }
+    return got < 0 ? -1 : 0;
+}
+
+void ledger_close(Ledger *l) {
+    json_decref(l->rows);
+    l->rows = NULL;
+}
+
+const json_t *ledger_find(const Ledger *l, int iteration, const char *arrow) {
+    for (size_t i = json_array_size(l->rows); i-- > 0;) {
+        const json_t *row = json_array_get(l->rows, i);
+        if (json_integer_value(json_object_get(row, "iteration")) == iteration &&
+            !strcmp(json_string_value(json_object_get(row, "arrow")), arrow))
+            return row;
+    }
+    return NULL;
+}
+
+/* ---- arrows ---- */
+
+int arrow_begin(Arrow *a, int iteration, const char *name, Error *e) {
+    memset(a, 0, sizeof *a);
+    a->iteration = iteration;
+    snprintf(a->name, sizeof a->name, "%s", name);
+    a->inputs = json_object(), a->outputs = json_object(), a->counts = json_object();
+    a->started = progress_seconds();
+    if (a->inputs && a->outputs && a->counts) return 0;
+    arrow_free(a);
+    return error_what(e, "out of memory"), error_where(e, "ledger row of %s", name);
+}
+
+void arrow_free(Arrow *a) {
+    json_decref(a->inputs);
+    json_decref(a->outputs);
+    json_decref(a->counts);
+    a->inputs = a->outputs = a->counts = NULL;
+}
+
+static int set_new(json_t *object, const char *name, json_t *value, const Arrow *a, Error *e) {
+    if (!json_object_set_new(object, name, value)) return 0;
+    return error_what(e, "cannot keep a ledger entry"), error_where(e, "%s: %s", a->name, name),
+           error_expected(e, "UTF-8 text or a finite number");
+}
+
+int arrow_input_text(Arrow *a, const char *name, const char *text, Error *e) { return set_new(a->inputs, name, json_string(text), a, e); }
+
+int arrow_input_file(Arrow *a, const char *name, const char *path, Error *e) {
+    char hash[HASH_TEXT];
+    return hash_path(path, hash, e) ? -1 : arrow_input_text(a, name, hash, e);
+}
+
+int arrow_output(Arrow *a, const Ledger *l, const char *relative, Error *e) {
+    char path[PATH_SIZE], hash[HASH_TEXT];
+    if (path_join(path, l->folder, relative, e) || hash_path(path, hash, e)) return -1;
+    return set_new(a->outputs, relative, json_string(hash), a, e);
+}
+
+int arrow_count(Arrow *a, const char *name, double value, Error *e) { return set_new(a->counts, name, json_real(value), a, e); }
+
+int ledger_done(const Ledger *l, const Arrow *a, char *why, size_t why_size, Error *e) {
+    const json_t *row = ledger_find(l, a->iteration, a->name), *value;
+    const char *key;
+    if (!row) return snprintf(why, why_size, "not done yet"), 0;
+    json_t *before = json_object_get(row, "inputs"), *after = json_object_get(row, "outputs");
+    if (!json_equal(before, a->inputs)) {
+        json_object_foreach(a->inputs, key, value) if (!json_equal(value, json_object_get(before, key))) {
+            snprintf(why, why_size, "%s changed since it was done", key);
+            return 0;
+        }
+        return snprintf(why, why_size, "it was done with more inputs than it has now"), 0;
+    }
+    json_object_foreach(after, key, value) {
+        char path[PATH_SIZE], hash[HASH_TEXT];
+        if (path_join(path, l->folder, key, e)) return -1;
+        if (!file_exists(path) && access(path, F_OK)) return snprintf(why, why_size, "%s is gone", key), 0;
+        if (hash_path(path, hash, e)) return -1;
+        if (!json_is_string(value) || strcmp(hash, json_string_value(value)))
+            return snprintf(why, why_size, "%s is not as it was written", key), 0;
+    }
+    return snprintf(why, why_size, "done"), 1;
+}
+
+int ledger_record(Ledger *l, const Arrow *a, Error *e) {
+    json_t *row = json_pack("{s:i,s:s,s:O,s:O,s:O,s:f}", "iteration", a->iteration, "arrow", a->name, "inputs", a->inputs, "outputs",
+        a->outputs, "counts", a->counts, "seconds", progress_seconds() - a->started);
+    if (!row) return error_what(e, "cannot make a ledger row"), error_where(e, "%s", a->name), error_expected(e, "UTF-8, and memory");
+    FILE *f = fopen(l->path, "ae");
+    if (!f) {
+        json_decref(row);
+        return error_what(e, "cannot open ledger"), error_where(e, "%s", l->path), error_found(e, "%s", strerror(errno));
+    }
+    int failed = jsonl_write(f, json_incref(row), e);
+    if (!failed && (fflush(f) || fsync(fileno(f))))
+        failed = error_what(e, "cannot write ledger"), error_where(e, "%s", l->path), error_found(e, "%s", strerror(errno)),
+        error_hint(e, "free space on this disk");
+    if (fclose(f) && !failed)
+        failed = error_what(e, "cannot write ledger"), error_where(e, "%s", l->path), error_found(e, "%s", strerror(errno));
+    if (!failed && json_array_append(l->rows, row)) failed = error_what(e, "out of memory"), error_where(e, "%s", l->path);
+    json_decref(row);
+    return failed;
+}
