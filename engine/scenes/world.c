@@ -1,8 +1,8 @@
 /* world.c - draws scenes, paints them, and turns them into JSON and back.
  *
  * Owns the world's words, priors and shapes. Shapes are exact predicates on a point relative to the object's centre, painted by averaging
- * 4x4 samples per pixel. All sampling arithmetic except the final scaling is on integers and exactly rounded operations (noise is a sum of
- * bytes, near enough to a Gaussian), so a picture is the same on every machine.
+ * 4x4 samples per pixel. No function of the mathematics library with room for rounding is used (noise is a sum of bytes, near enough to a
+ * Gaussian), so a picture is the same under every compiler and library that does not fuse multiplications and additions.
  * Refuses truth rows that could not have come from scene_draw. */
 #include "engine/scenes/world.h"
 

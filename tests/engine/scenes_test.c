@@ -3,6 +3,7 @@
 #include "engine/claims.h"
 #include "engine/scenes/scenes.h"
 #include "model/image.h"
+#include "tokenizer/tokenizer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -113,11 +114,41 @@ static void wrong_requests_are_refused(void **state) {
     assert_int_equal(folder_remove(folder, &e), 0);
 }
 
+/* The checked-in tokenizer: one id per word and per mark, and the text comes back. Run from the repository's root, as make does. */
+static void the_demo_tokenizer_knows_every_word(void **state) {
+    (void)state;
+    Error e = { 0 };
+    Tokenizer *t = tokenizer_load("configs/demo/tokenizer", &e);
+    if (!t) fail_msg("%s: %s", e.where, e.what);
+    assert_int_equal(tokenizer_added(t, "<image>"), 590);
+    assert_int_equal(tokenizer_added(t, "<pad>"), 591);
+    ScenesExample *x = malloc(sizeof *x);
+    assert_non_null(x);
+    for (uint64_t index = 0; index < 200; index++) {
+        assert_int_equal(scenes_sft_example(6, index, &mix, x, &e), 0);
+        for (int i = 0; i < x->count * 2; i++) {
+            const char *text = i % 2 ? x->turns[i / 2].answer : x->turns[i / 2].question;
+            size_t expected = 1;
+            for (const char *p = text; *p; p++) expected += strchr(" .?", *p) != NULL;
+            IdList ids = { 0 };
+            assert_int_equal(tokenizer_encode(t, text, strlen(text), &ids, &e), 0);
+            assert_int_equal(ids.count, expected);
+            char *back = tokenizer_decode(t, ids.ids, ids.count, &e);
+            assert_string_equal(back, text);
+            free(back);
+            idlist_free(&ids);
+        }
+    }
+    free(x);
+    tokenizer_free(t);
+}
+
 int main(void) {
     const struct CMUnitTest scenes_test[] = {
         cmocka_unit_test(examples_follow_their_mix),
         cmocka_unit_test(files_agree_with_memory),
         cmocka_unit_test(wrong_requests_are_refused),
+        cmocka_unit_test(the_demo_tokenizer_knows_every_word),
     };
     return cmocka_run_group_tests(scenes_test, NULL, NULL);
 }

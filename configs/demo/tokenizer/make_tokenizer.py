@@ -8,6 +8,7 @@ A maintainer's tool; the program itself needs no Python. It was run as
 (any rows that use every word will do). The corpus is every distinct word of those rows and of the chat template, equally often, with a
 word-start mark and, where a word can follow the newline after the image, without: frequencies would spend the vocabulary on the neighbours
 of common words and split the rare ones. The script checks its own result and fails loudly."""
+import io
 import json
 import re
 import sys
@@ -42,12 +43,13 @@ def main():
     source, out = Path(sys.argv[1]), Path(sys.argv[2])
     rows = [json.loads(line) for line in source.open(encoding="utf-8")]
     words, first, sentences = corpus(rows)
+    trained = io.BytesIO()  # not model_prefix: it would stand in the file
     spm.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences), model_prefix=str(out / "tokenizer"), model_type="bpe", vocab_size=VOCABULARY,
+        sentence_iterator=iter(sentences), model_writer=trained, model_type="bpe", vocab_size=VOCABULARY,
         hard_vocab_limit=False, byte_fallback=True, character_coverage=1.0, normalization_rule_name="identity",
         add_dummy_prefix=True, remove_extra_whitespaces=False, split_digits=True, num_threads=1, minloglevel=1)
-    (out / "tokenizer.vocab").unlink()
-    model = spm.SentencePieceProcessor(model_file=str(out / "tokenizer.model"))
+    (out / "tokenizer.model").write_bytes(trained.getvalue())
+    model = spm.SentencePieceProcessor(model_proto=trained.getvalue())
     split = [w for w in words if len(model.encode(w)) != 1]
     split += ["\\n" + w for w in first if model.encode("\n" + w, out_type=str)[2:] != [w]]
     if split:
