@@ -196,7 +196,7 @@ int ledger_done(const Ledger *l, const Arrow *a, char *why, size_t why_size, Err
     json_object_foreach(after, key, value) {
         char path[PATH_SIZE], hash[HASH_TEXT];
         if (path_join(path, l->folder, key, e)) return -1;
-        if (!file_exists(path) && access(path, F_OK)) return snprintf(why, why_size, "%s is gone", key), 0;
+        if (!file_exists(path)) return snprintf(why, why_size, "%s is gone", key), 0;
         if (hash_path(path, hash, e)) return -1;
         if (!json_is_string(value) || strcmp(hash, json_string_value(value)))
             return snprintf(why, why_size, "%s is not as it was written", key), 0;

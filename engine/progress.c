@@ -25,10 +25,10 @@ void progress_init(Progress *p, FILE *to) {
     p->columns = p->tty && !ioctl(fileno(to), TIOCGWINSZ, &window) && window.ws_col > 20 ? window.ws_col : 100;
 }
 
-static void seconds_text(double s, char out[16]) {
-    long t = s < 0 || s > 359999 ? 359999 : (long)(s + 0.5);
-    if (t >= 3600) snprintf(out, 16, "%ld:%02ld:%02ld", t / 3600, t / 60 % 60, t % 60);
-    else snprintf(out, 16, "%ld:%02ld", t / 60, t % 60);
+static void seconds_text(double s, char out[32]) {
+    unsigned t = s < 0 || s > 359999 ? 359999 : (unsigned)(s + 0.5);
+    if (t >= 3600) snprintf(out, 32, "%u:%02u:%02u", t / 3600, t / 60 % 60, t % 60);
+    else snprintf(out, 32, "%u:%02u", t / 60, t % 60);
 }
 
 static void rate_text(const Progress *p, double seconds, char out[48]) {
@@ -44,7 +44,7 @@ static void erase(Progress *p) {
 }
 
 static void draw(Progress *p, double now) {
-    char line[LINE], bar[BAR + 3] = "", rate[48], left[16], done[64];
+    char line[LINE], bar[BAR + 3] = "", rate[48], left[32], done[64];
     double seconds = now - p->started, made = (double)(p->done - p->resumed);
     rate_text(p, seconds, rate);
     left[0] = 0;
@@ -119,7 +119,7 @@ void progress_say(Progress *p, const char *format, ...) {
 
 void progress_end(Progress *p) {
     if (!p || !p->open) return;
-    char rate[48], took[16];
+    char rate[48], took[32];
     double seconds = progress_seconds() - p->started;
     erase(p);
     rate_text(p, seconds, rate);
