@@ -170,7 +170,6 @@ static void bias_gradient(float *db, Buf dy, int M, int N) {
 void ISA_FN(linear_backward_weight)(Buf dw, Buf db, Buf dy, Buf x, int M, int N, int K) {
     if (M <= 0 || N <= 0) return;
     if (db.at) bias_gradient(db.at, dy, M, N);
-    if (!dw.at) return;
     if (x.dtype == BF16 && !native_bf16) widened_backward_weight(dw.at, dy, x, M, N, K);
     else product_run(&(Product){ .kind = PRODUCT_XT_Y, .m = N, .n = K, .k = M, .c = dw, .a = dy, .b = x, .residual = dw });
 }
