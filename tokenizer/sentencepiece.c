@@ -337,7 +337,7 @@ static int find_control(const PieceModel *m, Wire name, const char *usual, const
     if (*out >= 0 && m->pieces[*out].type == PIECE_CONTROL) return 0;
     refuse(path, "a tokenizer without a begin or end token", e);
     error_found(e, "no control piece \"%.*s\"", (int)(size < 100 ? size : 100), text);
-    return error_expected(e, "both %s and %s", "<s>", "</s>");
+    return error_expected(e, "the control pieces that the model's settings name, usually <s> and </s>");
 }
 
 static int read_and_check(PieceModel *m, const char *data, size_t size, const char *path, Error *e) {

@@ -19,8 +19,8 @@
 #define TURN QUESTION " ASSISTANT:"
 
 static const ChatTemplate templates[] = {
-    { "vicuna_v1", VICUNA, "\n" TURN, VICUNA TURN, "</s>" },
-    { "llava_v1", LLAVA, "\n" TURN, LLAVA TURN, "</s>" },
+    { "vicuna_v1", VICUNA, "\n" TURN, VICUNA TURN },
+    { "llava_v1", LLAVA, "\n" TURN, LLAVA TURN },
 };
 enum { TEMPLATES = sizeof templates / sizeof *templates };
 

@@ -26,8 +26,8 @@ int tokenizer_bos(const Tokenizer *t);
 int tokenizer_eos(const Tokenizer *t);
 int tokenizer_unk(const Tokenizer *t);
 int tokenizer_added(const Tokenizer *t, const char *name); /* id of an added token, or -1 */
-/* 1 when sampling may emit this id: normal, user-defined and byte pieces and eos; not unk, bos, other control pieces, added tokens or ids beyond the
- * vocabulary. */
+/* 1 when sampling may emit this id: normal, user-defined and byte pieces and eos; not unk, bos, other control pieces, added tokens or ids
+ * beyond the vocabulary. */
 int tokenizer_may_emit(const Tokenizer *t, int id);
 /* The piece as stored ("\xe2\x96\x81red"), or NULL for ids beyond. */
 const char *tokenizer_piece(const Tokenizer *t, int id);
@@ -50,7 +50,6 @@ typedef struct ChatTemplate {
     const char *name;
     const char *before_image, *after_image; /* after_image holds one {question} */
     const char *without_image;              /* for text-only prompts, holds one {question} */
-    const char *answer_end;                 /* always "</s>": eos ends every answer and is trained */
 } ChatTemplate;
 const ChatTemplate *template_find(const char *name, Error *e); /* vicuna_v1, llava_v1 */
 int template_prompt(const ChatTemplate *c, const Tokenizer *t, const char *question, int has_image, IdList *head, IdList *tail, Error *e);
