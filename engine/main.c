@@ -1,0 +1,64 @@
+/* main.c - the program: which command, and how its result becomes an exit code. Nothing else.
+ *
+ * Exits 0 done, 1 refused input or failed, 2 wrong usage. Errors go to stderr as one line that begins with "rlaifv: ". */
+#include "engine/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*command)(int argc, char **argv, Error *e);
+    const char *help;
+} commands[] = {
+    { "run", command_run, "the whole loop: sample, label, pair, train, evaluate; again from where it stopped" },
+    { "sample", command_sample, "candidate answers of the policy" },
+    { "label", command_label, "claims of the answers, and what the labeler says of each" },
+    { "pair", command_pair, "preference pairs from scores" },
+    { "train", command_train, "preference optimisation on pairs" },
+    { "eval", command_eval, "answers on evaluation prompts, and how far they can be trusted" },
+    { "sft", command_sft, "supervised fine-tuning on the same engine" },
+    { "score", command_score, "log-probs of chosen and rejected answers" },
+    { "generate", command_generate, "answers to prompts" },
+    { "probe", command_probe, "probabilities of yes and no as the first word" },
+    { "tokenize", command_tokenize, "ids of text" },
+    { "preprocess", command_preprocess, "images as the tower sees them" },
+    { "inspect", command_inspect, "what a checkpoint is" },
+    { "scenes", command_scenes, "pictures and rows of the built-in world" },
+    { "bench", command_bench, "speed of kernels and jobs" },
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static void usage(FILE *to) {
+    fputs("usage: rlaifv COMMAND ...\n\n", to);
+    for (int i = 0; i < COMMANDS; i++) fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].help);
+    fputs("\n`rlaifv COMMAND --help` explains one.\n", to);
+}
+
+static int report(const Error *e) {
+    char text[sizeof(Error) + 64];
+    fflush(stdout);
+    fprintf(stderr, "rlaifv: %s\n", error_text(e, text, sizeof text));
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    Error e = { 0 };
+    if (argc < 2) return usage(stderr), 2;
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return usage(stdout), 0;
+    const char *names[COMMANDS];
+    for (int i = 0; i < COMMANDS; i++) {
+        names[i] = commands[i].name;
+        if (strcmp(argv[1], commands[i].name)) continue;
+        int result = commands[i].command(argc - 2, argv + 2, &e);
+        if (result) return report(&e), result == 2 ? 2 : 1;
+        /* Results that never reached their reader are a failure too. */
+        if (fflush(stdout) || ferror(stdout)) return error_what(&e, "cannot write to stdout"), report(&e);
+        return 0;
+    }
+    const char *near = nearest_name(argv[1], names, COMMANDS);
+    error_what(&e, "unknown command \"%.100s\"", argv[1]);
+    if (near) error_hint(&e, "did you mean %s?", near);
+    else error_hint(&e, "`rlaifv --help` lists them");
+    return report(&e), 2;
+}
