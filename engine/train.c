@@ -1,0 +1,289 @@
+/* train.c - owns DPO over a file of pairs: what is read, in which order it is used, when it is logged and saved, and how it goes on after a kill.
+ *
+ * A step takes batch_pairs pairs, going round the (shuffled, or file) order; epochs follow one another without a partial batch. A step is computed in
+ * chunks of at most train.rows token rows. Reference log-probs are taken from the starting weights before the first step and kept by content
+ * (weights, tokenizer, template, image, question and answer), so a second run, or a resumed one, does not compute them again. */
+#include "engine/train.h"
+
+#include "base/philox.h"
+#include "engine/checkpoint.h"
+#include "engine/dataset.h"
+#include "engine/dpo.h"
+#include "engine/optimizer.h"
+#include "engine/reference.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK_PAIRS = VLM_IMAGES };
+
+typedef struct Row {
+    Prompt prompt;
+    IdList answers[2]; /* chosen, rejected, each ended by eos */
+    double reference[2];
+    char key[2][HASH_TEXT];
+} Row;
+
+typedef struct Job {
+    Vlm *v;
+    const TrainPlan *plan;
+    const RunConfig *config;
+    Dataset data;
+    Row *rows;
+    int n;
+    Trunks trunks;
+    DpoPair *pairs; /* of a chunk */
+} Job;
+
+static int row_tokens(const Job *job, const Row *r) {
+    return prompt_tokens(job->v, &r->prompt) + (int)(r->answers[0].count > r->answers[1].count ? r->answers[0].count : r->answers[1].count);
+}
+
+/* Tokenises every pair; what does not fit is dropped with its reason, never cut. */
+static int rows_encode(Job *job, Error *e) {
+    const RunConfig *c = job->config;
+    job->rows = mem_new((size_t)job->data.n, sizeof *job->rows, "pairs", e);
+    if (!job->rows) return -1;
+    int limit = c->train.max_tokens, positions = job->v->model.config.decoder.positions;
+    if (limit <= 0 || limit > positions) limit = positions;
+    for (int i = 0; i < job->data.n;) {
+        DataRow *d = &job->data.rows[i];
+        Row *r = &job->rows[job->n];
+        Error why = { 0 };
+        int bad = vlm_prompt(job->v, d->image, d->question, &r->prompt, &why) || template_answer(job->v->tokenizer, d->chosen, 1, &r->answers[0], &why) ||
+                  template_answer(job->v->tokenizer, d->rejected, 1, &r->answers[1], &why);
+        if (!bad && row_tokens(job, r) > limit) {
+            bad = error_what(&why, "pair is too long");
+            error_where(&why, "%.300s:%d", job->data.path, d->line);
+            error_found(&why, "%d tokens", row_tokens(job, r));
+            error_expected(&why, "at most %d (train.max_tokens)", limit);
+        }
+        if (!bad) {
+            job->n++, i++;
+            continue;
+        }
+        prompt_free(&r->prompt);
+        idlist_free(&r->answers[0]);
+        idlist_free(&r->answers[1]);
+        memset(r, 0, sizeof *r);
+        if (c->data.strict) {
+            if (e) *e = why;
+            return -1;
+        }
+        if (dataset_drop(&job->data, i, &why, e)) return -1;
+    }
+    if (job->n == 0) return error_what(e, "no pair is left to train on"), error_where(e, "%s", job->plan->pairs), error_found(e, "%d rows, all dropped", job->data.rows_read);
+    return 0;
+}
+
+/* Builds a chunk's trunks and pairs from rows order[at ...], as many as fit the row budget. Returns how many, or -1. */
+static int chunk_build(Job *job, const int *order, int n, Error *e) {
+    int budget = job->config->train.rows, tokens = 0, count = 0;
+    trunks_clear(&job->trunks);
+    while (count < n && count < CHUNK_PAIRS) {
+        const Row *r = &job->rows[order[count]];
+        tokens += prompt_tokens(job->v, &r->prompt) + (int)(r->answers[0].count + r->answers[1].count);
+        if (count > 0 && tokens > budget) break;
+        int trunk = trunks_find(job->v, &job->trunks, &r->prompt, e);
+        if (trunk < 0) return -1;
+        job->pairs[count++] = (DpoPair){ .trunk = trunk,
+            .chosen = r->answers[0].ids,
+            .chosen_n = (int)r->answers[0].count,
+            .rejected = r->answers[1].ids,
+            .rejected_n = (int)r->answers[1].count,
+            .reference = { r->reference[0], r->reference[1] } };
+    }
+    return count;
+}
+
+/* Reference log-probs of all rows: from the cache, the rest computed now and added to it. */
+static int references_fill(Job *job, const char *path, Error *e) {
+    Progress *progress = job->plan->progress;
+    ReferenceCache cache;
+    int *missing = mem_new((size_t)job->n, sizeof *missing, "pairs", e), missing_n = 0, result = -1;
+    if (!missing || reference_open(&cache, path, e)) {
+        free(missing);
+        return -1;
+    }
+    char model[HASH_TEXT];
+    reference_model_key(job->v, model);
+    for (int i = 0; i < job->n; i++) {
+        Row *r = &job->rows[i];
+        int known = 1;
+        for (int side = 0; side < 2; side++) {
+            if (reference_key(model, &r->prompt, &r->answers[side], r->key[side], e)) goto done;
+            known &= reference_find(&cache, r->key[side], &r->reference[side]);
+        }
+        if (!known) missing[missing_n++] = i;
+    }
+    if (missing_n > 0) {
+        progress_begin(progress, "reference log-probs", "pairs", job->n, job->n - missing_n);
+        for (int at = 0, n; at < missing_n; at += n) {
+            n = chunk_build(job, missing + at, missing_n - at, e);
+            if (n < 0 || dpo_reference(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, n, e)) goto done;
+            for (int i = 0; i < n; i++)
+                for (int side = 0; side < 2; side++) {
+                    Row *r = &job->rows[missing[at + i]];
+                    r->reference[side] = job->pairs[i].reference[side];
+                    if (reference_add(&cache, r->key[side], r->reference[side], e)) goto done;
+                }
+            progress_add(progress, n);
+        }
+        progress_end(progress);
+    }
+    result = 0;
+done:
+    if (reference_close(&cache, result == 0 ? e : NULL)) result = -1;
+    free(missing);
+    return result;
+}
+
+/* order[0 .. n) of an epoch: file order, or a shuffle by (seed, iteration, epoch). */
+static void epoch_order(const Job *job, int64_t epoch, int *order) {
+    for (int i = 0; i < job->n; i++) order[i] = i;
+    if (job->config->train.order == ORDER_FILE) return;
+    Rng rng = { (uint64_t)job->config->run.seed, hash64(&epoch, sizeof epoch, (uint64_t)job->plan->iteration + 0x7261696eu), 0 };
+    for (int i = job->n - 1; i > 0; i--) {
+        int j = (int)rng_below(&rng, (uint32_t)i + 1), t = order[i];
+        order[i] = order[j];
+        order[j] = t;
+    }
+}
+
+static int job_hash(const Job *job, const char *model, int64_t steps, char out[HASH_TEXT], Error *e) {
+    char settings[HASH_TEXT], pairs[HASH_TEXT], text[512];
+    if (config_hash(job->config, "train.loss train.beta train.label_smoothing train.sft_weight train.lr train.lr_end train.schedule train.warmup_steps train.warmup_ratio "
+                                 "train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip train.freeze train.image_aspect "
+                                 "train.max_tokens train.rows run.seed run.dtype",
+            settings, e) ||
+        hash_file(job->plan->pairs, pairs, e))
+        return -1;
+    int n = snprintf(text, sizeof text, "%s %s %s %lld %d", settings, pairs, model, (long long)steps, job->plan->iteration);
+    hash_bytes(text, (size_t)n, out);
+    return 0;
+}
+
+static int step_log(const Job *job, const DpoSums *s, int64_t step, int64_t steps, double lr, double norm, int64_t tokens, double seconds, Error *e) {
+    const RunConfig *c = job->config;
+    double n = s->pairs, all = (double)(s->tokens[0] + s->tokens[1]);
+    MetricRow row;
+    metric_row(&row, job->plan->iteration, "train", step);
+    metric_set(&row, "loss", s->loss / n);
+    metric_set(&row, "learning_rate", lr);
+    metric_set(&row, "grad_norm", norm);
+    metric_set(&row, "rewards/chosen", s->reward[0] / n);
+    metric_set(&row, "rewards/rejected", s->reward[1] / n);
+    metric_set(&row, "rewards/accuracies", s->accuracies / n);
+    metric_set(&row, "rewards/margins", (s->reward[0] - s->reward[1]) / n);
+    metric_set(&row, "logps/chosen", s->logp[0] / n);
+    metric_set(&row, "logps/rejected", s->logp[1] / n);
+    metric_set(&row, "logits/chosen", s->logit[0] / (double)s->tokens[0]);
+    metric_set(&row, "logits/rejected", s->logit[1] / (double)s->tokens[1]);
+    metric_set(&row, "entropy", s->entropy / all);
+    metric_set(&row, "mean_token_accuracy", s->hits / all);
+    metric_set(&row, "num_tokens", (double)tokens);
+    metric_set(&row, "epoch", (double)(step * c->train.batch_pairs) / job->n);
+    metric_set(&row, "step_time", seconds);
+    char text[160];
+    progress_note(job->plan->progress, "%s", metric_row_text(&row, text, sizeof text));
+    int log = step % c->train.log_every == 0 || step == 1 || step == steps;
+    return log && job->plan->metrics ? metrics_write(job->plan->metrics, &row, e) : 0;
+}
+
+static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *result, Error *e) {
+    const RunConfig *c = job->config;
+    Model *m = &job->v->model;
+    int bad = -1, batch = c->train.batch_pairs;
+    int *order = mem_new((size_t)job->n, sizeof *order, "order", e), *chosen = mem_new((size_t)batch, sizeof *chosen, "batch", e);
+    int64_t epoch = -1, taken = 0;
+    PreferenceLoss loss = { .kind = c->train.loss,
+        .beta = (float)c->train.beta,
+        .label_smoothing = (float)c->train.label_smoothing,
+        .sft_weight = (float)c->train.sft_weight,
+        .pair_scale = 1.0f / (float)batch };
+    if (!order || !chosen) goto done;
+    progress_begin(job->plan->progress, "train", "steps", steps, state->step);
+    for (; state->step < steps; taken++) {
+        double start = progress_seconds(), norm;
+        int64_t t = state->step;
+        for (int i = 0; i < batch; i++) {
+            int64_t at = t * batch + i;
+            if (at / job->n != epoch) epoch_order(job, epoch = at / job->n, order);
+            chosen[i] = order[at % job->n];
+        }
+        DpoSums sums = { 0 };
+        for (int at = 0, n; at < batch; at += n) {
+            n = chunk_build(job, chosen + at, batch - at, e);
+            if (n < 0 || dpo_backward(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, n, &loss, &sums, e)) goto done;
+        }
+        double lr = schedule_lr(c, t, steps);
+        state->step = t + 1;
+        state->tokens += sums.rows;
+        if (optimizer_step(m, c, lr, state->step, &norm, e)) goto done;
+        if (job->v->tower_trained) vlm_forget_features(job->v);
+        result->loss += sums.loss / sums.pairs;
+        if (step_log(job, &sums, state->step, steps, lr, norm, state->tokens, progress_seconds() - start, e)) goto done;
+        progress_add(job->plan->progress, 1);
+        if (state->step == steps || (c->train.save_every > 0 && state->step % c->train.save_every == 0))
+            if (checkpoint_save(m, c, job->plan->folder, state, e)) goto done;
+    }
+    progress_end(job->plan->progress);
+    if (taken > 0) result->loss /= (double)taken;
+    bad = 0;
+done:
+    free(order);
+    free(chosen);
+    return bad;
+}
+
+int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
+    const RunConfig *c = plan->config;
+    Model *m = &v->model;
+    Job job = { .v = v, .plan = plan, .config = c };
+    DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .strict = c->data.strict };
+    char path[PATH_SIZE], model[HASH_TEXT];
+    TrainState state = { 0 };
+    double start = progress_seconds();
+    int bad = -1, begun = 0, resumed;
+    memset(result, 0, sizeof *result);
+    if (dataset_read(&job.data, plan->pairs, &options, e)) return -1;
+    job.pairs = mem_new(CHUNK_PAIRS, sizeof *job.pairs, "pairs", e);
+    if (!job.pairs || rows_encode(&job, e) || folder_make(plan->folder, e)) goto done;
+    char line[600];
+    progress_say(plan->progress, "%s", dataset_summary(&job.data, line, sizeof line));
+    for (int i = 0; i < job.data.drops_n; i++) progress_say(plan->progress, "  dropped: %s", job.data.drops[i].reason);
+
+    int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * job.n / c->train.batch_pairs);
+    reference_model_key(v, model);
+    if (path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, path, e)) goto done;
+    if (job_hash(&job, model, steps, state.job, e)) goto done;
+    char own[HASH_TEXT];
+    memcpy(own, state.job, sizeof own);
+    v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
+    begun = 1;
+    if (params_train_begin(&m->params, m->k, c->train.freeze, e)) goto done;
+    resumed = checkpoint_latest(plan->folder, own, &state, e);
+    if (resumed < 0) goto done;
+    if (!resumed) state = (TrainState){ 0 };
+    memcpy(state.job, own, sizeof own);
+    if (resumed && checkpoint_load(m, plan->folder, state.step, e)) goto done;
+    if (resumed) progress_say(plan->progress, "continuing from step %lld of %lld", (long long)state.step, (long long)steps);
+    if (plan->metrics && metrics_resume(plan->metrics, plan->iteration, "train", state.step, e)) goto done;
+    if (steps_run(&job, &state, steps, result, e)) goto done;
+    *result = (TrainResult){ .steps = steps, .pairs = job.n, .dropped = job.data.drops_n, .loss = result->loss, .seconds = progress_seconds() - start };
+    bad = 0;
+done:
+    if (begun) params_train_end(&m->params, m->k);
+    v->tower_trained = 0;
+    trunks_free(&job.trunks);
+    for (int i = 0; i < job.n; i++) {
+        prompt_free(&job.rows[i].prompt);
+        idlist_free(&job.rows[i].answers[0]);
+        idlist_free(&job.rows[i].answers[1]);
+    }
+    free(job.rows);
+    free(job.pairs);
+    dataset_free(&job.data);
+    return bad;
+}

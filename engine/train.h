@@ -1,0 +1,30 @@
+/* train.h - DPO over a file of preference pairs: reference log-probs, steps, metrics, checkpoints, resume. */
+#ifndef RLAIFV_ENGINE_TRAIN_H
+#define RLAIFV_ENGINE_TRAIN_H
+
+#include "engine/config.h"
+#include "engine/metrics.h"
+#include "engine/progress.h"
+#include "engine/vlm.h"
+
+typedef struct TrainPlan {
+    const RunConfig *config;
+    const char *pairs;  /* pairs.jsonl */
+    const char *folder; /* gets checkpoint-N and reference.jsonl */
+    int iteration;
+    Metrics *metrics;   /* may be NULL */
+    Progress *progress; /* may be NULL */
+} TrainPlan;
+
+typedef struct TrainResult {
+    int64_t steps;   /* of the whole run */
+    int pairs, dropped;
+    double loss;     /* mean over the steps taken in this call */
+    double seconds;
+} TrainResult;
+
+/* Trains v's model from where it stands (its weights are the reference), or from the newest checkpoint of the same job in the folder. Leaves the last
+ * checkpoint in FOLDER/checkpoint-STEPS and training state freed. */
+int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e);
+
+#endif
