@@ -2,6 +2,7 @@
  * worked out by hand (user-defined and unused pieces, spaces, no byte fallback). */
 #include "tests/tokenizer/golden.h"
 
+#include "base/philox.h"
 #include "tokenizer/pieces.h"
 
 #include <math.h>
@@ -272,6 +273,61 @@ static void merges_go_by_score_then_left(void **state) {
     gives(&b, "", IDS(-1));
 }
 
+/* The rule as written: join the best-scored neighbours that form a piece, the leftmost of equals, until none do. */
+static size_t merge_naively(const PieceModel *m, const char *text, int *ids) {
+    size_t n = strlen(text), size[256];
+    assert_true(n < 256);
+    for (size_t i = 0; i < n; i++) size[i] = 1;
+    for (;;) {
+        float best = -INFINITY;
+        size_t best_at = n, at = 0;
+        for (size_t i = 0; i + 1 < n; at += size[i++]) {
+            int id = piece_find(m, text + at, size[i] + size[i + 1], 1);
+            if (id >= 0 && m->pieces[id].score > best) best = m->pieces[id].score, best_at = i;
+        }
+        if (best_at == n) break;
+        size[best_at] += size[best_at + 1];
+        memmove(size + best_at + 1, size + best_at + 2, (n - best_at - 2) * sizeof *size);
+        n--;
+    }
+    for (size_t i = 0, at = 0; i < n; at += size[i++]) ids[i] = piece_find(m, text + at, size[i], 1);
+    return n;
+}
+
+/* Random pieces over two letters with few scores, so that ties and overgrown pairs abound; words on both sides of the scan's limit. */
+static void merging_agrees_with_the_naive_rule(void **state) {
+    (void)state;
+    Rng rng = { .seed = 5 };
+    for (int model = 0; model < 20; model++) {
+        Buffer b = { .size = 0 };
+        PieceModel m;
+        UserPieces u = { 0 };
+        Bpe bpe;
+        Error e = { 0 };
+        put_specials(&b);
+        for (int length = 1; length <= 5; length++)
+            for (int bits = 0; bits < 1 << length; bits++) {
+                char piece[8] = "";
+                for (int i = 0; i < length; i++) piece[i] = bits >> i & 1 ? 'b' : 'a';
+                if (length == 1 || rng_below(&rng, 3)) put_piece(&b, piece, -(float)rng_below(&rng, 6), PIECE_NORMAL);
+            }
+        put_trainer(&b, BPE), put_normalizer(&b, "identity", 0, 0, 0);
+        must(!piece_model_read(&m, b.data, b.size, "small", &e) && !bpe_build(&bpe, &m, &e), &e);
+        for (int row = 0; row < 60; row++) {
+            char text[256] = "";
+            int expected[256];
+            const uint32_t length = 1 + rng_below(&rng, 200);
+            for (uint32_t i = 0; i < length; i++) text[i] = rng_below(&rng, 3) ? 'a' : 'b';
+            IdList ids = { 0 };
+            must(!bpe_encode(&bpe, &m, &u, text, length, &ids, &e), &e);
+            assert_int_equal(ids.count, merge_naively(&m, text, expected));
+            assert_memory_equal(ids.ids, expected, ids.count * sizeof *expected);
+            idlist_free(&ids);
+        }
+        bpe_free(&bpe), piece_model_free(&m);
+    }
+}
+
 static void user_defined_pieces_come_first(void **state) {
     (void)state;
     Buffer b = { .size = 0 };
@@ -368,6 +424,7 @@ int main(void) {
         cmocka_unit_test(every_cut_is_refused),
         cmocka_unit_test(no_flipped_byte_does_harm),
         cmocka_unit_test(merges_go_by_score_then_left),
+        cmocka_unit_test(merging_agrees_with_the_naive_rule),
         cmocka_unit_test(user_defined_pieces_come_first),
         cmocka_unit_test(unused_pieces_are_taken_apart),
         cmocka_unit_test(spaces_follow_the_settings),
