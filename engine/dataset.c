@@ -163,8 +163,7 @@ static int row_fill(DataRow *row, const char *folder, const char *where, const D
     if (row_id(row, where, e) || row_text(row, "question", !!(need & DATA_QUESTION), where, &row->question, e) ||
         row_text(row, "chosen", !!(need & DATA_PAIR), where, &row->chosen, e) ||
         row_text(row, "rejected", !!(need & DATA_PAIR), where, &row->rejected, e) ||
-        row_text(row, "answer", !!(need & DATA_ANSWER), where, &row->answer, e) ||
-        row_text(row, "text", !!(need & DATA_TEXT), where, &row->text, e) || image_resolve(row, folder, where, o, e))
+        row_text(row, "answer", !!(need & DATA_ANSWER), where, &row->answer, e) || image_resolve(row, folder, where, o, e))
         return -1;
     if (!row->image && (need & DATA_IMAGE))
         return error_what(e, "missing field"), error_where(e, "%s: field \"image\"", where), error_found(e, "nothing"),

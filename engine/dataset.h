@@ -6,14 +6,15 @@
  * file name in the `images` folder.
  *
  * A row that is malformed, lacks a needed field, or whose image is absent or in no known format is dropped: counted, and kept in the log
- * with its line and the reason. With `strict` it is an error instead. rows_read == n + drops_n at all times. */
+ * with its line and the reason. With `strict` it is an error instead. Counts add up:
+ * rows_read == n + drops_n + past_limit at all times. */
 #ifndef RLAIFV_ENGINE_DATASET_H
 #define RLAIFV_ENGINE_DATASET_H
 
 #include "base/json.h"
 
 /* Fields a caller cannot do without. */
-enum { DATA_IMAGE = 1, DATA_QUESTION = 2, DATA_PAIR = 4, DATA_ANSWER = 8, DATA_TEXT = 16, DATA_UNIQUE = 32 };
+enum { DATA_IMAGE = 1, DATA_QUESTION = 2, DATA_PAIR = 4, DATA_ANSWER = 8, DATA_UNIQUE = 16 };
 /* DATA_UNIQUE: rows are prompts: one that repeats id, image and question of an earlier row is dropped, and one that has only the id in
  * common gets "#2", "#3", ... added to its id, so that an id names one prompt. */
 
@@ -27,10 +28,10 @@ typedef struct DataOptions {
 
 typedef struct DataRow {
     int line;
-    json_t *json;                                             /* the row as it stood */
-    const char *id;                                           /* never NULL; owned by the row */
-    const char *image;                                        /* path that exists, owned by the row; NULL: a text-only row */
-    const char *question, *chosen, *rejected, *answer, *text; /* borrowed from json; NULL when absent */
+    json_t *json;                                      /* the row as it stood */
+    const char *id;                                    /* never NULL; owned by the row */
+    const char *image;                                 /* path that exists, owned by the row; NULL: a text-only row */
+    const char *question, *chosen, *rejected, *answer; /* borrowed from json; NULL when absent */
 } DataRow;
 
 typedef struct DataDrop {
@@ -45,7 +46,7 @@ typedef struct Dataset {
     DataDrop *drops;
     int drops_n;
     int rows_read;  /* rows in the file, blank lines not counted */
-    int past_limit; /* good rows outside first .. limit, neither used nor dropped: rows_read == n + drops_n + past_limit */
+    int past_limit; /* good rows outside first .. limit, neither used nor dropped */
     size_t rows_cap, drops_cap;
 } Dataset;
 

@@ -1,0 +1,209 @@
+/* command_data.c - the commands that look at inputs and make data, without running a model: tokenize, preprocess, inspect, scenes.
+ *
+ * Their outputs line up with their inputs one to one, so unlike the loop they refuse a bad row instead of dropping it. */
+#include "engine/commands.h"
+
+#include "base/json.h"
+#include "engine/options.h"
+#include "engine/progress.h"
+#include "engine/scenes/scenes.h"
+#include "model/config.h"
+#include "model/image.h"
+#include "model/inspect.h"
+#include "model/safetensors.h"
+#include "tokenizer/tokenizer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- tokenize ---- */
+
+static json_t *ids_to_json(const int *ids, size_t n) {
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < n; i++)
+        if (json_array_append_new(list, json_integer(ids[i]))) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
+/* One row {ids, ids_plain, decoded} for `text`. */
+static int tokenize_text(const Tokenizer *t, const char *text, FILE *out, Error *e) {
+    IdList ids = { 0 };
+    int bos = tokenizer_bos(t), result = -1;
+    char *decoded = NULL;
+    if (idlist_append(&ids, &bos, 1, e) || tokenizer_encode(t, text, strlen(text), &ids, e)) goto end;
+    if (!(decoded = tokenizer_decode(t, ids.ids, ids.count, e))) goto end;
+    result = jsonl_write(out,
+        json_pack("{s:o,s:o,s:s}", "ids", ids_to_json(ids.ids, ids.count), "ids_plain", ids_to_json(ids.ids + 1, ids.count - 1), "decoded",
+            decoded),
+        e);
+end:
+    free(decoded);
+    idlist_free(&ids);
+    return result;
+}
+
+static int tokenize_rows(const Tokenizer *t, const char *from, const char *to, Error *e) {
+    JsonLines lines;
+    FileOut out;
+    json_t *row;
+    const char *text;
+    int got, failed = 0;
+    if (jsonl_open(&lines, from, e)) return -1;
+    if (file_create(&out, to, e)) {
+        jsonl_close(&lines);
+        return -1;
+    }
+    while (!failed && (got = jsonl_next(&lines, &row, e)) != 0) {
+        failed = got < 0;
+        if (failed) break;
+        failed = json_need_string(row, "text", lines.where, &text, e) || tokenize_text(t, text, out.stream, e);
+        json_decref(row);
+    }
+    jsonl_close(&lines);
+    if (failed) return file_abandon(&out), -1;
+    return file_commit(&out, e);
+}
+
+int command_tokenize(int argc, char **argv, Error *e) {
+    CommonOptions common = COMMON_DEFAULTS;
+    const char *model = NULL, *data = NULL, *out = NULL;
+    const Option table[] = {
+        { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder with tokenizer.model", 1, 0, 0, NULL },
+        { "data", OPTION_TEXT, &data, "F", "JSONL rows {text}", 1, 0, 0, NULL },
+        { "out", OPTION_TEXT, &out, "F", "JSONL rows {ids, ids_plain, decoded}", 1, 0, 0, NULL },
+        OPTIONS_COMMON(common),
+        { 0 },
+    };
+    int parsed = options_parse(table, argc, argv, NULL, e);
+    if (parsed == OPTIONS_HELP)
+        return options_help(table, "tokenize --model DIR --data F --out F",
+                   "Ids of each text, with and without the leading BOS, and back again.", stdout),
+               0;
+    if (parsed) return 2;
+    Tokenizer *t = tokenizer_load(model, e);
+    if (!t) return -1;
+    int result = tokenize_rows(t, data, out, e);
+    tokenizer_free(t);
+    return result;
+}
+
+/* ---- preprocess ---- */
+
+static int preprocess_images(const ModelConfig *c, ImageAspect aspect, char **paths, int n, const char *out, Error *e) {
+    int side = c->vision.image_side;
+    int64_t shape[3] = { 3, side, side }, count = (int64_t)3 * side * side;
+    float *pixels = mem_new((size_t)count, sizeof *pixels, "pixels", e);
+    TensorWriter *w = NULL;
+    char name[16];
+    if (!pixels || tensors_create(&w, out, 0, e)) goto fail;
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        if (tensors_declare(w, name, TENSOR_F32, 3, shape, e)) goto fail;
+    }
+    for (int i = 0; i < n; i++) {
+        Image image;
+        snprintf(name, sizeof name, "%d", i);
+        if (image_load(paths[i], &image, e)) goto fail;
+        int failed = image_preprocess(&image, aspect, side, c->image_mean, c->image_std, pixels, e);
+        image_free(&image);
+        if (failed || tensors_append(w, name, pixels, TENSOR_F32, count, e)) goto fail;
+    }
+    free(pixels);
+    return tensors_commit(w, e);
+fail:
+    free(pixels);
+    if (w) tensors_abandon(w);
+    return -1;
+}
+
+int command_preprocess(int argc, char **argv, Error *e) {
+    static const char *const aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
+    CommonOptions common = COMMON_DEFAULTS;
+    const char *model = NULL, *out = NULL;
+    int aspect = IMAGE_PAD, images;
+    const Option table[] = {
+        { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder: its tower's image size, mean and deviation", 1, 0, 0, NULL },
+        { "out", OPTION_TEXT, &out, "F", "safetensors file: float32 (3, S, S) named \"0\", \"1\", ... in the order given", 1, 0, 0, NULL },
+        { "aspect", OPTION_CHOICE, &aspect, NULL, "pad to square, or cut the centre out", 0, 0, 0, aspects },
+        OPTIONS_COMMON(common),
+        { 0 },
+    };
+    int parsed = options_parse(table, argc, argv, &images, e);
+    if (parsed == OPTIONS_HELP)
+        return options_help(table, "preprocess --model DIR --out F [--aspect pad|crop] IMAGE...",
+                   "The normalised pixels that a checkpoint's tower is given.", stdout),
+               0;
+    if (parsed) return 2;
+    if (!images) return error_what(e, "no images given"), error_where(e, "command line"), error_expected(e, "the paths of images"), 2;
+    ModelConfig config;
+    if (config_load(model, &config, e)) return -1;
+    if (!config.vision.layers)
+        return error_what(e, "no vision tower"), error_where(e, "%s", model), error_found(e, "a text model"),
+               error_expected(e, "a LLaVA checkpoint");
+    return preprocess_images(&config, (ImageAspect)aspect, argv, images, out, e);
+}
+
+/* ---- inspect ---- */
+
+int command_inspect(int argc, char **argv, Error *e) {
+    CommonOptions common = COMMON_DEFAULTS;
+    int folders;
+    const Option table[] = { OPTIONS_COMMON(common), { 0 } };
+    int parsed = options_parse(table, argc, argv, &folders, e);
+    if (parsed == OPTIONS_HELP)
+        return options_help(table, "inspect DIR", "What a checkpoint is, its shapes, and what is missing or odd.", stdout), 0;
+    if (parsed) return 2;
+    if (folders != 1) return error_what(e, "inspect takes one folder"), error_where(e, "command line"), error_found(e, "%d", folders), 2;
+    return model_inspect(argv[0], stdout, e);
+}
+
+/* ---- scenes ---- */
+
+static void scenes_progress(void *context, int done) {
+    Progress *p = context;
+    progress_add(p, done - p->done);
+}
+
+int command_scenes(int argc, char **argv, Error *e) {
+    CommonOptions common = COMMON_DEFAULTS;
+    const char *out = NULL;
+    int64_t count = 0, first = 0, captions = 0, yes_no = 0, open = 0;
+    double weight = 4;
+    int clean = 0;
+    const Option table[] = {
+        { "out", OPTION_TEXT, &out, "DIR", "folder for images/, prompts.jsonl and sft.jsonl", 1, 0, 0, NULL },
+        { "count", OPTION_INT, &count, "N", "how many scenes", 1, 1, SCENES_COUNT_MOST, NULL },
+        { "first", OPTION_INT, &first, "I", "index of the first: disjoint ranges of one seed are different scenes", 0, 0, 1e15, NULL },
+        { "captions", OPTION_INT, &captions, "N", "captions for each scene in sft.jsonl", 0, 0, SCENES_TURNS_MOST, NULL },
+        { "yes-no", OPTION_INT, &yes_no, "N", "yes/no questions for each scene", 0, 0, SCENES_TURNS_MOST, NULL },
+        { "open", OPTION_INT, &open, "N", "one-word questions for each scene", 0, 0, SCENES_TURNS_MOST, NULL },
+        { "one-word-weight", OPTION_NUMBER, &weight, "W", "weight of one-word answers in training", 0, 0, 1e6, NULL },
+        { "clean", OPTION_FLAG, &clean, NULL, "captions that state only what is true", 0, 0, 0, NULL },
+        OPTIONS_COMMON(common),
+        { 0 },
+    };
+    int parsed = options_parse(table, argc, argv, NULL, e);
+    if (parsed == OPTIONS_HELP)
+        return options_help(table, "scenes --out DIR --count N [--seed S]",
+                   "Pictures of the built-in world, with prompts and exact truth for each.", stdout),
+               0;
+    if (parsed) return 2;
+    Progress progress;
+    progress_init(&progress, stderr);
+    progress_begin(&progress, "scenes", "scenes", count, 0);
+    ScenesOutput output = {
+        .folder = out,
+        .seed = (uint64_t)common.seed,
+        .first = (uint64_t)first,
+        .count = (int)count,
+        .mix = { (int)captions, (int)yes_no, (int)open, weight, clean ? scene_noise_none : scene_noise_default },
+        .progress = scenes_progress,
+        .context = &progress,
+    };
+    int result = scenes_write(&output, e);
+    progress_end(&progress);
+    return result;
+}
