@@ -1,0 +1,541 @@
+/* arrows.c - owns the loop's way from prompts to labels: candidates.jsonl, claims.jsonl, labels.jsonl, and their commands.
+ *
+ * Scores follow PAPER 3.5: minus the number of claims that are not accepted; answers without claims have none. */
+#include "engine/arrows.h"
+
+#include "engine/commands.h"
+#include "engine/label.h"
+#include "engine/partial.h"
+#include "engine/sample.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LABEL_PROBES = 4096 /* probes handed to the labeler at once: what a kill can lose */
+};
+
+int arrow_folder(const RunConfig *c, int iteration, char out[PATH_SIZE], Error *e) {
+    char name[32];
+    snprintf(name, sizeof name, "iter-%d", iteration);
+    return path_join(out, c->run.dir, name, e);
+}
+
+/* What a model's answers depend on, as text for a partial's key. */
+static int model_key(const Vlm *v, char *out, size_t size, Error *e) {
+    char weights[HASH_TEXT], words[HASH_TEXT];
+    params_hash(&v->model.params, v->model.k, weights);
+    tokenizer_hash(v->tokenizer, words);
+    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d dtype %d", weights, words, v->chat->name, v->aspect, v->model.dtype) <
+        (int)size)
+        return 0;
+    return error_what(e, "key is too long");
+}
+
+/* ---- sample ---- */
+
+typedef struct SampleArrow {
+    Vlm *v;
+    const Dataset *set;
+    const uint32_t *rows; /* by prompt handed to the sampler: its row */
+    Partial *partial;
+    Progress *progress;
+    int n;
+} SampleArrow;
+
+static json_t *text_or_null(const char *text) { return text ? json_string(text) : json_null(); }
+
+static int sample_done(void *context, size_t prompt, Candidate *candidates, Error *e) {
+    SampleArrow *a = context;
+    const DataRow *r = &a->set->rows[a->rows[prompt]];
+    char *absolute = r->image ? realpath(r->image, NULL) : NULL;
+    json_t *rows = json_array();
+    int bad = 0;
+    for (int i = 0; i < a->n && !bad; i++) {
+        const Candidate *c = &candidates[i];
+        char *text = tokenizer_decode(a->v->tokenizer, c->ids.ids, c->ids.count, e);
+        json_t *row = text ? json_pack("{s:s, s:o, s:s, s:i, s:s, s:i, s:f, s:b}", "id", r->id, "image",
+                                 text_or_null(absolute ? absolute : r->image), "question", r->question, "candidate", i, "text", text, "tokens",
+                                 (int)c->ids.count, "logp", c->logp, "finished", c->finished)
+                           : NULL;
+        if (text && !row) error_what(e, "out of memory"), error_where(e, "candidates");
+        bad = !row || json_array_append_new(rows, row);
+        free(text);
+    }
+    free(absolute);
+    if (!bad) return partial_add(a->partial, a->rows[prompt], rows, NULL, e);
+    json_decref(rows);
+    return -1;
+}
+
+static int sample_refuse(SampleArrow *a, size_t row, const Error *why, Error *e) {
+    char text[1600];
+    error_text(why, text, sizeof text);
+    progress_say(a->progress, "prompt dropped: %s:%d: %s", a->set->path, a->set->rows[row].line, text);
+    return partial_add(a->partial, row, json_array(), text, e);
+}
+
+static int sample_refused(void *context, size_t prompt, const Error *why, Error *e) {
+    SampleArrow *a = context;
+    return sample_refuse(a, a->rows[prompt], why, e);
+}
+
+static void sample_count(void *context, const json_t *row) {
+    SampleCounts *c = context;
+    c->candidates++;
+    c->finished += json_is_true(json_object_get(row, "finished"));
+    c->tokens += json_integer_value(json_object_get(row, "tokens"));
+}
+
+/* Everything the candidates depend on. */
+static int sample_key(const Vlm *v, const SampleConfig *s, const Dataset *set, char key[PATH_SIZE], Error *e) {
+    char model[512];
+    uint64_t h = 0;
+    if (model_key(v, model, sizeof model, e)) return -1;
+    for (int i = 0; i < set->n; i++) {
+        const DataRow *r = &set->rows[i];
+        h = hash64(r->id, strlen(r->id) + 1, h);
+        h = hash64(r->question, strlen(r->question) + 1, h);
+        if (r->image) h = hash64(r->image, strlen(r->image) + 1, h);
+    }
+    snprintf(key, PATH_SIZE, "sample %s prompts %d %016llx n %d temperature %.9g top_p %.9g top_k %d max_new_tokens %d seed %llu", model, set->n,
+        (unsigned long long)h, s->n, (double)s->temperature, (double)s->top_p, s->top_k, s->max_new_tokens, (unsigned long long)s->seed);
+    return 0;
+}
+
+int arrow_sample(Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
+    Progress *progress, Error *e) {
+    SampleConfig config = { c->sample.n, (float)c->sample.temperature, (float)c->sample.top_p, c->sample.top_k, c->sample.max_new_tokens,
+        c->sample.batch, seed };
+    char key[PATH_SIZE];
+    Partial partial;
+    if (sample_key(policy, &config, prompts, key, e) || partial_open(&partial, out, key, e)) return -1;
+    size_t n = (size_t)prompts->n, waiting = 0;
+    Prompt *list = mem_new(n + 1, sizeof *list, "prompts", e);
+    uint32_t *rows = mem_new(n + 1, sizeof *rows, "prompts", e);
+    SampleArrow a = { policy, prompts, rows, &partial, progress, config.n };
+    int bad = !list || !rows;
+    progress_begin(progress, "sample", "answers", (int64_t)n * config.n, (int64_t)partial.done * config.n);
+    for (size_t i = 0; i < n && !bad; i++) {
+        Error why = { 0 };
+        if (partial_has(&partial, i)) continue;
+        const DataRow *r = &prompts->rows[i];
+        if (!vlm_prompt(policy, r->image, r->question, &list[waiting], &why)) rows[waiting++] = (uint32_t)i;
+        else if (c->data.strict) {
+            if (e) *e = why;
+            bad = -1;
+        } else bad = sample_refuse(&a, i, &why, e);
+    }
+    if (!bad)
+        bad = sample_candidates(policy, list, rows, waiting, &config, &(SampleSink){ &a, sample_done },
+            c->data.strict ? NULL : &(Refusals){ &a, sample_refused }, progress, e);
+    *counts = (SampleCounts){ .prompts = prompts->n };
+    if (!bad) bad = partial_finish(&partial, n, sample_count, counts, &counts->refused, e);
+    else partial_close(&partial);
+    progress_end(progress);
+    if (list) prompts_free(list, waiting);
+    free(rows);
+    if (!bad && counts->candidates == 0)
+        return error_what(e, "no prompt could be answered"), error_where(e, "%s", prompts->path), error_hint(e, "the messages say why each was dropped");
+    return bad ? -1 : 0;
+}
+
+/* ---- claims ---- */
+
+static json_t *left_out_json(const ClaimList *list) {
+    json_t *out = json_array();
+    for (size_t i = 0; i < list->drop_count; i++)
+        json_array_append_new(out, json_pack("{s:s, s:s}", "text", list->drops[i].text, "why", list->drops[i].why));
+    return out;
+}
+
+static int claims_row(const RunConfig *c, const json_t *row, const char *where, FILE *to, ClaimCounts *counts, Error *e) {
+    const char *id, *text;
+    int64_t candidate;
+    ClaimList list = { 0 };
+    if (json_need_string(row, "id", where, &id, e) || json_need_integer(row, "candidate", where, 0, INT32_MAX, &candidate, e) ||
+        json_need_string(row, "text", where, &text, e) || claims_by_rule(c->claims.grammar, text, &list, e))
+        return -1;
+    counts->answers++;
+    counts->without += list.count == 0;
+    counts->claims += (int64_t)list.count;
+    counts->left_out += (int64_t)list.drop_count;
+    for (size_t i = 0; i < list.count; i++) counts->unasked += !list.claims[i].question;
+    json_t *claims = claims_to_json(&list);
+    json_t *out = claims ? json_pack("{s:s, s:I, s:o}", "id", id, "candidate", (json_int_t)candidate, "claims", claims) : NULL;
+    if (out && list.drop_count > 0) json_object_set_new(out, "left_out", left_out_json(&list));
+    claims_free(&list);
+    return out ? jsonl_write(to, out, e) : error_what(e, "out of memory");
+}
+
+int arrow_claims(const RunConfig *c, const char *candidates, const char *out, ClaimCounts *counts, Error *e) {
+    JsonLines in;
+    FileOut file;
+    json_t *row;
+    int got, bad = 0;
+    memset(counts, 0, sizeof *counts);
+    if (c->claims.mode != CLAIM_BY_RULE)
+        return error_what(e, "claims by model need the two text models"), error_where(e, "claims.mode"), error_found(e, "model"),
+               error_expected(e, "rule");
+    if (jsonl_open(&in, candidates, e)) return -1;
+    if (file_create(&file, out, e)) {
+        jsonl_close(&in);
+        return -1;
+    }
+    while (!bad && (got = jsonl_next(&in, &row, e)) != 0) {
+        if (got < 0) bad = -1;
+        else {
+            bad = claims_row(c, row, in.where, file.stream, counts, e);
+            json_decref(row);
+        }
+    }
+    jsonl_close(&in);
+    if (bad) {
+        file_abandon(&file);
+        return -1;
+    }
+    return file_commit(&file, e);
+}
+
+/* ---- label ---- */
+
+/* One answer's claims, read from both files. */
+typedef struct LabelAnswer {
+    char *id;
+    int64_t candidate;
+    ClaimList claims;
+    size_t group, first; /* prompt; its first probe of the batch */
+} LabelAnswer;
+
+typedef struct LabelArrow {
+    Vlm *v;
+    const RunConfig *config;
+    Partial *partial;
+    Progress *progress;
+    const char *path; /* of the candidates, for messages */
+    LabelAnswer *answers;
+    size_t answers_n, answers_cap;
+    Prompt *probes;
+    size_t probes_n, probes_cap;
+    size_t *owner; /* by probe: its answer */
+    size_t owner_cap;
+    char **images; /* by group of the batch: paths the probes borrow */
+    size_t images_n, images_cap;
+    ProbeResult *results;
+    size_t results_cap;
+} LabelArrow;
+
+static void label_batch_clear(LabelArrow *a) {
+    for (size_t i = 0; i < a->answers_n; i++) {
+        free(a->answers[i].id);
+        claims_free(&a->answers[i].claims);
+    }
+    for (size_t i = 0; i < a->probes_n; i++) prompt_free(&a->probes[i]);
+    for (size_t i = 0; i < a->images_n; i++) free(a->images[i]);
+    a->answers_n = a->probes_n = a->images_n = 0;
+}
+
+static void label_say(const LabelArrow *a, const LabelAnswer *l, const Error *why) {
+    char text[1600];
+    progress_say(a->progress, "answer not scored: %s: %s candidate %lld: %s", a->path, l->id, (long long)l->candidate,
+        error_text(why, text, sizeof text));
+}
+
+static int label_refused(void *context, size_t probe, const Error *why, Error *e) {
+    (void)e;
+    const LabelArrow *a = context;
+    const LabelAnswer *l = &a->answers[a->owner[probe]];
+    if (probe == l->first) label_say(a, l, why); /* once per answer */
+    return 0;
+}
+
+/* An answer with a question that the labeler cannot be asked: without claims it has no score. */
+static int label_unaskable(LabelArrow *a, LabelAnswer *l, const Error *why, Error *e) {
+    if (a->config->data.strict) {
+        if (e) *e = *why;
+        return -1;
+    }
+    while (a->probes_n > l->first) prompt_free(&a->probes[--a->probes_n]);
+    label_say(a, l, why);
+    claims_free(&l->claims);
+    return 0;
+}
+
+/* Appends an answer and its probes to the batch. */
+static int label_add(LabelArrow *a, const char *id, int64_t candidate, const json_t *claims, const char *where, size_t group, const char *image,
+    Error *e) {
+    if (mem_grow(&a->answers, &a->answers_cap, a->answers_n + 1, sizeof *a->answers, "answers", e)) return -1;
+    LabelAnswer *l = &a->answers[a->answers_n];
+    *l = (LabelAnswer){ .candidate = candidate, .group = group, .first = a->probes_n };
+    if (claims_from_json(claims, where, &l->claims, e)) return -1;
+    l->id = strdup(id);
+    a->answers_n++;
+    if (!l->id) return error_what(e, "out of memory");
+    for (size_t i = 0; i < l->claims.count; i++) {
+        const char *question = l->claims.claims[i].question;
+        char *text;
+        if (!question) continue;
+        if (mem_grow(&a->probes, &a->probes_cap, a->probes_n + 1, sizeof *a->probes, "probes", e) ||
+            mem_grow(&a->owner, &a->owner_cap, a->probes_n + 1, sizeof *a->owner, "probes", e))
+            return -1;
+        if (asprintf(&text, "%s%s", question, claim_probe_ending) < 0) return error_what(e, "out of memory");
+        Error why = { 0 };
+        int bad = vlm_prompt(a->v, image, text, &a->probes[a->probes_n], &why);
+        free(text);
+        a->owner[a->probes_n] = a->answers_n - 1;
+        if (!bad) a->probes_n++;
+        else return label_unaskable(a, l, &why, e);
+    }
+    return 0;
+}
+
+/* The row of an answer. A refused probe leaves the answer without a score. */
+static json_t *label_row(const LabelArrow *a, const LabelAnswer *l) {
+    json_t *probes = json_array();
+    int rejected = 0, refused = 0;
+    size_t probe = l->first;
+    for (size_t i = 0; i < l->claims.count; i++) {
+        const char *question = l->claims.claims[i].question;
+        static const ProbeResult unasked;
+        const ProbeResult *r = question ? &a->results[probe++] : &unasked;
+        rejected += !r->accepted;
+        refused |= r->refused;
+        json_array_append_new(probes, json_pack("{s:o, s:f, s:f, s:b}", "question", text_or_null(question), "p_yes", r->p_yes, "p_no", r->p_no,
+                                          "accepted", r->accepted));
+    }
+    json_t *score = l->claims.count > 0 && !refused ? json_integer(-rejected) : json_null();
+    return json_pack("{s:s, s:I, s:o, s:o}", "id", l->id, "candidate", (json_int_t)l->candidate, "probes", probes, "score", score);
+}
+
+static int label_batch_run(LabelArrow *a, const int words[PROBE_WORDS], Error *e) {
+    if (a->answers_n == 0) return 0;
+    if (mem_grow(&a->results, &a->results_cap, a->probes_n + 1, sizeof *a->results, "probe results", e)) return -1;
+    progress_note(a->progress, "%zu probes", a->probes_n);
+    if (label_probes(a->v, words, a->probes, a->probes_n, a->config->label.batch, a->results,
+            a->config->data.strict ? NULL : &(Refusals){ a, label_refused }, NULL, e))
+        return -1;
+    for (size_t i = 0; i < a->answers_n;) {
+        json_t *rows = json_array();
+        size_t group = a->answers[i].group;
+        for (; i < a->answers_n && a->answers[i].group == group; i++) {
+            json_t *row = label_row(a, &a->answers[i]);
+            if (!row || json_array_append_new(rows, row)) {
+                json_decref(rows);
+                return error_what(e, "out of memory"), error_where(e, "labels");
+            }
+            progress_add(a->progress, 1);
+        }
+        if (partial_add(a->partial, group, rows, NULL, e)) return -1;
+    }
+    label_batch_clear(a);
+    return 0;
+}
+
+static void label_count(void *context, const json_t *row) {
+    LabelCounts *c = context;
+    const json_t *score = json_object_get(row, "score"), *probe;
+    size_t i;
+    c->answers++;
+    c->unscored += !json_is_integer(score);
+    c->score += json_number_value(score);
+    json_array_foreach(json_object_get(row, "probes"), i, probe) {
+        int accepted = json_is_true(json_object_get(probe, "accepted"));
+        c->claims++;
+        c->rejected += !accepted;
+        if (json_is_null(json_object_get(probe, "question"))) continue;
+        c->probes++;
+        c->probes_yes += accepted;
+    }
+}
+
+/* The next rows of both files, which must speak of the same candidate. 1, 0 at the end of both, -1. */
+static int next_two(JsonLines *candidates, JsonLines *claims, json_t **a, json_t **b, Error *e) {
+    int got = jsonl_next(candidates, a, e);
+    if (got < 0) return -1;
+    int also = jsonl_next(claims, b, e);
+    const char *id[2] = { "the end of the file", "the end of the file" };
+    int64_t number[2] = { -1, -1 };
+    int bad = also < 0;
+    if (!bad && got) bad = json_need_string(*a, "id", candidates->where, &id[0], e) || json_need_integer(*a, "candidate", candidates->where, 0, INT32_MAX, &number[0], e);
+    if (!bad && also) bad = json_need_string(*b, "id", claims->where, &id[1], e) || json_need_integer(*b, "candidate", claims->where, 0, INT32_MAX, &number[1], e);
+    if (!bad && (strcmp(id[0], id[1]) || number[0] != number[1]))
+        bad = error_what(e, "claims and candidates do not match"), error_where(e, "%s", claims->where),
+        error_found(e, "%s candidate %lld", id[1], (long long)number[1]), error_expected(e, "%s candidate %lld", id[0], (long long)number[0]),
+        error_hint(e, "remove the claims file so that it is made again");
+    if (!bad) return got;
+    if (got > 0) json_decref(*a);
+    if (also > 0) json_decref(*b);
+    return -1;
+}
+
+/* Streams both files through the labeler. *groups: prompts seen. */
+static int label_stream(LabelArrow *a, JsonLines *candidates, JsonLines *claims, const int words[PROBE_WORDS], size_t *groups, Error *e) {
+    char *last = NULL;
+    json_t *one, *two;
+    int got, bad = 0;
+    while (!bad && (got = next_two(candidates, claims, &one, &two, e)) == 1) {
+        const char *id = json_string_value(json_object_get(one, "id")), *image = NULL;
+        if (!last || strcmp(last, id)) {
+            if (a->probes_n >= LABEL_PROBES) bad = label_batch_run(a, words, e);
+            free(last);
+            last = strdup(id);
+            ++*groups;
+            if (!bad) bad = json_may_string(one, "image", candidates->where, &image, e) || !last;
+            if (!bad && !partial_has(a->partial, *groups - 1)) {
+                bad = mem_grow(&a->images, &a->images_cap, a->images_n + 1, sizeof *a->images, "images", e);
+                if (!bad) {
+                    a->images[a->images_n] = image ? strdup(image) : NULL;
+                    bad = image && !a->images[a->images_n] ? error_what(e, "out of memory") : 0;
+                    a->images_n++;
+                }
+            }
+        }
+        if (!bad && !partial_has(a->partial, *groups - 1))
+            bad = label_add(a, id, json_integer_value(json_object_get(one, "candidate")), json_object_get(two, "claims"), claims->where,
+                *groups - 1, a->images[a->images_n - 1], e);
+        else if (!bad) progress_add(a->progress, 1); /* done before a kill */
+        json_decref(one);
+        json_decref(two);
+    }
+    free(last);
+    if (!bad && got == 0) return label_batch_run(a, words, e);
+    return -1;
+}
+
+static int label_key(const Vlm *v, const char *candidates, const char *claims, char key[PATH_SIZE], Error *e) {
+    char model[512], hashes[2][HASH_TEXT];
+    if (model_key(v, model, sizeof model, e) || hash_file(candidates, hashes[0], e) || hash_file(claims, hashes[1], e)) return -1;
+    snprintf(key, PATH_SIZE, "label %s candidates %s claims %s", model, hashes[0], hashes[1]);
+    return 0;
+}
+
+/* Rows of a file, for the progress bar: 0 when it cannot be told. */
+static int64_t lines_of(const char *path) {
+    const void *map;
+    size_t size;
+    int64_t n = 0;
+    if (file_map(path, &map, &size, NULL)) return 0;
+    for (const char *at = map, *end = at + size; (at = memchr(at, '\n', (size_t)(end - at))); at++) n++;
+    file_unmap(map, size);
+    return n;
+}
+
+int arrow_label(Vlm *labeler, const RunConfig *c, const char *candidates, const char *claims, const char *out, LabelCounts *counts,
+    Progress *progress, Error *e) {
+    int words[PROBE_WORDS];
+    char key[PATH_SIZE];
+    Partial partial;
+    JsonLines one, two;
+    size_t groups = 0;
+    memset(counts, 0, sizeof *counts);
+    if (probe_word_ids(labeler, words, e) || label_key(labeler, candidates, claims, key, e) || jsonl_open(&one, candidates, e)) return -1;
+    if (jsonl_open(&two, claims, e)) {
+        jsonl_close(&one);
+        return -1;
+    }
+    LabelArrow a = { .v = labeler, .config = c, .partial = &partial, .progress = progress, .path = candidates };
+    int bad = partial_open(&partial, out, key, e);
+    if (!bad) {
+        progress_begin(progress, "label", "answers", lines_of(candidates), 0);
+        bad = label_stream(&a, &one, &two, words, &groups, e);
+        if (!bad) bad = partial_finish(&partial, groups, label_count, counts, NULL, e);
+        else partial_close(&partial);
+        progress_end(progress);
+    }
+    jsonl_close(&one);
+    jsonl_close(&two);
+    label_batch_clear(&a);
+    free(a.answers);
+    free(a.probes);
+    free(a.owner);
+    free(a.images);
+    free(a.results);
+    return bad ? -1 : 0;
+}
+
+/* ---- commands ---- */
+
+/* Common beginning: 0 go on, else what the command returns (1 stands for "help was given"). */
+static int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
+    config_defaults(c);
+    int got = config_arguments(c, argc, argv, e);
+    if (got == CONFIG_HELP) {
+        printf("usage: rlaifv %s\n\n", synopsis);
+        config_help(stdout);
+        return 1;
+    }
+    if (got == CONFIG_USAGE) return 2;
+    if (got) return -1;
+    for (; *needed; needed++)
+        if (config_need(c, *needed, e)) return -1;
+    return 0;
+}
+
+static int open_model(Vlm *v, const RunConfig *c, const char *folder, Error *e) {
+    const Kernels *k = kernels_open(c->run.device, c->run.threads, e);
+    return k ? vlm_open(v, k, folder, c->run.dtype, c->chat.template_name, (int)c->train.image_aspect, e) : -1;
+}
+
+int command_sample(int argc, char **argv, Error *e) {
+    static const char *const needed[] = { "run.dir", "model.dir", "data.prompts", NULL };
+    RunConfig *c = mem_new(1, sizeof *c, "config", e);
+    if (!c) return -1;
+    int got = command_config(c, argc, argv, "sample CONFIG [--section.key=value]...", needed, e);
+    char folder[PATH_SIZE], out[PATH_SIZE], unpack[PATH_SIZE], line[512];
+    Dataset set = { 0 };
+    Vlm policy = { 0 };
+    SampleCounts counts;
+    Progress progress;
+    progress_init(&progress, c->run.quiet ? NULL : stderr);
+    if (!got) {
+        DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_UNIQUE,
+            .images = c->data.images,
+            .unpack = unpack,
+            .strict = c->data.strict,
+            .limit = c->data.per_iteration };
+        got = arrow_folder(c, 1, folder, e) || path_join(out, folder, "candidates.jsonl", e) || path_join(unpack, c->run.dir, "images", e) ||
+              dataset_read(&set, c->data.prompts, &options, e) || open_model(&policy, c, c->model.dir, e);
+        for (int i = 0; i < set.drops_n; i++) progress_say(&progress, "row dropped: %s", set.drops[i].reason);
+        if (!got) got = arrow_sample(&policy, c, (uint64_t)c->run.seed, &set, out, &counts, &progress, e);
+        if (!got) {
+            progress_say(&progress, "%s", dataset_summary(&set, line, sizeof line));
+            printf("%s: %lld answers to %d prompts, %lld tokens, %lld ended by themselves, %d prompts dropped\n", out,
+                (long long)counts.candidates, counts.prompts - counts.refused, (long long)counts.tokens, (long long)counts.finished,
+                counts.refused + set.drops_n);
+        }
+        vlm_close(&policy);
+        dataset_free(&set);
+        got = got ? -1 : 0;
+    }
+    free(c);
+    return got == 1 ? 0 : got;
+}
+
+int command_label(int argc, char **argv, Error *e) {
+    static const char *const needed[] = { "run.dir", "model.dir", NULL };
+    RunConfig *c = mem_new(1, sizeof *c, "config", e);
+    if (!c) return -1;
+    int got = command_config(c, argc, argv, "label CONFIG [--section.key=value]...", needed, e);
+    char folder[PATH_SIZE], candidates[PATH_SIZE], claims[PATH_SIZE], labels[PATH_SIZE];
+    Vlm labeler = { 0 };
+    ClaimCounts split;
+    LabelCounts counts;
+    Progress progress;
+    progress_init(&progress, c->run.quiet ? NULL : stderr);
+    if (!got) {
+        got = arrow_folder(c, 1, folder, e) || path_join(candidates, folder, "candidates.jsonl", e) ||
+              path_join(claims, folder, "claims.jsonl", e) || path_join(labels, folder, "labels.jsonl", e) ||
+              arrow_claims(c, candidates, claims, &split, e) || open_model(&labeler, c, *c->labeler.dir ? c->labeler.dir : c->model.dir, e) ||
+              arrow_label(&labeler, c, candidates, claims, labels, &counts, &progress, e);
+        if (!got) {
+            printf("%s: %lld claims of %lld answers, %lld answers without, %lld rejected unasked, %lld sentences left out\n", claims,
+                (long long)split.claims, (long long)split.answers, (long long)split.without, (long long)split.unasked, (long long)split.left_out);
+            printf("%s: %lld claims rejected, %lld of %lld probes answered yes, %lld answers without a score\n", labels,
+                (long long)counts.rejected, (long long)counts.probes_yes, (long long)counts.probes, (long long)counts.unscored);
+        }
+        vlm_close(&labeler);
+        got = got ? -1 : 0;
+    }
+    free(c);
+    return got == 1 ? 0 : got;
+}

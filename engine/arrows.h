@@ -1,0 +1,44 @@
+/* arrows.h - the first arrows of the loop, file to file: sample, claims, label. Rows are those of ARCHITECTURE's table.
+ *
+ *   prompts -> candidates.jsonl   {id, image, question, candidate, text, tokens, logp, finished}; image: an absolute path, or null
+ *           -> claims.jsonl       {id, candidate, claims: [{claim, question}], left_out: [{text, why}]}; question null: rejected unasked
+ *           -> labels.jsonl       {id, candidate, probes: [{question, p_yes, p_no, accepted}], score}; score null: no claims, or refused
+ *
+ * Each file appears when it is whole. What is finished before a kill is kept beside it (partial.h) and not done again; the result is the
+ * same. Rows whose image does not decode are dropped and counted, or with [data] strict end the arrow. */
+#ifndef RLAIFV_ENGINE_ARROWS_H
+#define RLAIFV_ENGINE_ARROWS_H
+
+#include "engine/config.h"
+#include "engine/dataset.h"
+#include "engine/progress.h"
+#include "engine/vlm.h"
+
+/* What counts say about a file that was just written, or stood there already. */
+typedef struct SampleCounts {
+    int prompts, refused; /* refused: prompts dropped for their image or length */
+    int64_t candidates, finished, tokens;
+} SampleCounts;
+typedef struct ClaimCounts {
+    int64_t answers, without; /* without: answers with no claim */
+    int64_t claims, unasked, left_out;
+} ClaimCounts;
+typedef struct LabelCounts {
+    int64_t answers, unscored; /* unscored: no claims, or refused */
+    int64_t claims, rejected, probes, probes_yes; /* probes: asked of the labeler */
+    double score; /* sum over scored answers */
+} LabelCounts;
+
+/* The folder of an iteration: RUN/iter-N. */
+int arrow_folder(const RunConfig *c, int iteration, char out[PATH_SIZE], Error *e);
+
+/* c->sample.n candidates for each prompt. seed: of this iteration; instruction indices are row indices of `prompts`. */
+int arrow_sample(Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
+    Progress *progress, Error *e);
+/* Claims by rule, c->claims.grammar. */
+int arrow_claims(const RunConfig *c, const char *candidates, const char *out, ClaimCounts *counts, Error *e);
+/* Every claim's question, with claim_probe_ending, asked of the labeler about the candidate's image. Equal questions are asked once. */
+int arrow_label(Vlm *labeler, const RunConfig *c, const char *candidates, const char *claims, const char *out, LabelCounts *counts,
+    Progress *progress, Error *e);
+
+#endif
