@@ -36,6 +36,9 @@ static const char *const save_dtypes[] = { [SAVE_SAME] = "same", [SAVE_FP32] = "
 static const char *const select_rules[] = { [SELECT_LAST] = "last", [SELECT_REJECTIONS] = "rejections", NULL };
 static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCENES] = "scenes", NULL };
 
+static const char *const sft_tasks[] = { [SFT_ANSWERS] = "answers", [SFT_TOWER] = "tower", NULL };
+static const char *const sft_sources[] = { [SFT_ROWS] = "rows", [SFT_SCENES] = "scenes", NULL };
+
 typedef enum KeyType {
     KEY_INT,
     KEY_INT64,
@@ -118,7 +121,6 @@ static const Key keys[] = {
     NUMBER("pair", "max_length_change", pair.max_length_change, "0", 0, 1e6, "largest |chosen - rejected| / rejected in words; 0: any"),
     BOOL("pair", "disjoint", pair.disjoint, "false", "pairs of a prompt share no answer"),
     BOOL("pair", "keep_objects", pair.keep_objects, "false", "chosen names at least as many objects as rejected (grammar scenes)"),
-    WHOLE("pair", "max_tries", pair.max_tries, "32", 1, 1e6, "draws for a disjoint set before a prompt keeps fewer pairs"),
 
     CHOICE("train", "loss", train.loss, "sigmoid", losses, "preference loss, as TRL names them"),
     NUMBER("train", "beta", train.beta, "0.1", 1e-9, 1e6, "of the loss"),
@@ -142,10 +144,23 @@ static const Key keys[] = {
     CHOICE("train", "image_aspect", train.image_aspect, "pad", aspects, "for every arrow; upstream trains on crops but samples and evaluates padded images"),
     WHOLE("train", "save_every", train.save_every, "0", 0, 1e9, "steps between checkpoints; 0: only at the end"),
     WHOLE("train", "keep", train.keep, "0", 0, 1e6, "newest checkpoints kept; 0: all"),
+    WHOLE("train", "rows", train.rows, "8192", 1, 1e7, "token rows computed at once: a step of more is cut into chunks whose gradients add up"),
     WHOLE("train", "max_tokens", train.max_tokens, "2048", 8, 1e7, "longest prompt and answer, image tokens included; longer pairs are dropped"),
     CHOICE("train", "save_dtype", train.save_dtype, "same", save_dtypes, "of model/ and of chosen checkpoints; same: as computed in"),
     WHOLE("train", "log_every", train.log_every, "1", 1, 1e9, "steps between rows of metrics"),
 
+    CHOICE("sft", "task", sft.task, "answers", sft_tasks,
+        "answers: answer tokens given image and question; tower: the tower alone learns the built-in world (kind, colour, size, cell of each patch)"),
+    CHOICE("sft", "source", sft.source, "rows", sft_sources, "rows: data.train; scenes: fresh scenes of the built-in world at every step"),
+    BOOL("sft", "random", sft.random, "false", "start from random weights in the shape of model.dir/config.json"),
+    PATH("sft", "tower", sft.tower, "checkpoint folder whose vision tower is taken before training (empty: the model's own)"),
+    WHOLE("sft", "captions", sft.captions, "1", 0, 64, "captions of each scene (source = scenes)"),
+    WHOLE("sft", "yes_no", sft.yes_no, "9", 0, 64, "yes/no questions of each scene"),
+    WHOLE("sft", "open", sft.open, "6", 0, 64, "one-word questions of each scene"),
+    NUMBER("sft", "noise_partner", sft.noise_partner, ".85", 0, 1, "captions name the absent partner of a present kind this often"),
+    NUMBER("sft", "noise_colour", sft.noise_colour, ".35", 0, 1, "captions give a kind its typical colour instead of the true one this often"),
+    NUMBER("sft", "noise_position", sft.noise_position, ".12", 0, 1, "captions give a wrong position this often"),
+    NUMBER("sft", "noise_count", sft.noise_count, ".25", 0, 1, "captions count one object too many this often"),
     WHOLE("sft", "batch_images", sft.batch_images, "16", 1, 65536, "images of one step, each with all its questions"),
     NUMBER("sft", "one_word_weight", sft.one_word_weight, "1", 0, 1e6, "weight of one-word answers in the loss"),
 
@@ -491,6 +506,7 @@ int config_read(RunConfig *c, const char *path, Error *e) {
         return error_what(e, "cannot open config"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno)),
                error_hint(e, "check the path");
     ini_allow_multiline = false;
+    ini_stop_on_first_error = true;
     ini_use_stack = false;
     ini_max_line = PATH_SIZE + 256;
     ini_initial_alloc = PATH_SIZE + 256;

@@ -33,6 +33,8 @@ typedef enum SelectRule {
     SELECT_LAST,      /* the last checkpoint of the iteration */
     SELECT_REJECTIONS /* fewest rejected claims an answer on the validation prompts, among those that still name enough objects */
 } SelectRule;
+typedef enum SftTask { SFT_ANSWERS, SFT_TOWER } SftTask;
+typedef enum SftSource { SFT_ROWS, SFT_SCENES } SftSource;
 typedef enum EvalKind {
     EVAL_LABELER, /* what the labeler says of the answers: needs no truth */
     EVAL_SCENES   /* against the built-in world's truth in the rows */
@@ -87,7 +89,6 @@ typedef struct RunConfig {
         double max_length_change; /* |chosen - rejected| / rejected in words at most this; 0: any */
         int disjoint;             /* the pairs of a prompt share no answer */
         int keep_objects;         /* chosen names at least as many objects as rejected (scenes grammar) */
-        int max_tries;            /* draws of a disjoint set of pairs before a prompt is left with fewer */
     } pair;
     struct {
         LossKind loss;
@@ -105,11 +106,18 @@ typedef struct RunConfig {
         ImageAspect image_aspect;
         int save_every; /* steps; 0: only at the end */
         int keep;       /* newest checkpoints kept besides the selected; 0: all */
+        int rows; /* token rows computed at once */
         int max_tokens;
         SaveDType save_dtype;
         int log_every;
     } train;
     struct {
+        SftTask task;
+        SftSource source;
+        int random;            /* start from random weights */
+        char tower[PATH_SIZE]; /* checkpoint whose tower is taken; empty: the model's own */
+        int captions, yes_no, open; /* turns of each scene */
+        double noise_partner, noise_colour, noise_position, noise_count;
         int batch_images;
         double one_word_weight; /* weight of answers of one word in the loss */
     } sft;

@@ -103,14 +103,14 @@ int model_encode(Model *m, Buf features, const float *pixels, int images, int sa
     return 0;
 }
 
-int clip_backward(Model *m, Buf dfeatures, Error *e) {
+int model_encode_backward(Model *m, Buf dfeatures, Error *e) {
     const VisionConfig *c = &m->config.vision;
     const Kernels *k = m->k;
     Workspace *w = m->work;
     int images = w->vision_images, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers, T = images * (P + 1),
         patch_size = 3 * c->patch * c->patch;
     if (images == 0)
-        return error_what(e, "the tower's activations were not kept"), error_where(e, "clip_backward"), error_hint(e, "encode with save");
+        return error_what(e, "the tower's activations were not kept"), error_where(e, "tower backward"), error_hint(e, "encode with save");
     AttentionPlan plan;
     if (vision_plan(m, images, &plan, e)) return -1;
     int features_n = feature_rows(m, images, e);

@@ -141,7 +141,7 @@ int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
     if (tower && slab_need(m, &w->dfeatures, m->dtype, (int64_t)rows * m->config.vision.width, "tower gradient", e)) return -1;
     if (decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE, e)) return -1;
     if (projector && projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows, e)) return -1;
-    if (tower && clip_backward(m, w->dfeatures.buf, e)) return -1;
+    if (tower && model_encode_backward(m, w->dfeatures.buf, e)) return -1;
     return k->sync(e);
 }
 

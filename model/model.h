@@ -48,6 +48,9 @@ int model_reserve_slots(Model *m, int slots, Error *e);
 /* Tower: pixels (B, 3, S, S) host fp32, normalised -> features (B * P, W) in model dtype. save: keep what backward needs (B of one step). */
 int model_encode(Model *m, Buf features, const float *pixels, int images, int save, Error *e);
 
+/* The way back through the tower from dL/dfeatures of the last model_encode with save: adds to the tower's gradients. model_backward calls it for a trained tower. */
+int model_encode_backward(Model *m, Buf dfeatures, Error *e);
+
 int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e);
 
 /* Per scored row (host arrays of f->scored_n, each may be NULL): log-prob of its target, entropy, whether the target is the argmax, mean logit. */
