@@ -120,7 +120,7 @@ int options_parse(const Option *table, int argc, char **argv, int *operands, Err
 void options_help(const Option *table, const char *synopsis, const char *about, FILE *to) {
     fprintf(to, "usage: rlaifv %s\n%s\n\n", synopsis, about);
     for (const Option *o = table; o->name; o++) {
-        char left[80], choices[200];
+        char left[320], choices[200];
         if (o->type == OPTION_CHOICE) choices_text(o->choices, choices, sizeof choices);
         else snprintf(choices, sizeof choices, "%s", o->argument ? o->argument : "");
         snprintf(left, sizeof left, "--%s%s%s", o->name, choices[0] ? " " : "", choices);
