@@ -105,52 +105,85 @@ static void row_resample(const Axis *a, const uint8_t *row, uint8_t *out) {
     }
 }
 
-/* One output row: the weighted sum of whole rows of `stride` bytes. */
-static void column_resample(const int32_t *w, int count, const uint8_t *rows, size_t stride, int32_t *sums, uint8_t *out) {
-    for (size_t j = 0; j < stride; j++) sums[j] = 1 << (WEIGHT_BITS - 1);
-    for (int t = 0; t < count; t++) {
-        const uint8_t *row = rows + (size_t)t * stride;
-        for (size_t j = 0; j < stride; j++) sums[j] += row[j] * w[t];
+static void sums_add(int32_t *sums, const uint8_t *row, int32_t weight, size_t n) {
+    for (size_t j = 0; j < n; j++) sums[j] += row[j] * weight;
+}
+
+/* Rounds the sums into `out` and starts them anew. */
+static void sums_take(int32_t *sums, uint8_t *out, size_t n) {
+    for (size_t j = 0; j < n; j++) out[j] = clip8(sums[j]), sums[j] = 1 << (WEIGHT_BITS - 1);
+}
+
+/* What both orders of the passes work with. */
+typedef struct Resize {
+    Axis across, down;
+    uint8_t *line, *ground; /* canvas rows: one being composed, one of ground only */
+    uint8_t *row;           /* one canvas row after the pass down */
+    int32_t *sums;          /* as long */
+} Resize;
+
+/* Along rows first: `middle` holds the canvas rows that the window needs, S pixels each. */
+static int resize_rows_first(Resize *r, const Canvas *c, Image *out, Error *e) {
+    const Axis *down = &r->down;
+    int S = out->width, first = down->first[0], end = down->first[S - 1] + down->count[S - 1];
+    size_t stride = (size_t)S * 3;
+    uint8_t *middle = mem_new((size_t)(end - first), stride, "rows of an image", e);
+    if (!middle) return -1;
+    for (int y = first; y < end; y++) {
+        const uint8_t *row = canvas_row(c, y, r->line);
+        row_resample(&r->across, row ? row : r->ground, middle + (size_t)(y - first) * stride);
     }
-    for (size_t j = 0; j < stride; j++) out[j] = clip8(sums[j]);
+    for (int i = 0; i < S; i++) {
+        for (int t = 0; t < down->count[i]; t++)
+            sums_add(r->sums, middle + (size_t)(down->first[i] + t - first) * stride,
+                down->weights[(size_t)i * (size_t)down->taps + (size_t)t], stride);
+        sums_take(r->sums, out->rgb + (size_t)i * stride, stride);
+    }
+    free(middle);
+    return 0;
+}
+
+static void resize_columns_first(Resize *r, const Canvas *c, Image *out) {
+    const Axis *down = &r->down;
+    size_t stride = (size_t)c->width * 3;
+    for (int i = 0; i < out->height; i++) {
+        for (int t = 0; t < down->count[i]; t++) {
+            const uint8_t *row = canvas_row(c, down->first[i] + t, r->line);
+            sums_add(r->sums, row ? row : r->ground, down->weights[(size_t)i * (size_t)down->taps + (size_t)t], stride);
+        }
+        sums_take(r->sums, r->row, stride);
+        row_resample(&r->across, r->row, out->rgb + (size_t)i * (size_t)out->width * 3);
+    }
 }
 
 /* The window (left, top) .. + (S, S) of the canvas resized to (width, height). A pass that changes no size has weights of exactly one, so
  * it needs no special case. */
 static int canvas_resize(const Canvas *c, int width, int height, int left, int top, int S, Image *out, Error *e) {
-    Axis across, down = { 0 };
-    uint8_t *line = NULL, *ground = NULL, *middle = NULL;
-    int32_t *sums = NULL;
+    Resize r = { 0 };
     int result = -1;
-    size_t stride = (size_t)S * 3;
+    size_t most = (size_t)(c->width > S ? c->width : S) * 3;
     out->width = out->height = S;
-    out->rgb = mem_new((size_t)S, stride, "resized image", e);
-    if (axis_plan(&across, c->width, width, left, S, e) || axis_plan(&down, c->height, height, top, S, e) || !out->rgb) goto end;
-    int first = down.first[0], end = down.first[S - 1] + down.count[S - 1];
-    line = mem_new((size_t)c->width, 3, "row of an image", e);
-    ground = mem_new(1, stride, "row of an image", e);
-    middle = mem_new((size_t)(end - first), stride, "rows of an image", e);
-    sums = mem_new(stride, sizeof *sums, "row of an image", e);
-    if (!line || !ground || !middle || !sums) goto end;
-    for (int x = 0; x < c->width; x++) memcpy(line + (size_t)x * 3, c->colour, 3);
-    row_resample(&across, line, ground);
-    for (int y = first; y < end; y++) {
-        const uint8_t *row = canvas_row(c, y, line);
-        uint8_t *to = middle + (size_t)(y - first) * stride;
-        if (row) row_resample(&across, row, to);
-        else memcpy(to, ground, stride);
-    }
-    for (int i = 0; i < S; i++)
-        column_resample(down.weights + (size_t)i * (size_t)down.taps, down.count[i], middle + (size_t)(down.first[i] - first) * stride,
-            stride, sums, out->rgb + (size_t)i * stride);
+    out->rgb = mem_new((size_t)S * (size_t)S, 3, "resized image", e);
+    if (!out->rgb || axis_plan(&r.across, c->width, width, left, S, e) || axis_plan(&r.down, c->height, height, top, S, e)) goto end;
+    r.line = mem_new(1, most, "row of an image", e);
+    r.ground = mem_new(1, most, "row of an image", e);
+    r.row = mem_new(1, most, "row of an image", e);
+    r.sums = mem_new(most, sizeof *r.sums, "row of an image", e);
+    if (!r.line || !r.ground || !r.row || !r.sums) goto end;
+    for (int x = 0; x < c->width; x++) memcpy(r.line + (size_t)x * 3, c->colour, 3);
+    memcpy(r.ground, r.line, (size_t)c->width * 3);
+    for (size_t j = 0; j < most; j++) r.sums[j] = 1 << (WEIGHT_BITS - 1);
     result = 0;
+    /* Down the columns first when the height loses more than twice what the width does. */
+    if (height < c->height && c->height - height > 2 * (c->width - width)) resize_columns_first(&r, c, out);
+    else result = resize_rows_first(&r, c, out, e);
 end:
-    axis_free(&across);
-    axis_free(&down);
-    free(line);
-    free(ground);
-    free(middle);
-    free(sums);
+    axis_free(&r.across);
+    axis_free(&r.down);
+    free(r.line);
+    free(r.ground);
+    free(r.row);
+    free(r.sums);
     if (result) image_free(out);
     return result;
 }
