@@ -3,7 +3,8 @@
  * A thread owns a range of w's rows and takes four at a time: every row is streamed from memory once, and stays in the first cache level
  * while all blocks of x's rows pass over it. Inside, 4 x up to X_ROWS sums live in registers, each a vector over k; a transposing tree
  * turns four vectors into four numbers at the end. bf16 is multiplied as such where vdpbf16ps exists, and widened elsewhere: in registers
- * when x is one block, otherwise once per four rows of w. Tails of k are padded with zeros, so no sum depends on what lies beyond a row. */
+ * when x is one block, otherwise once per four rows of w. The next four rows are prefetched meanwhile. Tails of k are padded with zeros, so
+ * no sum depends on what lies beyond a row. */
 #include "kernels/cpu/skinny.h"
 
 #include "kernels/cpu/bf16.h"
@@ -20,7 +21,7 @@ enum { LANES = 8, X_ROWS = 2 };
 #else
 enum { LANES = 4, X_ROWS = 2 };
 #endif
-enum { W_ROWS = 4, SERIAL_BELOW = 1 << 15 }; /* products with fewer weights than this run on one thread */
+enum { W_ROWS = 4, CACHE_LINE = 64, SERIAL_BELOW = 1 << 15 }; /* products with fewer weights than this run on one thread */
 
 typedef float Vec __attribute__((vector_size(LANES * 4), aligned(4)));
 typedef uint32_t VecU __attribute__((vector_size(LANES * 4)));
@@ -93,8 +94,14 @@ INLINE void finish(const Skinny *s, Vec4 sum, int m, int n, int count) {
     }
 }
 
+/* What a block asks the cache for while it computes: its share of the next four rows of w, which lie in one piece. */
+typedef struct Ahead {
+    const char *at;
+    int lines, bytes; /* per step of k */
+} Ahead;
+
 /* `rows` rows of x from m, against four rows of w. */
-INLINE void block(const Skinny *s, const char *const *w, int m, int rows, int n, int count, Form f) {
+INLINE void block(const Skinny *s, const char *const *w, Ahead ahead, int m, int rows, int n, int count, Form f) {
     Vec sum[X_ROWS][W_ROWS];
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < W_ROWS; j++) sum[i][j] = (Vec){ 0 };
@@ -102,6 +109,8 @@ INLINE void block(const Skinny *s, const char *const *w, int m, int rows, int n,
     int step = form_step(f), whole = s->K / step * step;
     for (int k = 0; k < whole; k += step) {
         Vec wv[W_ROWS];
+        for (int line = 0; line < ahead.lines; line++) __builtin_prefetch(ahead.at + line * CACHE_LINE, 0, 3);
+        ahead.at += ahead.bytes;
         for (int j = 0; j < W_ROWS; j++) wv[j] = load_w(w[j], k, f);
         for (int i = 0; i < rows; i++) {
             Vec xv = load_w(x + (size_t)i * s->x_stride, k, f == FORM_BF16 ? FORM_BF16 : FORM_FP32);
@@ -127,33 +136,37 @@ INLINE void block(const Skinny *s, const char *const *w, int m, int rows, int n,
 }
 
 /* All rows of x, in blocks of nearly equal size, against four rows of w. */
-INLINE void rows_of_x(const Skinny *s, const char *const *w, int n, int count, Form f) {
+INLINE void rows_of_x(const Skinny *s, const char *const *w, const char *next, int n, int count, Form f) {
     int blocks = (s->M + X_ROWS - 1) / X_ROWS, m = 0;
+    int64_t bytes = (int64_t)W_ROWS * s->K * (int64_t)dtype_size(s->w.dtype), steps = s->K / form_step(f) + 1;
+    Ahead ahead = { next, 0, (int)((bytes / blocks + steps - 1) / steps) };
+    ahead.lines = next ? (ahead.bytes + CACHE_LINE - 1) / CACHE_LINE : 0;
     for (int b = 0; b < blocks; b++) {
         int rows = s->M / blocks + (b < s->M % blocks);
         switch (rows) {
         case 1:
-            block(s, w, m, 1, n, count, f);
+            block(s, w, ahead, m, 1, n, count, f);
             break;
         case 2:
-            block(s, w, m, 2, n, count, f);
+            block(s, w, ahead, m, 2, n, count, f);
             break;
 #ifdef __AVX512F__
         case 3:
-            block(s, w, m, 3, n, count, f);
+            block(s, w, ahead, m, 3, n, count, f);
             break;
         case 4:
-            block(s, w, m, 4, n, count, f);
+            block(s, w, ahead, m, 4, n, count, f);
             break;
         case 5:
-            block(s, w, m, 5, n, count, f);
+            block(s, w, ahead, m, 5, n, count, f);
             break;
         default:
-            block(s, w, m, 6, n, count, f);
+            block(s, w, ahead, m, 6, n, count, f);
             break;
 #endif
         }
         m += rows;
+        ahead.at += bytes / blocks;
     }
 }
 
@@ -166,9 +179,10 @@ static void columns(const Skinny *s, int n, int end, Form f, float *panel) {
         int count = end - n < W_ROWS ? end - n : W_ROWS;
         const char *w[W_ROWS];
         for (int j = 0; j < W_ROWS; j++) w[j] = (const char *)s->w.at + (size_t)(n + (j < count ? j : count - 1)) * row_bytes;
-        if (f == FORM_FP32) rows_of_x(s, w, n, count, FORM_FP32);
-        else if (f == FORM_BF16) rows_of_x(s, w, n, count, FORM_BF16);
-        else if (!panel) rows_of_x(s, w, n, count, FORM_BF16_WIDEN);
+        const char *next = n + 2 * W_ROWS <= end ? w[0] + W_ROWS * row_bytes : NULL;
+        if (f == FORM_FP32) rows_of_x(s, w, next, n, count, FORM_FP32);
+        else if (f == FORM_BF16) rows_of_x(s, w, next, n, count, FORM_BF16);
+        else if (!panel) rows_of_x(s, w, next, n, count, FORM_BF16_WIDEN);
         else {
             for (int j = 0; j < W_ROWS; j++) {
                 float *to = panel + j * padded(s->K);
@@ -176,7 +190,7 @@ static void columns(const Skinny *s, int n, int end, Form f, float *panel) {
                 for (int k = 0; k < s->K; k++) to[k] = bf16_to_float(from[k]);
                 w[j] = (const char *)to;
             }
-            rows_of_x(s, w, n, count, FORM_FP32);
+            rows_of_x(s, w, next, n, count, FORM_FP32);
         }
     }
 }
