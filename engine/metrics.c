@@ -10,6 +10,7 @@
 
 #include "base/json.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <glob.h>
 #include <inttypes.h>
@@ -43,7 +44,7 @@ void metric_row(MetricRow *r, int iteration, const char *phase, int64_t step) {
 void metric_set(MetricRow *r, const char *name, double value) {
     int i = 0;
     while (i < r->n && strcmp(r->list[i].name, name)) i++;
-    if (i == METRICS_ROW) return; /* a row is sized for every metric of a phase; more is a mistake the tests of that phase see */
+    assert(i < METRICS_ROW); /* a row is sized for every metric of a phase */
     if (i == r->n) snprintf(r->list[r->n++].name, METRIC_NAME, "%s", name);
     r->list[i].value = value;
 }
@@ -67,9 +68,15 @@ static int row_from_json(const json_t *o, const char *where, MetricRow *r, Error
     if (json_need_integer(o, "iteration", where, 0, INT32_MAX, &iteration, e) || json_need_string(o, "phase", where, &phase, e) ||
         json_need_integer(o, "step", where, 0, INT64_MAX, &step, e))
         return -1;
+    if (json_object_size(o) > METRICS_ROW)
+        return error_what(e, "too many metrics in a row"), error_where(e, "%s", where), error_found(e, "%zu", json_object_size(o)),
+               error_expected(e, "at most %d", METRICS_ROW);
     metric_row(r, (int)iteration, phase, step);
     json_object_foreach((json_t *)(uintptr_t)o, key, value) {
         if (!strcmp(key, "iteration") || !strcmp(key, "phase") || !strcmp(key, "step")) continue;
+        if (strlen(key) >= METRIC_NAME)
+            return error_what(e, "name of a metric too long"), error_where(e, "%s", where), error_found(e, "\"%.100s\"", key),
+                   error_expected(e, "at most %d bytes", METRIC_NAME - 1);
         if (!json_is_number(value) && !json_is_null(value))
             return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%s", json_kind(value)),
                    error_expected(e, "a number or null");
