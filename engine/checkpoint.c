@@ -38,10 +38,10 @@ static int save_optimizer(const Model *m, const char *path, Error *e) {
     float *chunk = mem_new(CHUNK, sizeof *chunk, "checkpoint buffer", e);
     if (!chunk) return -1;
     bad = tensors_create(&w, path, 0, e);
-    for (int i = 0; i < n && !bad; i++) bad = tensors_declare(w, list[i].name, TENSOR_F32, 1, &m->params.count, e);
+    for (int i = 0; i < n && !bad; i++) bad = tensors_declare(w, list[i].name, TENSOR_F32, 1, &m->params.trained_count, e);
     for (int i = 0; i < n && !bad; i++)
-        for (int64_t at = 0; at < m->params.count && !bad; at += CHUNK) {
-            int64_t count = m->params.count - at < CHUNK ? m->params.count - at : CHUNK;
+        for (int64_t at = 0; at < m->params.trained_count && !bad; at += CHUNK) {
+            int64_t count = m->params.trained_count - at < CHUNK ? m->params.trained_count - at : CHUNK;
             m->k->download(chunk, buf_at(list[i].buf, at), count);
             bad = tensors_append(w, list[i].name, chunk, TENSOR_F32, count, e);
         }
@@ -137,10 +137,10 @@ int checkpoint_load(Model *m, const char *folder, int64_t step, Error *e) {
     bad = !chunk;
     for (int i = 0; i < n && !bad; i++) {
         const Tensor *t = tensors_find(&set, list[i].name);
-        if (!t || t->type != TENSOR_F32 || t->count != m->params.count) {
+        if (!t || t->type != TENSOR_F32 || t->count != m->params.trained_count) {
             bad = error_what(e, "checkpoint does not fit the model"), error_where(e, "%s: %s", file, list[i].name);
             error_found(e, "%lld values", t ? (long long)t->count : 0LL);
-            error_expected(e, "%lld float32 values", (long long)m->params.count);
+            error_expected(e, "%lld float32 values", (long long)m->params.trained_count);
             break;
         }
         for (int64_t at = 0; at < t->count; at += CHUNK) {
@@ -149,7 +149,7 @@ int checkpoint_load(Model *m, const char *folder, int64_t step, Error *e) {
             m->k->upload(buf_at(list[i].buf, at), chunk, count);
         }
     }
-    if (!bad && m->params.master.at) m->k->copy(m->params.weights, m->params.master, m->params.count);
+    if (!bad && m->params.master.at) m->k->copy(m->params.weights, m->params.master, m->params.trained_count);
     free(chunk);
     tensors_close(&set);
     model_weights_changed(m);

@@ -147,6 +147,8 @@ const Param *params_find(const Params *p, ParamKind kind, int layer) {
 
 int64_t params_offset(const Params *p, ParamKind kind, int layer) { return params_find(p, kind, layer)->offset; }
 
+int params_is_trained(const Params *p, ParamKind kind, int layer) { return params_find(p, kind, layer)->trained; }
+
 /* ---- training state ---- */
 
 int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e) {

@@ -40,6 +40,9 @@ static int load(Params *p, const Kernels *k, DType dtype, const Checkpoint *c, E
     free(piece);
     if (failed && p->weights.at) k->free(p->weights), p->weights = BUF_NONE;
     p->layout = c->layout;
+    p->stored = BF16; /* what it was stored as is what an export of the same dtype means: fp32 as soon as one tensor is */
+    for (int i = 0; i < p->n; i++)
+        if (c->tensors[i] && c->tensors[i]->type != TENSOR_BF16 && c->tensors[i]->type != TENSOR_F16) p->stored = FP32;
     return failed ? -1 : 0;
 }
 
