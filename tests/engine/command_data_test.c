@@ -1,0 +1,205 @@
+/* command_data_test.c - the commands that look at inputs and make data, called as main.c calls them, against the golden cases and for their
+ * mistakes. */
+#include "engine/commands.h"
+
+#include "base/json.h"
+#include "model/safetensors.h"
+#include "tests/check.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+static const char *const cases[] = { "llava15-hub", "llava15-orig", "llava15-v5" };
+enum { CASES = sizeof cases / sizeof *cases, WORDS = 16 };
+static char folder[PATH_SIZE];
+
+static int setup(void **state) {
+    (void)state;
+    scratch_make(folder);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    scratch_drop(folder);
+    return 0;
+}
+
+typedef int (*Command)(int argc, char **argv, Error *e);
+
+/* Calls a command with words up to NULL; what it prints goes to FOLDER/stdout. */
+static int call(Command command, Error *e, ...) {
+    static char copies[WORDS][PATH_SIZE];
+    char *argv[WORDS];
+    int argc = 0;
+    va_list args;
+    va_start(args, e);
+    for (const char *word; (word = va_arg(args, const char *)); argc++) {
+        assert_true(argc < WORDS);
+        snprintf(copies[argc], PATH_SIZE, "%s", word);
+        argv[argc] = copies[argc];
+    }
+    va_end(args);
+    memset(e, 0, sizeof *e);
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO), file = open(at(folder, "stdout"), O_CREAT | O_TRUNC | O_WRONLY, 0666);
+    assert_true(kept >= 0 && file >= 0 && dup2(file, STDOUT_FILENO) >= 0);
+    int result = command(argc, argv, e);
+    fflush(stdout);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    close(file);
+    return result;
+}
+
+static void stdout_says(const char *part) {
+    char *text;
+    assert_int_equal(file_read(at(folder, "stdout"), 1 << 20, &text, NULL, NULL), 0);
+    if (!strstr(text, part)) fail_msg("\"%s\" does not hold \"%s\"", text, part);
+    free(text);
+}
+
+static void golden(char out[PATH_SIZE], int i, const char *name) { snprintf(out, PATH_SIZE, "tests/golden/%s/%s", cases[i], name); }
+
+static void test_tokenize(void **state) {
+    (void)state;
+    Error e;
+    char model[PATH_SIZE], expect[PATH_SIZE], out[PATH_SIZE];
+    snprintf(out, sizeof out, "%s", at(folder, "ids.jsonl"));
+    for (int i = 0; i < CASES; i++) {
+        golden(model, i, "model");
+        golden(expect, i, "expect/tokens.jsonl");
+        assert_int_equal(call(command_tokenize, &e, "--model", model, "--data", expect, "--out", out, NULL), 0);
+        JsonLines ours, theirs;
+        json_t *a, *b;
+        int rows = 0;
+        assert_int_equal(jsonl_open(&ours, out, &e), 0);
+        assert_int_equal(jsonl_open(&theirs, expect, &e), 0);
+        while (jsonl_next(&theirs, &b, &e) == 1) {
+            assert_int_equal(jsonl_next(&ours, &a, &e), 1);
+            static const char *const fields[] = { "ids", "ids_plain", "decoded" };
+            for (int f = 0; f < 3; f++)
+                if (!json_equal(json_object_get(a, fields[f]), json_object_get(b, fields[f])))
+                    fail_msg("%s: %s differs", theirs.where, fields[f]);
+            json_decref(a);
+            json_decref(b);
+            rows++;
+        }
+        assert_true(rows > 5);
+        assert_int_equal(jsonl_next(&ours, &a, &e), 0);
+        jsonl_close(&ours);
+        jsonl_close(&theirs);
+    }
+    /* Rows line up with their inputs, so a bad one is refused, and nothing is left behind. */
+    put(at(folder, "bad.jsonl"), "{\"text\": \"a\"}\n{\"txt\": \"b\"}\n", 27);
+    remove(out);
+    assert_int_equal(call(command_tokenize, &e, "--model", model, "--data", at(folder, "bad.jsonl"), "--out", out, NULL), -1);
+    error_says(&e, "bad.jsonl:2: field \"text\"");
+    assert_false(file_exists(out));
+    assert_int_equal(call(command_tokenize, &e, "--model", model, NULL), 2);
+    error_says(&e, "--data is missing");
+    assert_int_equal(call(command_tokenize, &e, "--help", NULL), 0);
+    stdout_says("usage: rlaifv tokenize");
+}
+
+static void test_preprocess(void **state) {
+    (void)state;
+    Error e;
+    char model[PATH_SIZE], expect[PATH_SIZE], out[PATH_SIZE], images[4][PATH_SIZE];
+    snprintf(out, sizeof out, "%s", at(folder, "pixels.safetensors"));
+    for (int i = 0; i < CASES; i++) {
+        golden(model, i, "model");
+        golden(expect, i, "expect/pixels.safetensors");
+        for (int j = 0; j < 4; j++) {
+            char name[32];
+            snprintf(name, sizeof name, "images/%d.png", j);
+            golden(images[j], i, name);
+        }
+        for (int crop = 0; crop < 2; crop++) {
+            assert_int_equal(call(command_preprocess, &e, "--model", model, crop ? "--aspect=crop" : "--threads=1", "--out", out, images[0],
+                                 images[1], images[2], images[3], NULL),
+                0);
+            TensorSet ours, theirs;
+            assert_int_equal(tensors_open(&ours, out, &e), 0);
+            assert_int_equal(tensors_open(&theirs, expect, &e), 0);
+            assert_int_equal(ours.n, 4);
+            for (int j = 0; j < 4; j++) {
+                char name[16], golden_name[16];
+                snprintf(name, sizeof name, "%d", j);
+                snprintf(golden_name, sizeof golden_name, "%s.%d", crop ? "crop" : "pad", j);
+                const Tensor *a = tensors_find(&ours, name), *b = tensors_find(&theirs, golden_name);
+                assert_non_null(a);
+                assert_non_null(b);
+                assert_int_equal(a->count, b->count);
+                assert_memory_equal(a->data, b->data, (size_t)a->count * 4); /* bit for bit on PNG */
+            }
+            tensors_close(&ours);
+            tensors_close(&theirs);
+        }
+    }
+    remove(out);
+    assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, images[0], "absent.png", NULL), -1);
+    error_says(&e, "absent.png");
+    assert_false(file_exists(out));
+    assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, NULL), 2);
+    error_says(&e, "no images given");
+    assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, "--aspect=anyres", images[0], NULL), 2);
+    error_says(&e, "pad | crop");
+}
+
+static void test_inspect(void **state) {
+    (void)state;
+    Error e;
+    char model[PATH_SIZE];
+    for (int i = 0; i < CASES; i++) {
+        golden(model, i, "model");
+        assert_int_equal(call(command_inspect, &e, model, NULL), 0);
+        stdout_says("parameters");
+    }
+    assert_int_equal(call(command_inspect, &e, at(folder, "absent"), NULL), -1);
+    assert_int_equal(call(command_inspect, &e, NULL), 2);
+    error_says(&e, "inspect takes one folder");
+    assert_int_equal(call(command_inspect, &e, "--help", NULL), 0);
+    stdout_says("usage: rlaifv inspect DIR");
+}
+
+static int lines_of(const char *path) {
+    JsonLines lines;
+    json_t *row;
+    Error e;
+    int n = 0;
+    assert_int_equal(jsonl_open(&lines, path, &e), 0);
+    while (jsonl_next(&lines, &row, &e) == 1) n++, json_decref(row);
+    jsonl_close(&lines);
+    return n;
+}
+
+static void test_scenes(void **state) {
+    (void)state;
+    Error e;
+    char out[PATH_SIZE];
+    snprintf(out, sizeof out, "%s", at(folder, "world"));
+    int quiet = open("/dev/null", O_WRONLY), kept = dup(STDERR_FILENO);
+    dup2(quiet, STDERR_FILENO);
+    int made = call(command_scenes, &e, "--out", out, "--count=3", "--seed=7", "--captions=1", "--yes-no=2", NULL);
+    dup2(kept, STDERR_FILENO);
+    close(kept);
+    close(quiet);
+    assert_int_equal(made, 0);
+    assert_int_equal(lines_of(at(out, "prompts.jsonl")), 3);
+    assert_int_equal(lines_of(at(out, "sft.jsonl")), 9);
+    assert_int_equal(call(command_scenes, &e, "--out", out, NULL), 2);
+    error_says(&e, "--count is missing");
+    assert_int_equal(call(command_scenes, &e, "--out", out, "--count=0", NULL), 2);
+    error_says(&e, "bad value of --count");
+}
+
+int main(void) {
+    const struct CMUnitTest command_data_test[] = {
+        cmocka_unit_test_setup_teardown(test_tokenize, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_preprocess, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_inspect, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_scenes, setup, teardown),
+    };
+    return cmocka_run_group_tests(command_data_test, NULL, NULL);
+}
