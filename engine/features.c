@@ -271,7 +271,7 @@ static int encode(Vlm *v, StepImages *s, int first, int n, int save, Error *e) {
     int bad = model_encode(&v->model, to, pixels, n, save, e);
     free(joined);
     v->work.images += n;
-    v->work.flops += n * tower_flops(&c->vision);
+    v->work.tower_flops += n * tower_flops(&c->vision);
     return bad;
 }
 

@@ -19,7 +19,7 @@ enum { VLM_IMAGES = 256 }; /* distinct images of one step at most: bounds the fe
 /* What passed through the model since the Vlm was opened (or the caller zeroed it): for progress lines and roofs. */
 typedef struct VlmWork {
     int64_t tokens, scored, images, steps;
-    double flops; /* of products and attention, forward only, 2 per multiply-add */
+    double flops, tower_flops; /* of products and attention, forward only, 2 per multiply-add: decoder and projector; tower */
 } VlmWork;
 
 typedef struct Vlm {

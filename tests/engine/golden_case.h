@@ -1,0 +1,60 @@
+/* golden_case.h - what the inference tests share: opening a golden checkpoint and walking its expected rows. */
+#ifndef RLAIFV_TESTS_ENGINE_GOLDEN_CASE_H
+#define RLAIFV_TESTS_ENGINE_GOLDEN_CASE_H
+
+#include "engine/vlm.h"
+
+#include "base/json.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const golden_cases[] = { "llava15-hub", "llava15-orig", "llava15-v5" };
+enum { GOLDEN_CASES = 3 };
+
+static inline void fail_with(const Error *e) {
+    char text[sizeof(Error) + 64];
+    fail_msg("%s", error_text(e, text, sizeof text));
+}
+
+static inline const char *golden_path(const char *name, const char *file) {
+    static char ring[4][PATH_SIZE];
+    static int at;
+    char *out = ring[at++ % 4];
+    snprintf(out, PATH_SIZE, "tests/golden/%s/%s", name, file);
+    return out;
+}
+
+static inline void golden_open(Vlm *v, const char *name, DType dtype) {
+    Error e = { 0 };
+    const Kernels *k = kernels_open("cpu", 0, &e);
+    if (!k || vlm_open(v, k, golden_path(name, "model"), dtype, NULL, IMAGE_PAD, &e)) fail_with(&e);
+}
+
+/* All rows of a JSONL file of a case, as an array. */
+static inline json_t *golden_rows(const char *name, const char *file) {
+    JsonLines in;
+    Error e = { 0 };
+    json_t *rows = json_array(), *row;
+    int got;
+    if (jsonl_open(&in, golden_path(name, file), &e)) fail_with(&e);
+    while ((got = jsonl_next(&in, &row, &e)) == 1) json_array_append_new(rows, row);
+    jsonl_close(&in);
+    if (got) fail_with(&e);
+    return rows;
+}
+
+static inline const char *text_of(const json_t *row, const char *key) { return json_string_value(json_object_get(row, key)); }
+
+/* The prompt of a row; its image path lives as long as the ring of golden_path turns, so it is copied into `path`. */
+static inline void golden_prompt(const Vlm *v, const char *name, const json_t *row, char path[PATH_SIZE], Prompt *out) {
+    Error e = { 0 };
+    snprintf(path, PATH_SIZE, "%s", golden_path(name, text_of(row, "image")));
+    if (vlm_prompt(v, path, text_of(row, "question"), out, &e)) fail_with(&e);
+}
+
+#endif
