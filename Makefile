@@ -1,7 +1,7 @@
 # rlaifv: `make` builds the program, `make demo` shows the whole method, `make test` checks everything. `make help` lists the rest.
 # Variables: BUILD (folder for objects, default build), CC, CFLAGS_EXTRA, NVCC.
 BUILD ?= build
-CC ?= gcc
+CC = gcc
 CFLAGS_EXTRA ?=
 OPT ?= -O3
 
@@ -15,9 +15,10 @@ TOKENIZER = $(wildcard tokenizer/*.c)
 MODEL = $(wildcard model/*.c)
 ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c bench/*.c))
 
+MACHINE := $(shell uname -m)
 # The CPU backend is compiled once per instruction set; each copy exports one table, and kernels/open.c picks (docs/kernels.md).
 ISA_SOURCES = $(wildcard kernels/cpu/*.c)
-ISAS = generic avx2 avx512 avx512bf16
+ISAS = generic $(if $(filter x86_64,$(MACHINE)),avx2 avx512 avx512bf16)
 ISA_generic =
 ISA_avx2 = -mavx2 -mfma -mf16c -mbmi2
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
@@ -76,7 +77,55 @@ $(BUILD)/tests/$(1)/%_test: tests/$(1)/%_test.c $(below_$(1))
 endef
 $(foreach r,base kernels tokenizer model engine,$(eval $(call test_rule,$(r))))
 
+tests: $(TEST_BINS)
+
+# ---- what is needed, and getting it ----
+PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev
+HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jansson.h pcre2.h utf8proc.h xxhash.h cmocka.h
+deps:
+	@sh tests/tools/deps.sh "$(PACKAGES)" "$(HEADERS_NEEDED)"
+found:
+	@echo "compiler: $$($(CC) --version | head -1)"
+	@echo "oneDNN:   $$(grep -hE 'DNNL_VERSION_(MAJOR|MINOR|PATCH) ' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | awk '{printf "%s%s", sep, $$3; sep="."}')"
+	@echo "nvcc:     $$(command -v nvcc || echo 'not found') (no CUDA sources yet: the CPU program is what is built)"
+	@echo "sets:     $(ISAS)"
+
+# ---- checks ----
+test: deps
+	@$(MAKE) --no-print-directory found
+	$(MAKE) all tests
+	sh tests/run.sh $(BUILD) --sanitize
+check: deps
+	$(MAKE) all tests
+	sh tests/run.sh $(BUILD)
+sanitize:
+	$(MAKE) BUILD=build-asan OPT=-O1 CFLAGS_EXTRA="-fsanitize=address,undefined -fno-omit-frame-pointer" tests
+	sh tests/run.sh build-asan
+debug:
+	$(MAKE) BUILD=build-debug OPT=-O0 all
+
+# ---- the demo and its base models ----
+demo: deps
+	$(MAKE) all
+	sh configs/demo/run.sh $(BUILD)/rlaifv
+# Trains tower, labeler and policy from nothing: about a quarter of an hour on two cores. The results stand in configs/demo/{policy,labeler}.
+base: deps
+	$(MAKE) all
+	sh configs/demo/base.sh $(BUILD)/rlaifv
+bench: deps
+	$(MAKE) all
+	$(BUILD)/rlaifv bench kernels
+peer-tokenizer: all
+	python3 -m venv build/venv && build/venv/bin/pip install -q sentencepiece && build/venv/bin/python tests/tokenizer/peer_sentencepiece.py
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+help:
+	@echo "make            build ./rlaifv"
+	@echo "make demo       the whole method on the built-in world, in minutes"
+	@echo "make test       all checks      make check     without sanitizers     make sanitize  those alone"
+	@echo "make base       train the demo's base models again     make bench  kernel microbenchmarks"
+	@echo "make deps found debug format peer-tokenizer clean"
 clean:
 	rm -rf build build-* rlaifv
-.PHONY: all rlaifv clean
+.PHONY: all rlaifv clean tests deps found test check sanitize debug demo base bench peer-tokenizer format help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

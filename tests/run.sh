@@ -1,0 +1,50 @@
+#!/bin/sh
+# run.sh BUILD [--sanitize] - runs every check and closes with "N passed, N failed, N skipped".
+#
+# The cmocka programs BUILD/tests/*/*_test, the shell checks tests/cli/*.sh (with RLAIFV naming the program), the layer check, and with --sanitize
+# the same programs built with ASan and UBSan. A program that crashes, hangs or prints no closing counts is a failure.
+build=$1
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export RLAIFV_SHARED="${RLAIFV_SHARED:-../shared}"
+
+count() { grep -c "$1" "$log"; }
+run_program() { # NAME PROGRAM
+    CMOCKA_MESSAGE_OUTPUT=STDOUT timeout "${3:-600}" "$2" >"$log" 2>&1
+    code=$?
+    ok=$(count '^\[ *OK \] ') bad=$(count '^\[ *FAILED *\] [a-z_A-Z0-9]*$') skip=$(count '^\[ *SKIPPED *\] [a-z_A-Z0-9]*$')
+    ran=$(count '^\[==========\] .*ran')
+    if [ $code -ne 0 ] && [ "$bad" -eq 0 ] || [ "$ran" -eq 0 ]; then bad=$((bad + 1)); fi
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+    printf '%-44s %3d passed %2d failed %2d skipped\n' "$1" "$ok" "$bad" "$skip"
+    grep -iE '^skip|skipp?ed:|: skip' "$log" | sed 's/^/    /'
+    [ "$bad" -gt 0 ] && { echo "    exit code $code"; grep -vE '^\[ *(OK|RUN) *\]' "$log" | tail -40 | sed 's/^/    /'; }
+    return 0
+}
+run_script() { # a shell check: exit 0 passed, 77 skipped with a reason on its last line, anything else failed
+    RLAIFV="$PWD/$build/rlaifv" timeout 900 sh "$1" >"$log" 2>&1
+    case $? in
+    0) passed=$((passed + 1)) word=passed ;;
+    77) skipped=$((skipped + 1)) word="skipped: $(tail -1 "$log")" ;;
+    *) failed=$((failed + 1)) word=FAILED ;;
+    esac
+    printf '%-44s %s\n' "$1" "$word"
+    [ "$word" = FAILED ] && tail -40 "$log" | sed 's/^/    /'
+    return 0
+}
+for program in "$build"/tests/*/*_test; do [ -x "$program" ] && run_program "${program#"$build"/}" "$program"; done
+if [ "$build" != build-asan ]; then
+    for script in tests/*.sh tests/cli/*.sh; do [ "$script" != tests/run.sh ] && [ -f "$script" ] && run_script "$script"; done
+fi
+if [ "$2" = --sanitize ]; then
+    if make -s BUILD=build-asan OPT=-O1 CFLAGS_EXTRA="-fsanitize=address,undefined -fno-omit-frame-pointer" tests >"$log" 2>&1; then
+        for program in build-asan/tests/*/*_test; do run_program "${program#build-}" "$program" 1200; done
+    else
+        failed=$((failed + 1))
+        echo "sanitizer build FAILED"
+        tail -20 "$log"
+    fi
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
