@@ -124,7 +124,7 @@ static void test_preprocess(void **state) {
             assert_int_equal(tensors_open(&theirs, expect, &e), 0);
             assert_int_equal(ours.n, 4);
             for (int j = 0; j < 4; j++) {
-                char name[16], golden_name[16];
+                char name[16], golden_name[32];
                 snprintf(name, sizeof name, "%d", j);
                 snprintf(golden_name, sizeof golden_name, "%s.%d", crop ? "crop" : "pad", j);
                 const Tensor *a = tensors_find(&ours, name), *b = tensors_find(&theirs, golden_name);
