@@ -575,6 +575,17 @@ end:
     return result;
 }
 
+/* Settings that are fine alone and wrong together, or that this program cannot honour: said before any work is done. */
+static int config_check(const RunConfig *c, const char *file, Error *e) {
+    if (c->claims.mode == CLAIM_BY_MODEL)
+        return error_what(e, "claims by a model are not supported"), error_where(e, "%s: mode in [claims]", file),
+               error_expected(e, "rule"), error_hint(e, "grammar = scenes or plain says which rule");
+    if (!c->train.steps && c->train.epochs <= 0)
+        return error_what(e, "nothing to train"), error_where(e, "%s: steps and epochs in [train]", file), error_found(e, "0 and 0"),
+               error_expected(e, "one of them above 0");
+    return 0;
+}
+
 /* ---- the command line ---- */
 
 int config_arguments(RunConfig *c, int argc, char **argv, Error *e) {
@@ -611,7 +622,7 @@ int config_arguments(RunConfig *c, int argc, char **argv, Error *e) {
                    error_hint(e, "see configs/, or --help for the keys"), CONFIG_USAGE;
         if (!pass && config_read(c, file, e)) return -1;
     }
-    return 0;
+    return config_check(c, file, e);
 }
 
 void config_help(FILE *to) {
