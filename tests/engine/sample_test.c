@@ -217,7 +217,7 @@ static void text_alone(void **state) {
     Error e = { 0 };
     Candidate *mixed, *alone;
     prompts_open(&p, "llava15-hub");
-    Prompt list[3] = { p.list[0], { 0 }, p.list[1] };
+    Prompt list[3] = { p.list[0], p.list[0], p.list[1] };
     if (vlm_prompt(&p.v, NULL, "What is red?", &list[1], &e)) fail_with(&e);
     SampleConfig config = { .n = 2, .temperature = 0, .top_p = 1, .max_new_tokens = 12 };
     if (sample_all(&p.v, list, 3, &config, &mixed, NULL, NULL, &e)) fail_with(&e);
