@@ -35,7 +35,8 @@ typedef enum CpuScratch {
     SCRATCH_ROWS,   /* logprob.c: what goes with the rows of a chunk */
     SCRATCH_SAMPLE, /* logprob.c: candidates of a draw */
     SCRATCH_EMBED,     /* embed.c: which rows hold the same image features */
-    SCRATCH_ATTENTION, /* attention.c: its schedule and the threads' tiles */
+    SCRATCH_ATTENTION,      /* attention.c, attention_backward.c: tiles and sums */
+    SCRATCH_ATTENTION_WORK, /* attention_work.c: the order of the work */
     SCRATCH_USES
 } CpuScratch;
 void *cpu_scratch(CpuScratch use, int64_t bytes);
