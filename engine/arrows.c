@@ -455,8 +455,7 @@ int arrow_label(Vlm *labeler, const RunConfig *c, const char *candidates, const 
 
 /* ---- commands ---- */
 
-/* Common beginning: 0 go on, else what the command returns (1 stands for "help was given"). */
-static int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
+int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
     config_defaults(c);
     int got = config_arguments(c, argc, argv, e);
     if (got == CONFIG_HELP) {

@@ -165,8 +165,7 @@ typedef struct Table {
     json_t *rows; /* every row read, so that borrowed text lives */
 } Table;
 
-/* Distinct objects a labelled answer names that the labeler accepted. */
-static int objects_accepted(const json_t *probes) {
+int objects_accepted(const json_t *probes) {
     unsigned kinds = 0;
     size_t i;
     json_t *probe;

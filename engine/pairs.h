@@ -34,6 +34,8 @@ typedef struct PairCounts {
 } PairCounts;
 
 int words_count(const char *text);
+/* Distinct objects that a labelled answer names and the labeler accepted: `probes` of a row of labels.jsonl. 0 where questions are not of the built-in world. */
+int objects_accepted(const json_t *probes);
 
 /* Draws pairs of one prompt and appends them: candidates with equal text are one; |score gap| >= min_gap, the higher chosen; at most per_prompt,
  * at random by (run.seed, stream); further rules of [pair] in config. */

@@ -1,0 +1,178 @@
+/* loop.c - owns the run folder of a process and the model in memory. */
+#include "engine/loop.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the folder ---- */
+
+/* An flock ends with the process, however it ends. */
+static int lock_take(Loop *l, Error *e) {
+    char path[PATH_SIZE];
+    if (folder_make(l->config->run.dir, e) || path_join(path, l->config->run.dir, ".lock", e)) return -1;
+    l->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
+    if (l->lock < 0) return error_what(e, "cannot make lock"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno));
+    if (!flock(l->lock, LOCK_EX | LOCK_NB)) return 0;
+    return error_what(e, "another process works in this run folder"), error_where(e, "%s", l->config->run.dir),
+           error_hint(e, "wait for it, or give another run.dir");
+}
+
+int loop_open(Loop *l, const RunConfig *c, Error *e) {
+    memset(l, 0, sizeof *l);
+    l->config = c;
+    l->lock = -1;
+    progress_init(&l->progress, c->run.quiet ? NULL : stderr);
+    char path[PATH_SIZE];
+    l->answering = mem_new(1, sizeof *l->answering, "config", e);
+    if (!l->answering || lock_take(l, e)) goto fail;
+    *l->answering = *c;
+    l->answering->sample.n = c->eval.n;
+    l->answering->sample.temperature = c->eval.temperature;
+    l->answering->sample.top_p = c->eval.top_p;
+    l->answering->sample.top_k = c->eval.top_k;
+    l->answering->sample.max_new_tokens = c->eval.max_new_tokens;
+    if (!(l->kernels = kernels_open(c->run.device, c->run.threads, e)) || ledger_open(&l->ledger, c->run.dir, e)) goto fail;
+    if (!(l->metrics = metrics_open(c->run.dir, e)) || path_join(path, c->run.dir, "config.ini", e) || config_write(c, path, e)) goto fail;
+    return 0;
+fail:
+    loop_close(l);
+    return -1;
+}
+
+void loop_close(Loop *l) {
+    loop_model_drop(l);
+    if (l->metrics) metrics_close(l->metrics);
+    if (l->ledger.rows) ledger_close(&l->ledger);
+    free(l->known);
+    free(l->answering);
+    if (l->lock >= 0) close(l->lock);
+    memset(l, 0, sizeof *l);
+    l->lock = -1;
+}
+
+int loop_path(const Loop *l, char out[PATH_SIZE], Error *e, const char *format, ...) {
+    char relative[PATH_SIZE];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(relative, sizeof relative, format, args);
+    va_end(args);
+    if (n < 0 || n >= (int)sizeof relative) return error_what(e, "path too long"), error_where(e, "%.100s...", relative);
+    return path_join(out, l->config->run.dir, relative, e);
+}
+
+/* ---- the model ---- */
+
+void loop_model_drop(Loop *l) {
+    if (l->open[0]) vlm_close(&l->vlm);
+    l->open[0] = 0;
+}
+
+int loop_model(Loop *l, const char *folder, Vlm **out, Error *e) {
+    const RunConfig *c = l->config;
+    *out = &l->vlm;
+    if (!strcmp(l->open, folder)) return 0;
+    loop_model_drop(l);
+    if (vlm_open(&l->vlm, l->kernels, folder, c->run.dtype, c->chat.template_name, (int)c->train.image_aspect, e)) return -1;
+    snprintf(l->open, sizeof l->open, "%s", folder);
+    return 0;
+}
+
+/* ---- arrows ---- */
+
+static void known_forget(Loop *l, const char *folder) {
+    for (size_t i = 0; i < l->known_n; i++)
+        if (!strcmp(l->known[i].path, folder)) l->known[i--] = l->known[--l->known_n];
+}
+
+int loop_input_model(Loop *l, Arrow *a, const char *name, const char *folder, Error *e) {
+    for (size_t i = 0; i < l->known_n; i++)
+        if (!strcmp(l->known[i].path, folder)) return arrow_input_text(a, name, l->known[i].hash, e);
+    if (mem_grow(&l->known, &l->known_cap, l->known_n + 1, sizeof *l->known, "hashes", e)) return -1;
+    KnownHash *k = &l->known[l->known_n];
+    snprintf(k->path, sizeof k->path, "%s", folder);
+    if (hash_path(folder, k->hash, e)) return -1;
+    l->known_n++;
+    return arrow_input_text(a, name, k->hash, e);
+}
+
+int loop_input_settings(const Loop *l, Arrow *a, const char *keys, Error *e) {
+    char hash[HASH_TEXT];
+    return config_hash(l->config, keys, hash, e) ? -1 : arrow_input_text(a, "settings", hash, e);
+}
+
+int loop_skip(Loop *l, const Arrow *a, Error *e) {
+    char why[256];
+    int done = ledger_done(&l->ledger, a, why, sizeof why, e);
+    if (done < 0) return -1;
+    if (done) progress_say(&l->progress, "  %s: done before", a->name);
+    else if (ledger_find(&l->ledger, a->iteration, a->name)) progress_say(&l->progress, "  %s: again, as %s", a->name, why);
+    return done;
+}
+
+int loop_metrics(Loop *l, const Arrow *a, MetricRow *row, Error *e) {
+    metric_row(row, a->iteration, a->name, 0);
+    if (ledger_find(&l->ledger, a->iteration, a->name)) return 0; /* a repeat: the new row follows the old */
+    for (size_t i = 0; i < json_array_size(l->ledger.rows); i++)
+        if (json_integer_value(json_object_get(json_array_get(l->ledger.rows, i), "iteration")) > a->iteration) return 0;
+    return metrics_resume(l->metrics, a->iteration, a->name, -1, e);
+}
+
+int loop_dataset(const Loop *l, const char *path, int first, int limit, Dataset *out, Error *e) {
+    char unpack[PATH_SIZE];
+    if (loop_path(l, unpack, e, "images")) return -1;
+    DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_UNIQUE,
+        .images = l->config->data.images,
+        .unpack = unpack,
+        .strict = l->config->data.strict,
+        .first = first,
+        .limit = limit };
+    return dataset_read(out, path, &options, e);
+}
+
+void loop_dataset_say(Loop *l, const Dataset *d) {
+    char line[512];
+    progress_say(&l->progress, "  %s", dataset_summary(d, line, sizeof line));
+    for (int i = 0; i < d->drops_n; i++) progress_say(&l->progress, "    dropped: %s", d->drops[i].reason);
+}
+
+uint64_t loop_seed(const RunConfig *c, int iteration) { return (uint64_t)c->run.seed + (uint64_t)(iteration - 1) * 0x9e3779b97f4a7c15u; }
+
+uint64_t loop_seed_judged(const RunConfig *c) { return hash64(&c->run.seed, sizeof c->run.seed, 0x6a75646765u); }
+
+/* ---- model folders ---- */
+
+static int is_training_state(const char *name) { return !strcmp(name, "optimizer.safetensors") || !strcmp(name, "trainer_state.json"); }
+
+static int folder_link(const char *from, const char *to, int depth, Error *e) {
+    DIR *d = opendir(from);
+    if (!d) return error_what(e, "cannot list folder"), error_where(e, "%s", from), error_found(e, "%s", strerror(errno));
+    int bad = folder_make(to, e);
+    for (struct dirent *entry; !bad && (entry = readdir(d));) {
+        char source[PATH_SIZE], target[PATH_SIZE];
+        struct stat info;
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || (depth == 0 && is_training_state(entry->d_name))) continue;
+        bad = path_join(source, from, entry->d_name, e) || path_join(target, to, entry->d_name, e);
+        if (!bad && stat(source, &info)) bad = error_what(e, "cannot inspect file"), error_where(e, "%s", source), error_found(e, "%s", strerror(errno));
+        if (bad) break;
+        if (S_ISDIR(info.st_mode)) bad = depth < 4 ? folder_link(source, target, depth + 1, e) : (error_what(e, "folders too deep"), error_where(e, "%s", source));
+        else if (link(source, target)) bad = file_copy(source, target, e); /* files of a checkpoint are replaced, never written in place */
+    }
+    closedir(d);
+    return bad ? -1 : 0;
+}
+
+int loop_install(Loop *l, const char *from, const char *folder, Error *e) {
+    char temporary[PATH_SIZE];
+    if (snprintf(temporary, sizeof temporary, "%s.partial", folder) >= (int)sizeof temporary) return error_what(e, "path too long"), error_where(e, "%.200s...", folder);
+    if (!strcmp(l->open, folder)) loop_model_drop(l);
+    known_forget(l, folder);
+    if (folder_remove(temporary, e) || folder_link(from, temporary, 0, e) || folder_remove(folder, e)) return -1;
+    return folder_rename(temporary, folder, e);
+}
