@@ -373,7 +373,7 @@ static int select_run(Loop *l, Arrow *a, const char *folder, const Trained *t, d
     }
     if (!bad) {
         progress_say(&l->progress, "  select: checkpoint %lld of %d: %s", (long long)x->step, t->n, choice.why);
-        bad = COUNTS_RECORD(l, a, e, { "step", (double)x->step }, { "rejections", x->rejections }, { "named", x->named }, { "checkpoints", t->n });
+        bad = COUNTS_RECORD(l, a, e, { "chosen_step", (double)x->step }, { "rejections", x->rejections }, { "named", x->named }, { "checkpoints", t->n });
     }
     free(list);
     return bad ? -1 : 0;

@@ -1,4 +1,4 @@
-/* partial.c - owns the .partial file of an arrow. A line cut short by a crash is cut away; a damaged line ends what is trusted. */
+/* partial.c - owns the .growing file of an arrow. A line cut short by a crash is cut away; a damaged line ends what is trusted. */
 #include "engine/partial.h"
 
 #include <errno.h>
@@ -55,7 +55,7 @@ int partial_open(Partial *p, const char *out, const char *key, Error *e) {
     memset(p, 0, sizeof *p);
     char folder[PATH_SIZE];
     path_folder(folder, out);
-    if (snprintf(p->path, sizeof p->path, "%s.partial", out) >= (int)sizeof p->path || snprintf(p->out, sizeof p->out, "%s", out) >= (int)sizeof p->out)
+    if (snprintf(p->path, sizeof p->path, "%s.growing", out) >= (int)sizeof p->path || snprintf(p->out, sizeof p->out, "%s", out) >= (int)sizeof p->out)
         return error_what(e, "path is too long"), error_where(e, "%.200s...", out);
     if (folder_make(folder, e)) return -1;
     int64_t good = take_over(p, key, e);

@@ -1,6 +1,6 @@
 /* partial.h - a JSONL file that grows out of order, survives a kill, and is put in order when it is whole.
  *
- * OUT.partial holds one line per finished group (a prompt with all its rows): {"group": G, "rows": [...], ...}, after a first line with a key
+ * OUT.growing holds one line per finished group (a prompt with all its rows): {"group": G, "rows": [...], ...}, after a first line with a key
  * that names everything the rows depend on. Opened again with an equal key, its whole lines count as done; with another key it starts
  * afresh. partial_finish writes OUT (temporary, fsync, rename) in order of groups and removes the partial. */
 #ifndef RLAIFV_ENGINE_PARTIAL_H
