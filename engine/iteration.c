@@ -202,13 +202,12 @@ static int pair_arrow(Loop *l, int iteration, Error *e) {
     arrow_free(&a);
     if (skip < 0) return -1;
     const json_t *row = ledger_find(&l->ledger, iteration, "pair");
-    if (json_number_value(json_object_get(json_object_get(row, "counts"), "pairs")) > 0) return 0;
-    return error_what(e, "no preference pairs"), error_where(e, "%s", out), error_found(e, "no two answers to a prompt that may be paired"),
-           error_hint(e, "more prompts or answers (sample.n), or weaker rules in [pair]");
+    return json_number_value(json_object_get(json_object_get(row, "counts"), "pairs")) > 0 ? 0 : ITERATION_WITHOUT_PAIRS;
 }
 
 int iteration_data(Loop *l, int iteration, const char *policy, Error *e) {
-    return sample_arrow(l, iteration, policy, e) || claims_arrow(l, iteration, e) || label_arrow(l, iteration, policy, e) || pair_arrow(l, iteration, e) ? -1 : 0;
+    if (sample_arrow(l, iteration, policy, e) || claims_arrow(l, iteration, e) || label_arrow(l, iteration, policy, e)) return -1;
+    return pair_arrow(l, iteration, e);
 }
 
 /* ---- train ---- */

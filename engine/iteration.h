@@ -10,7 +10,9 @@
 #include "engine/judge.h"
 #include "engine/select.h"
 
-/* The arrows of data, each skipped when it is done: from the prompts to pairs.jsonl. policy: the checkpoint folder that answers. */
+/* The arrows of data, each skipped when it is done: from the prompts to pairs.jsonl. policy: the checkpoint folder that answers. 0;
+ * ITERATION_WITHOUT_PAIRS when no two answers may be paired, so that there is nothing to learn from; -1. */
+enum { ITERATION_WITHOUT_PAIRS = 1 };
 int iteration_data(Loop *l, int iteration, const char *policy, Error *e);
 
 /* Training on pairs.jsonl, and the choice of a checkpoint, left in RUN/iter-N/model. `before`: what the model at the start of the run names

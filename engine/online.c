@@ -41,9 +41,8 @@ static int measure_before(Loop *l, double *before, Error *e) {
 }
 
 /* Chooses among the iterations by the rule that chose their checkpoints, and makes RUN/model. */
-static int final_choose(Loop *l, const SelectEntry *list, double before, int *iteration, Error *e) {
+static int final_choose(Loop *l, const SelectEntry *list, int n, double before, int *iteration, Error *e) {
     const RunConfig *c = l->config;
-    int n = c->run.iterations;
     SelectChoice choice = { .index = n - 1, .why = "the last iteration" };
     char from[PATH_SIZE], model[PATH_SIZE], number[16];
     Arrow a;
@@ -63,16 +62,33 @@ static int final_choose(Loop *l, const SelectEntry *list, double before, int *it
     return skip < 0 ? -1 : 0;
 }
 
+/* 0, ITERATION_WITHOUT_PAIRS, or -1. */
 static int iterate(Loop *l, int i, double before, SelectEntry *chosen, Report *r, Error *e) {
     char policy[PATH_SIZE], model[PATH_SIZE];
     const RunConfig *c = l->config;
     progress_say(&l->progress, "iteration %d of %d", i, c->run.iterations);
     if (i == 1) snprintf(policy, sizeof policy, "%s", c->model.dir);
     else if (loop_path(l, policy, e, "iter-%d/model", i - 1)) return -1;
-    return iteration_data(l, i, policy, e) || iteration_train(l, i, policy, before, chosen, e) || loop_path(l, model, e, "iter-%d/model", i) ||
+    int got = iteration_data(l, i, policy, e);
+    if (got) return got;
+    return iteration_train(l, i, policy, before, chosen, e) || loop_path(l, model, e, "iter-%d/model", i) ||
                    evaluate(l, REPORT_ITERATION, i, model, r, e)
                ? -1
                : 0;
+}
+
+/* All of them, or as many as there are pairs to learn from. */
+static int iterations(Loop *l, double before, SelectEntry *chosen, int *n, Report *r, Error *e) {
+    for (*n = 0; *n < l->config->run.iterations; ++*n) {
+        int got = iterate(l, *n + 1, before, &chosen[*n], r, e);
+        if (got < 0) return -1;
+        chosen[*n].step = *n + 1; /* from here on it stands for the iteration */
+        if (got != ITERATION_WITHOUT_PAIRS) continue;
+        if (*n > 0) return progress_say(&l->progress, "  no two answers may be paired: nothing is left to learn from, the run ends here"), 0;
+        return error_what(e, "no preference pairs"), error_where(e, "%s/iter-1/pairs.jsonl", l->config->run.dir),
+               error_found(e, "no two answers to a prompt that may be paired"), error_hint(e, "more prompts or answers (sample.n), or weaker rules in [pair]");
+    }
+    return 0;
 }
 
 static int table_write(const Loop *l, const Report *r, ReportStyle style, const char *name, Error *e) {
@@ -86,14 +102,14 @@ static int table_write(const Loop *l, const Report *r, ReportStyle style, const 
     return file_commit(&f, e);
 }
 
-static int finish(Loop *l, const SelectEntry *list, double before, Report *r, Error *e) {
+static int finish(Loop *l, const SelectEntry *list, int n, double before, Report *r, Error *e) {
     const RunConfig *c = l->config;
     char after[64];
-    if (final_choose(l, list, before, &r->chosen, e)) return -1;
+    if (final_choose(l, list, n, before, &r->chosen, e)) return -1;
     if (!c->data.eval[0]) return 0;
     if (c->eval.kind == EVAL_SCENES && c->labeler.dir[0] && evaluate(l, REPORT_LABELER, 0, c->labeler.dir, r, e)) return -1;
     snprintf(after, sizeof after, "iter-%d/eval", r->chosen);
-    if (examples_make(l, c->run.iterations, "iter-0/eval", after, r, e)) return -1;
+    if (examples_make(l, n, "iter-0/eval", after, r, e)) return -1;
     return table_write(l, r, REPORT_PLAIN, "table.txt", e) || table_write(l, r, REPORT_MARKDOWN, "table.md", e) ? -1 : 0;
 }
 
@@ -101,16 +117,13 @@ int online_run(const RunConfig *c, Report *report, Error *e) {
     Loop *l = mem_new(1, sizeof *l, "run", e);
     SelectEntry *chosen = mem_new((size_t)c->run.iterations, sizeof *chosen, "iterations", e);
     double before = 0;
+    int n = 0;
     *report = (Report){ .kind = c->eval.kind, .temperature = c->eval.temperature };
     int bad = !l || !chosen || loop_open(l, c, e);
     if (!bad) {
         progress_say(&l->progress, "before the first iteration");
         bad = evaluate(l, REPORT_BEFORE, 0, c->model.dir, report, e) || measure_before(l, &before, e);
-        for (int i = 1; i <= c->run.iterations && !bad; i++) {
-            bad = iterate(l, i, before, &chosen[i - 1], report, e);
-            chosen[i - 1].step = i; /* from here on it stands for the iteration */
-        }
-        if (!bad) bad = finish(l, chosen, before, report, e);
+        if (!bad) bad = iterations(l, before, chosen, &n, report, e) || finish(l, chosen, n, before, report, e);
         loop_close(l);
     }
     free(l);
