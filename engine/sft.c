@@ -56,8 +56,10 @@ static int turn_add(Sft *s, Group *g, const char *path, const char *question, co
     Turn *t = &g->turns[g->n];
     *t = (Turn){ .weight = (float)weight };
     int has_image = g->image.path || g->image.pixels;
+    IdList head = { 0 }; /* the model's shared head stands in for it */
     int bad = path || !has_image ? vlm_prompt(s->v, path, question, &t->prompt, e)
-                                 : template_prompt(s->v->chat, s->v->tokenizer, question, 1, NULL, &t->prompt.tail, e);
+                                 : template_prompt(s->v->chat, s->v->tokenizer, question, 1, &head, &t->prompt.tail, e);
+    idlist_free(&head);
     bad = bad || template_answer(s->v->tokenizer, answer, 1, &t->answer, e);
     t->prompt.image = g->image;
     int tokens = prompt_tokens(s->v, &t->prompt) + (int)t->answer.count, most = s->config->train.max_tokens;

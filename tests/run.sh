@@ -14,7 +14,7 @@ run_program() { # NAME PROGRAM
     CMOCKA_MESSAGE_OUTPUT=STDOUT timeout "${3:-600}" "$2" >"$log" 2>&1
     code=$?
     ok=$(count '^\[ *OK \] ') bad=$(count '^\[ *FAILED *\] [a-z_A-Z0-9]*$') skip=$(count '^\[ *SKIPPED *\] [a-z_A-Z0-9]*$')
-    ran=$(count '^\[==========\] .*ran')
+    ran=$(count '^\[==========\].*run\.$')
     if [ $code -ne 0 ] && [ "$bad" -eq 0 ] || [ "$ran" -eq 0 ]; then bad=$((bad + 1)); fi
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
     printf '%-44s %3d passed %2d failed %2d skipped\n' "$1" "$ok" "$bad" "$skip"
