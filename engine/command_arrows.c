@@ -9,7 +9,8 @@
 #include <string.h>
 
 /* Reads the config and calls `work`. What a command returns. */
-static int command_with(int argc, char **argv, const char *synopsis, const char *const *needed, int (*work)(const RunConfig *c, Error *e), Error *e) {
+static int command_with(
+    int argc, char **argv, const char *synopsis, const char *const *needed, int (*work)(const RunConfig *c, Error *e), Error *e) {
     RunConfig *c = mem_new(1, sizeof *c, "config", e);
     if (!c) return -1;
     int got = command_config(c, argc, argv, synopsis, needed, e);
@@ -21,13 +22,15 @@ static int command_with(int argc, char **argv, const char *synopsis, const char 
 static int pair_work(const RunConfig *c, Error *e) {
     char folder[PATH_SIZE], candidates[PATH_SIZE], labels[PATH_SIZE], out[PATH_SIZE];
     PairCounts n;
-    if (arrow_folder(c, 1, folder, e) || path_join(candidates, folder, "candidates.jsonl", e) || path_join(labels, folder, "labels.jsonl", e) ||
-        path_join(out, folder, "pairs.jsonl", e) || pairs_write(c, candidates, labels, out, 1, &n, e))
+    if (arrow_folder(c, 1, folder, e) || path_join(candidates, folder, "candidates.jsonl", e) ||
+        path_join(labels, folder, "labels.jsonl", e) || path_join(out, folder, "pairs.jsonl", e) ||
+        pairs_write(c, candidates, labels, out, 1, &n, e))
         return -1;
-    printf("%s: %d pairs = %d drawn - %d dropped for length, of %lld possible; %d prompts, %d without pairs; %d answers, %d without a score, %d repeat another; "
+    printf("%s: %d pairs = %d drawn - %d dropped for length, of %lld possible; %d prompts, %d without pairs; %d answers, %d without a "
+           "score, %d repeat another; "
            "words %.1f chosen, %.1f rejected\n",
-        out, n.kept, n.drawn, n.balanced_away, (long long)n.possible, n.prompts, n.prompts_without, n.candidates, n.unscored, n.duplicates, n.words_chosen,
-        n.words_rejected);
+        out, n.kept, n.drawn, n.balanced_away, (long long)n.possible, n.prompts, n.prompts_without, n.candidates, n.unscored, n.duplicates,
+        n.words_chosen, n.words_rejected);
     return 0;
 }
 
@@ -44,8 +47,10 @@ static int train_in(Loop *l, Error *e) {
     Vlm *v;
     if (loop_model(l, c->model.dir, &v, e) || train_pairs(v, &plan, &r, e)) return -1;
     checkpoint_path(checkpoint, c->run.dir, r.steps);
-    if (loop_path(l, model, e, "model") || loop_install(l, checkpoint, model, e) || checkpoint_prune(c->run.dir, c->train.keep, NULL, 0, e)) return -1;
-    printf("%s: %lld steps on %d pairs, %d dropped; mean loss %.4f in %.1f s\n", model, (long long)r.steps, r.pairs, r.dropped, r.loss, r.seconds);
+    if (loop_path(l, model, e, "model") || loop_install(l, checkpoint, model, e) || checkpoint_prune(c->run.dir, c->train.keep, NULL, 0, e))
+        return -1;
+    printf("%s: %lld steps on %d pairs, %d dropped; mean loss %.4f in %.1f s\n", model, (long long)r.steps, r.pairs, r.dropped, r.loss,
+        r.seconds);
     return 0;
 }
 

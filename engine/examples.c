@@ -86,7 +86,9 @@ static int candidates_write(const Loop *l, const char *before, const char *after
     JsonLines one, two;
     FileOut file;
     json_t *ids = json_object();
-    int bad = !ids ? error_what(e, "out of memory") : l->config->eval.kind == EVAL_SCENES ? ids_by_truth(l, before, ids, e) : ids_by_labels(l, before, ids, e);
+    int bad = !ids                                  ? error_what(e, "out of memory")
+              : l->config->eval.kind == EVAL_SCENES ? ids_by_truth(l, before, ids, e)
+                                                    : ids_by_labels(l, before, ids, e);
     bad = bad || loop_path(l, path[0], e, "%s/candidates.jsonl", before) || loop_path(l, path[1], e, "%s/candidates.jsonl", after) ||
           jsonl_open(&one, path[0], e);
     if (!bad) {
@@ -122,7 +124,9 @@ static int examples_read(const Loop *l, Report *r, Error *e) {
     JsonLines one, two;
     json_t *row, *label;
     int got = -1;
-    if (loop_path(l, path[0], e, "%s/candidates.jsonl", folder) || loop_path(l, path[1], e, "%s/labels.jsonl", folder) || jsonl_open(&one, path[0], e)) return -1;
+    if (loop_path(l, path[0], e, "%s/candidates.jsonl", folder) || loop_path(l, path[1], e, "%s/labels.jsonl", folder) ||
+        jsonl_open(&one, path[0], e))
+        return -1;
     if (jsonl_open(&two, path[1], e)) {
         jsonl_close(&one);
         return -1;
@@ -133,7 +137,8 @@ static int examples_read(const Loop *l, Report *r, Error *e) {
             bad = mem_grow(&r->examples, &r->examples_cap, (size_t)r->examples_n + 1, sizeof *r->examples, "examples", e);
             if (!bad) {
                 ReportExample *x = &r->examples[r->examples_n++];
-                const char *image = json_string_value(json_object_get(row, "image")), *question = json_string_value(json_object_get(row, "question"));
+                const char *image = json_string_value(json_object_get(row, "image")),
+                           *question = json_string_value(json_object_get(row, "question"));
                 *x = (ReportExample){ .image = path_shown(image ? image : ""), .question = strdup(question ? question : "") };
                 if (!x->image || !x->question) bad = (error_what(e, "out of memory"), error_where(e, "examples"));
             }

@@ -1,7 +1,7 @@
 /* examples.h - a few prompts with what was answered before and after, and what the labeler rejects of both, for the report.
  *
- * Taken are the first evaluation prompts whose first answer before held a false claim (by the truth, or where there is none by the labeler):
- * there is nothing to see in the others. RUN/examples/candidates.jsonl has each twice, as candidate 0 before and 1 after. */
+ * Taken are the first evaluation prompts whose first answer before held a false claim (by the truth, or where there is none by the
+ * labeler): there is nothing to see in the others. RUN/examples/candidates.jsonl has each twice, as candidate 0 before and 1 after. */
 #ifndef RLAIFV_ENGINE_EXAMPLES_H
 #define RLAIFV_ENGINE_EXAMPLES_H
 

@@ -11,8 +11,10 @@
 #include <string.h>
 
 static const char train_settings[] =
-    "train.loss train.beta train.label_smoothing train.sft_weight train.lr train.lr_end train.schedule train.warmup_steps train.warmup_ratio train.steps "
-    "train.epochs train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip train.freeze "
+    "train.loss train.beta train.label_smoothing train.sft_weight train.lr train.lr_end train.schedule train.warmup_steps "
+    "train.warmup_ratio train.steps "
+    "train.epochs train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip "
+    "train.freeze "
     "train.image_aspect train.save_every train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
 
 static const char *labeler_of(const RunConfig *c, const char *policy) { return c->labeler.dir[0] ? c->labeler.dir : policy; }
@@ -41,7 +43,8 @@ static int counts_record(Loop *l, Arrow *a, const Count *list, int n, Error *e) 
     }
     return metrics_write(l->metrics, &row, e) || ledger_record(&l->ledger, a, e) ? -1 : 0;
 }
-#define COUNTS_RECORD(L, A, E, ...) counts_record(L, A, (const Count[]){ __VA_ARGS__ }, (int)(sizeof((const Count[]){ __VA_ARGS__ }) / sizeof(Count)), E)
+#define COUNTS_RECORD(L, A, E, ...)                                                                                                        \
+    counts_record(L, A, (const Count[]){ __VA_ARGS__ }, (int)(sizeof((const Count[]){ __VA_ARGS__ }) / sizeof(Count)), E)
 
 /* ---- sample ---- */
 
@@ -74,10 +77,12 @@ static int sample_run(Loop *l, Arrow *a, const char *policy, const char *out, Er
     int dropped = set.drops_n;
     dataset_free(&set);
     if (bad) return -1;
-    progress_say(&l->progress, "  sample: %d prompts = %d answered + %d refused; %lld answers = %lld ended by themselves + %lld cut at their limit; %lld tokens",
-        n.prompts, n.prompts - n.refused, n.refused, (long long)n.candidates, (long long)n.finished, (long long)(n.candidates - n.finished), (long long)n.tokens);
-    return COUNTS_RECORD(l, a, e, { "prompts", n.prompts }, { "refused", n.refused }, { "dropped_rows", dropped }, { "answers", (double)n.candidates },
-        { "finished", (double)n.finished }, { "tokens", (double)n.tokens });
+    progress_say(&l->progress,
+        "  sample: %d prompts = %d answered + %d refused; %lld answers = %lld ended by themselves + %lld cut at their limit; %lld tokens",
+        n.prompts, n.prompts - n.refused, n.refused, (long long)n.candidates, (long long)n.finished, (long long)(n.candidates - n.finished),
+        (long long)n.tokens);
+    return COUNTS_RECORD(l, a, e, { "prompts", n.prompts }, { "refused", n.refused }, { "dropped_rows", dropped },
+        { "answers", (double)n.candidates }, { "finished", (double)n.finished }, { "tokens", (double)n.tokens });
 }
 
 static int sample_arrow(Loop *l, int iteration, const char *policy, Error *e) {
@@ -117,7 +122,8 @@ static int left_out_say(Loop *l, const char *claims, Error *e) {
         json_decref(row);
     }
     jsonl_close(&lines);
-    json_object_foreach(reasons, why, count) progress_say(&l->progress, "    left out: %lld sentences: %s", (long long)json_integer_value(count), why);
+    json_object_foreach(reasons, why, count)
+        progress_say(&l->progress, "    left out: %lld sentences: %s", (long long)json_integer_value(count), why);
     json_decref(reasons);
     return got < 0 ? -1 : 0;
 }
@@ -125,9 +131,11 @@ static int left_out_say(Loop *l, const char *claims, Error *e) {
 static int claims_run(Loop *l, Arrow *a, const char *candidates, const char *out, Error *e) {
     ClaimCounts n;
     if (arrow_claims(l->config, candidates, out, &n, e) || output(l, a, "claims.jsonl", e)) return -1;
-    progress_say(&l->progress, "  claims: %lld answers = %lld with claims + %lld without; %lld claims = %lld to ask + %lld rejected unasked; %lld sentences left out",
-        (long long)n.answers, (long long)(n.answers - n.without), (long long)n.without, (long long)n.claims, (long long)(n.claims - n.unasked),
-        (long long)n.unasked, (long long)n.left_out);
+    progress_say(&l->progress,
+        "  claims: %lld answers = %lld with claims + %lld without; %lld claims = %lld to ask + %lld rejected unasked; %lld sentences left "
+        "out",
+        (long long)n.answers, (long long)(n.answers - n.without), (long long)n.without, (long long)n.claims,
+        (long long)(n.claims - n.unasked), (long long)n.unasked, (long long)n.left_out);
     if (n.left_out > 0 && left_out_say(l, out, e)) return -1;
     return COUNTS_RECORD(l, a, e, { "answers", (double)n.answers }, { "without", (double)n.without }, { "claims", (double)n.claims },
         { "unasked", (double)n.unasked }, { "left_out", (double)n.left_out });
@@ -136,7 +144,8 @@ static int claims_run(Loop *l, Arrow *a, const char *candidates, const char *out
 static int claims_arrow(Loop *l, int iteration, Error *e) {
     char candidates[PATH_SIZE], out[PATH_SIZE];
     Arrow a;
-    if (file_of(l, iteration, "candidates.jsonl", candidates, e) || file_of(l, iteration, "claims.jsonl", out, e) || arrow_begin(&a, iteration, "claims", e))
+    if (file_of(l, iteration, "candidates.jsonl", candidates, e) || file_of(l, iteration, "claims.jsonl", out, e) ||
+        arrow_begin(&a, iteration, "claims", e))
         return -1;
     int bad = arrow_input_file(&a, "candidates", candidates, e) || loop_input_settings(l, &a, "claims", e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
@@ -150,11 +159,14 @@ static int claims_arrow(Loop *l, int iteration, Error *e) {
 static int label_run(Loop *l, Arrow *a, const char *labeler, const char *candidates, const char *claims, const char *out, Error *e) {
     LabelCounts n;
     Vlm *v;
-    if (loop_model(l, labeler, &v, e) || arrow_label(v, l->config, candidates, claims, out, &n, &l->progress, e) || output(l, a, "labels.jsonl", e)) return -1;
+    if (loop_model(l, labeler, &v, e) || arrow_label(v, l->config, candidates, claims, out, &n, &l->progress, e) ||
+        output(l, a, "labels.jsonl", e))
+        return -1;
     double scored = (double)(n.answers - n.unscored);
-    progress_say(&l->progress, "  label: %lld claims = %lld accepted + %lld rejected; %lld answers = %.0f scored (mean %.3f) + %lld without a score",
-        (long long)n.claims, (long long)(n.claims - n.rejected), (long long)n.rejected, (long long)n.answers, scored, scored > 0 ? n.score / scored : 0,
-        (long long)n.unscored);
+    progress_say(&l->progress,
+        "  label: %lld claims = %lld accepted + %lld rejected; %lld answers = %.0f scored (mean %.3f) + %lld without a score",
+        (long long)n.claims, (long long)(n.claims - n.rejected), (long long)n.rejected, (long long)n.answers, scored,
+        scored > 0 ? n.score / scored : 0, (long long)n.unscored);
     return COUNTS_RECORD(l, a, e, { "answers", (double)n.answers }, { "unscored", (double)n.unscored }, { "claims", (double)n.claims },
         { "rejected", (double)n.rejected }, { "probes", (double)n.probes }, { "probes_yes", (double)n.probes_yes },
         { "score", scored > 0 ? n.score / scored : 0 });
@@ -181,13 +193,14 @@ static int pair_run(Loop *l, Arrow *a, const char *candidates, const char *label
     PairCounts n;
     if (pairs_write(l->config, candidates, labels, out, a->iteration, &n, e) || output(l, a, "pairs.jsonl", e)) return -1;
     progress_say(&l->progress,
-        "  pair: %d prompts = %d with pairs + %d without; %d answers, %d without a score, %d repeat another; %lld possible pairs, %d drawn = %d kept + %d "
+        "  pair: %d prompts = %d with pairs + %d without; %d answers, %d without a score, %d repeat another; %lld possible pairs, %d drawn "
+        "= %d kept + %d "
         "dropped for length; words %.1f chosen, %.1f rejected",
-        n.prompts, n.prompts - n.prompts_without, n.prompts_without, n.candidates, n.unscored, n.duplicates, (long long)n.possible, n.drawn, n.kept,
-        n.balanced_away, n.words_chosen, n.words_rejected);
+        n.prompts, n.prompts - n.prompts_without, n.prompts_without, n.candidates, n.unscored, n.duplicates, (long long)n.possible, n.drawn,
+        n.kept, n.balanced_away, n.words_chosen, n.words_rejected);
     return COUNTS_RECORD(l, a, e, { "prompts", n.prompts }, { "prompts_without", n.prompts_without }, { "duplicates", n.duplicates },
-        { "unscored", n.unscored }, { "possible", (double)n.possible }, { "drawn", n.drawn }, { "balanced_away", n.balanced_away }, { "pairs", n.kept },
-        { "words_chosen", n.words_chosen }, { "words_rejected", n.words_rejected });
+        { "unscored", n.unscored }, { "possible", (double)n.possible }, { "drawn", n.drawn }, { "balanced_away", n.balanced_away },
+        { "pairs", n.kept }, { "words_chosen", n.words_chosen }, { "words_rejected", n.words_rejected });
 }
 
 static int pair_arrow(Loop *l, int iteration, Error *e) {
@@ -196,7 +209,8 @@ static int pair_arrow(Loop *l, int iteration, Error *e) {
     if (file_of(l, iteration, "candidates.jsonl", candidates, e) || file_of(l, iteration, "labels.jsonl", labels, e) ||
         file_of(l, iteration, "pairs.jsonl", out, e) || arrow_begin(&a, iteration, "pair", e))
         return -1;
-    int bad = arrow_input_file(&a, "candidates", candidates, e) || arrow_input_file(&a, "labels", labels, e) || loop_input_settings(l, &a, "pair run.seed", e);
+    int bad = arrow_input_file(&a, "candidates", candidates, e) || arrow_input_file(&a, "labels", labels, e) ||
+              loop_input_settings(l, &a, "pair run.seed", e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
     if (skip == 0) skip = pair_run(l, &a, candidates, labels, out, e);
     arrow_free(&a);
@@ -241,9 +255,12 @@ static int trained_write(const Loop *l, const char *folder, const TrainResult *r
         if (step != r->steps && (every == 0 || step % every)) continue;
         checkpoint_path(path, folder, step);
         bad = hash_path(path, hash, e);
-        if (!bad && json_array_append_new(list, json_pack("{s:I, s:s}", "step", (json_int_t)step, "hash", hash))) bad = error_what(e, "out of memory");
+        if (!bad && json_array_append_new(list, json_pack("{s:I, s:s}", "step", (json_int_t)step, "hash", hash)))
+            bad = error_what(e, "out of memory");
     }
-    json_t *top = bad ? NULL : json_pack("{s:I, s:i, s:i, s:O}", "steps", (json_int_t)r->steps, "pairs", r->pairs, "dropped", r->dropped, "checkpoints", list);
+    json_t *top = bad ? NULL
+                      : json_pack("{s:I, s:i, s:i, s:O}", "steps", (json_int_t)r->steps, "pairs", r->pairs, "dropped", r->dropped,
+                            "checkpoints", list);
     char *text = top ? json_dumps(top, JSON_INDENT(1)) : NULL;
     json_decref(top);
     json_decref(list);
@@ -281,8 +298,8 @@ static int train_run(Loop *l, Arrow *a, const char *policy, const char *pairs, c
     int bad = train_pairs(v, &plan, &r, e);
     loop_model_drop(l);
     if (bad || trained_write(l, folder, &r, e) || output(l, a, "train.json", e)) return -1;
-    progress_say(&l->progress, "  train: %d pairs = %d used + %d dropped; %lld steps of %d pairs", r.pairs + r.dropped, r.pairs, r.dropped, (long long)r.steps,
-        l->config->train.batch_pairs);
+    progress_say(&l->progress, "  train: %d pairs = %d used + %d dropped; %lld steps of %d pairs", r.pairs + r.dropped, r.pairs, r.dropped,
+        (long long)r.steps, l->config->train.batch_pairs);
     return arrow_count(a, "pairs", r.pairs, e) || arrow_count(a, "dropped", r.dropped, e) || arrow_count(a, "steps", (double)r.steps, e) ||
                    ledger_record(&l->ledger, a, e)
                ? -1
@@ -292,8 +309,11 @@ static int train_run(Loop *l, Arrow *a, const char *policy, const char *pairs, c
 static int train_arrow(Loop *l, int iteration, const char *policy, int again, Error *e) {
     char pairs[PATH_SIZE], folder[PATH_SIZE];
     Arrow a;
-    if (file_of(l, iteration, "pairs.jsonl", pairs, e) || arrow_folder(l->config, iteration, folder, e) || arrow_begin(&a, iteration, "train", e)) return -1;
-    int bad = loop_input_model(l, &a, "model", policy, e) || arrow_input_file(&a, "pairs", pairs, e) || loop_input_settings(l, &a, train_settings, e);
+    if (file_of(l, iteration, "pairs.jsonl", pairs, e) || arrow_folder(l->config, iteration, folder, e) ||
+        arrow_begin(&a, iteration, "train", e))
+        return -1;
+    int bad = loop_input_model(l, &a, "model", policy, e) || arrow_input_file(&a, "pairs", pairs, e) ||
+              loop_input_settings(l, &a, train_settings, e);
     int skip = bad ? -1 : again ? 0 : loop_skip(l, &a, e);
     if (skip == 0) skip = train_run(l, &a, policy, pairs, folder, again, e);
     arrow_free(&a);
@@ -307,10 +327,11 @@ enum { CHECKPOINTS_GONE = 1 };
 static int select_write(const char *path, const SelectEntry *list, int n, const SelectChoice *choice, double before, Error *e) {
     json_t *entries = json_array();
     for (int i = 0; entries && i < n; i++)
-        json_array_append_new(entries, json_pack("{s:I, s:f, s:f}", "step", (json_int_t)list[i].step, "rejections", list[i].rejections, "named", list[i].named));
+        json_array_append_new(entries,
+            json_pack("{s:I, s:f, s:f}", "step", (json_int_t)list[i].step, "rejections", list[i].rejections, "named", list[i].named));
     const SelectEntry *x = &list[choice->index];
-    json_t *top = entries ? json_pack("{s:I, s:f, s:f, s:f, s:s, s:O}", "step", (json_int_t)x->step, "rejections", x->rejections, "named", x->named,
-                                "named_before", before, "why", choice->why, "checkpoints", entries)
+    json_t *top = entries ? json_pack("{s:I, s:f, s:f, s:f, s:s, s:O}", "step", (json_int_t)x->step, "rejections", x->rejections, "named",
+                                x->named, "named_before", before, "why", choice->why, "checkpoints", entries)
                           : NULL;
     char *text = top ? json_dumps(top, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     int bad = text ? file_write(path, text, strlen(text), e) : error_what(e, "out of memory");
@@ -323,8 +344,8 @@ static int select_write(const char *path, const SelectEntry *list, int n, const 
 static int select_read(const char *path, SelectEntry *out, Error *e) {
     json_t *top;
     if (json_read_object(path, &top, e)) return -1;
-    int bad = json_need_integer(top, "step", path, 1, INT64_MAX, &out->step, e) || json_need_number(top, "rejections", path, &out->rejections, e) ||
-              json_need_number(top, "named", path, &out->named, e);
+    int bad = json_need_integer(top, "step", path, 1, INT64_MAX, &out->step, e) ||
+              json_need_number(top, "rejections", path, &out->rejections, e) || json_need_number(top, "named", path, &out->named, e);
     json_decref(top);
     return bad ? -1 : 0;
 }
@@ -346,8 +367,8 @@ static int checkpoints_validate(Loop *l, int iteration, const char *folder, cons
             }
             if (answers_label(l, &a, e) || answers_rates(l, &a, &rates, e)) return -1;
             list[i] = (SelectEntry){ t->steps[i], rates.rejections, select_named(c, &rates) };
-            progress_say(&l->progress, "  checkpoint %lld: %.3f claims rejected an answer, %.3f %s, %.1f words", (long long)t->steps[i], rates.rejections,
-                list[i].named, select_named_what(c), rates.words);
+            progress_say(&l->progress, "  checkpoint %lld: %.3f claims rejected an answer, %.3f %s, %.1f words", (long long)t->steps[i],
+                rates.rejections, list[i].named, select_named_what(c), rates.words);
         }
     return 0;
 }
@@ -372,7 +393,8 @@ static int select_run(Loop *l, Arrow *a, const char *folder, const Trained *t, d
     }
     if (!bad) {
         progress_say(&l->progress, "  select: checkpoint %lld of %d: %s", (long long)x->step, t->n, choice.why);
-        bad = COUNTS_RECORD(l, a, e, { "chosen_step", (double)x->step }, { "rejections", x->rejections }, { "named", x->named }, { "checkpoints", t->n });
+        bad = COUNTS_RECORD(
+            l, a, e, { "chosen_step", (double)x->step }, { "rejections", x->rejections }, { "named", x->named }, { "checkpoints", t->n });
     }
     free(list);
     return bad ? -1 : 0;
@@ -401,7 +423,8 @@ static int select_arrow(Loop *l, int iteration, double before, SelectEntry *chos
         return -1;
     }
     snprintf(least, sizeof least, "%.17g", before);
-    int bad = arrow_input_file(&a, "trained", trained, e) || loop_input_settings(l, &a, "select eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens claims", e);
+    int bad = arrow_input_file(&a, "trained", trained, e) ||
+              loop_input_settings(l, &a, "select eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens claims", e);
     if (!bad && c->select.rule == SELECT_REJECTIONS)
         bad = arrow_input_text(&a, "named_before", least, e) || arrow_input_file(&a, "validation", c->data.validation, e) ||
               loop_input_model(l, &a, "judge", judge_folder(c), e);

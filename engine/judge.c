@@ -7,8 +7,9 @@
 #include <string.h>
 
 /* What answers depend on besides the model and the prompts; batch sizes change nothing. */
-static const char answer_settings[] = "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens run.seed run.dtype chat train.image_aspect "
-                                      "data.images data.strict";
+static const char answer_settings[] =
+    "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens run.seed run.dtype chat train.image_aspect "
+    "data.images data.strict";
 static const char label_settings[] = "claims run.dtype chat train.image_aspect";
 
 const char *judge_folder(const RunConfig *c) { return c->labeler.dir[0] ? c->labeler.dir : c->model.dir; }
@@ -39,8 +40,8 @@ static int answers_sample(Loop *l, Arrow *arrow, const Answers *a, Error *e) {
     int bad = file_of(l, a, "candidates.jsonl", path, e) || loop_model(l, a->model, &v, e) ||
               arrow_sample(v, l->answering, loop_seed_judged(l->config), &set, path, &n, &l->progress, e);
     if (!bad) {
-        progress_say(&l->progress, "  %s: %lld answers to %d prompts (%d of %d refused), %lld ended by themselves, %lld tokens", arrow->name,
-            (long long)n.candidates, n.prompts - n.refused, n.refused, n.prompts, (long long)n.finished, (long long)n.tokens);
+        progress_say(&l->progress, "  %s: %lld answers to %d prompts (%d of %d refused), %lld ended by themselves, %lld tokens",
+            arrow->name, (long long)n.candidates, n.prompts - n.refused, n.refused, n.prompts, (long long)n.finished, (long long)n.tokens);
         bad = arrow_count(arrow, "prompts", n.prompts, e) || arrow_count(arrow, "refused", n.refused, e) ||
               arrow_count(arrow, "dropped", set.drops_n, e) || arrow_count(arrow, "answers", (double)n.candidates, e) ||
               arrow_count(arrow, "tokens", (double)n.tokens, e) || output(l, arrow, a, "candidates.jsonl", e) ||
@@ -69,8 +70,8 @@ int answers_label(Loop *l, const Answers *a, Error *e) {
     ClaimCounts split;
     LabelCounts n;
     Vlm *v;
-    if (file_of(l, a, "candidates.jsonl", candidates, e) || file_of(l, a, "claims.jsonl", claims, e) || file_of(l, a, "labels.jsonl", labels, e) ||
-        arrow_name(a, "labels", name, e) || arrow_begin(&arrow, a->iteration, name, e))
+    if (file_of(l, a, "candidates.jsonl", candidates, e) || file_of(l, a, "claims.jsonl", claims, e) ||
+        file_of(l, a, "labels.jsonl", labels, e) || arrow_name(a, "labels", name, e) || arrow_begin(&arrow, a->iteration, name, e))
         return -1;
     int bad = loop_input_model(l, &arrow, "judge", judge_folder(l->config), e) || arrow_input_file(&arrow, "candidates", candidates, e) ||
               loop_input_settings(l, &arrow, label_settings, e);
@@ -80,9 +81,11 @@ int answers_label(Loop *l, const Answers *a, Error *e) {
               arrow_label(v, l->config, candidates, claims, labels, &n, &l->progress, e);
         if (!bad)
             progress_say(&l->progress, "  %s: %lld claims, %lld rejected, %lld accepted; %lld of %lld answers without a score", arrow.name,
-                (long long)n.claims, (long long)n.rejected, (long long)(n.claims - n.rejected), (long long)n.unscored, (long long)n.answers);
+                (long long)n.claims, (long long)n.rejected, (long long)(n.claims - n.rejected), (long long)n.unscored,
+                (long long)n.answers);
         skip = bad || arrow_count(&arrow, "claims", (double)n.claims, e) || arrow_count(&arrow, "rejected", (double)n.rejected, e) ||
-                       output(l, &arrow, a, "claims.jsonl", e) || output(l, &arrow, a, "labels.jsonl", e) || ledger_record(&l->ledger, &arrow, e)
+                       output(l, &arrow, a, "claims.jsonl", e) || output(l, &arrow, a, "labels.jsonl", e) ||
+                       ledger_record(&l->ledger, &arrow, e)
                    ? -1
                    : 0;
     }
@@ -92,7 +95,10 @@ int answers_label(Loop *l, const Answers *a, Error *e) {
 
 int answers_rates(const Loop *l, const Answers *a, LabelerRates *out, Error *e) {
     char candidates[PATH_SIZE], labels[PATH_SIZE];
-    return file_of(l, a, "candidates.jsonl", candidates, e) || file_of(l, a, "labels.jsonl", labels, e) || labeler_eval(candidates, labels, out, e) ? -1 : 0;
+    return file_of(l, a, "candidates.jsonl", candidates, e) || file_of(l, a, "labels.jsonl", labels, e) ||
+                   labeler_eval(candidates, labels, out, e)
+               ? -1
+               : 0;
 }
 
 /* ---- evaluation ---- */
@@ -117,8 +123,8 @@ static int scenes_judge(const Loop *l, const Answers *a, Judgement *out, Error *
 
 static json_t *judgement_json(const RunConfig *c, const Judgement *j) {
     json_t *rates = c->eval.kind == EVAL_SCENES ? truth_rates_to_json(&j->scenes) : labeler_rates_to_json(&j->labeler);
-    json_t *top = json_pack("{s:s, s:i, s:i, s:f}", "kind", c->eval.kind == EVAL_SCENES ? "scenes" : "labeler", "prompts", j->prompts, "answers", j->answers,
-        "temperature", c->eval.temperature);
+    json_t *top = json_pack("{s:s, s:i, s:i, s:f}", "kind", c->eval.kind == EVAL_SCENES ? "scenes" : "labeler", "prompts", j->prompts,
+        "answers", j->answers, "temperature", c->eval.temperature);
     if (!top || !rates || json_object_update_missing(top, rates)) {
         json_decref(top);
         top = NULL;
@@ -148,11 +154,13 @@ static int result_write(const char *path, json_t *top, Error *e) {
 
 char *judgement_text(const RunConfig *c, const Judgement *j, char *out, size_t size) {
     if (c->eval.kind == EVAL_SCENES)
-        snprintf(out, size, "object hallucination %.1f %% of responses, %.1f %% of mentions; any false claim %.1f %%; coverage %.1f %%; %.1f words",
-            100 * j->scenes.object_responses, 100 * j->scenes.object_mentions, 100 * j->scenes.any_false, 100 * j->scenes.coverage, j->scenes.words);
+        snprintf(out, size,
+            "object hallucination %.1f %% of responses, %.1f %% of mentions; any false claim %.1f %%; coverage %.1f %%; %.1f words",
+            100 * j->scenes.object_responses, 100 * j->scenes.object_mentions, 100 * j->scenes.any_false, 100 * j->scenes.coverage,
+            j->scenes.words);
     else
-        snprintf(out, size, "rejected claims in %.1f %% of answers, %.2f an answer, %.2f accepted; %.1f words", 100 * j->labeler.any, j->labeler.rejections,
-            j->labeler.accepted, j->labeler.words);
+        snprintf(out, size, "rejected claims in %.1f %% of answers, %.2f an answer, %.2f accepted; %.1f words", 100 * j->labeler.any,
+            j->labeler.rejections, j->labeler.accepted, j->labeler.words);
     return out;
 }
 

@@ -25,7 +25,8 @@ typedef struct Judgement {
     LabelerRates labeler; /* EVAL_LABELER */
 } Judgement;
 
-/* The checkpoint folder that judges: the labeler's, or where the policy labels itself the policy as it was at the start, one judge for all. */
+/* The checkpoint folder that judges: the labeler's, or where the policy labels itself the policy as it was at the start, one judge for all.
+ */
 const char *judge_folder(const RunConfig *c);
 
 int answers_make(Loop *l, const Answers *a, Error *e);

@@ -159,9 +159,11 @@ static int folder_link(const char *from, const char *to, int depth, Error *e) {
         struct stat info;
         if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || (depth == 0 && is_training_state(entry->d_name))) continue;
         bad = path_join(source, from, entry->d_name, e) || path_join(target, to, entry->d_name, e);
-        if (!bad && stat(source, &info)) bad = error_what(e, "cannot inspect file"), error_where(e, "%s", source), error_found(e, "%s", strerror(errno));
+        if (!bad && stat(source, &info))
+            bad = error_what(e, "cannot inspect file"), error_where(e, "%s", source), error_found(e, "%s", strerror(errno));
         if (bad) break;
-        if (S_ISDIR(info.st_mode)) bad = depth < 4 ? folder_link(source, target, depth + 1, e) : (error_what(e, "folders too deep"), error_where(e, "%s", source));
+        if (S_ISDIR(info.st_mode))
+            bad = depth < 4 ? folder_link(source, target, depth + 1, e) : (error_what(e, "folders too deep"), error_where(e, "%s", source));
         else if (link(source, target)) bad = file_copy(source, target, e); /* files of a checkpoint are replaced, never written in place */
     }
     closedir(d);
@@ -170,7 +172,8 @@ static int folder_link(const char *from, const char *to, int depth, Error *e) {
 
 int loop_install(Loop *l, const char *from, const char *folder, Error *e) {
     char temporary[PATH_SIZE];
-    if (snprintf(temporary, sizeof temporary, "%s.partial", folder) >= (int)sizeof temporary) return error_what(e, "path too long"), error_where(e, "%.200s...", folder);
+    if (snprintf(temporary, sizeof temporary, "%s.partial", folder) >= (int)sizeof temporary)
+        return error_what(e, "path too long"), error_where(e, "%.200s...", folder);
     if (!strcmp(l->open, folder)) loop_model_drop(l);
     known_forget(l, folder);
     if (folder_remove(temporary, e) || folder_link(from, temporary, 0, e) || folder_remove(folder, e)) return -1;

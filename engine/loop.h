@@ -55,8 +55,8 @@ void loop_dataset_say(Loop *l, const Dataset *d);
  * under a temporary name that is then renamed. */
 int loop_install(Loop *l, const char *from, const char *folder, Error *e);
 
-/* 64-bit seeds of sampling: of an iteration (from 1; the first one's is run.seed itself, so that `rlaifv sample` does what iteration 1 does),
- * and of answers that are judged (the same for all models, so that they are compared on equal draws). */
+/* 64-bit seeds of sampling: of an iteration (from 1; the first one's is run.seed itself, so that `rlaifv sample` does what iteration 1
+ * does), and of answers that are judged (the same for all models, so that they are compared on equal draws). */
 uint64_t loop_seed(const RunConfig *c, int iteration);
 uint64_t loop_seed_judged(const RunConfig *c);
 

@@ -21,18 +21,6 @@ static int mark_add(Marks *m, size_t at, size_t size, Error *e) {
 
 static int accepted(const json_t *probes, size_t i) { return json_is_true(json_object_get(json_array_get(probes, i), "accepted")); }
 
-/* The word that states a fact. */
-static const char *fact_word(const SceneFact *f) {
-    switch (f->about) {
-    case FACT_EXISTS: return scene_kinds[f->kind];
-    case FACT_COLOUR: return scene_colours[f->value];
-    case FACT_SIZE: return scene_sizes[f->value];
-    case FACT_POSITION: return scene_cells[f->value];
-    case FACT_COUNT: return scene_counts[f->value];
-    default: return scene_backgrounds[f->value];
-    }
-}
-
 static int letter(char c) { return c >= 'a' && c <= 'z'; }
 
 static const char *word_find(const char *text, size_t size, const char *word) {
@@ -63,7 +51,8 @@ static int64_t scenes_marks(const char *answer, const json_t *probes, Marks *out
         }
         int n = sentence_facts(&sentence, facts);
         for (int i = 0; i < n; i++) {
-            const char *word = fact_word(&facts[i]), *at = word_find(text, size, word);
+            const char *word = facts[i].about == FACT_EXISTS ? scene_kinds[facts[i].kind] : fact_word(&facts[i]),
+                       *at = word_find(text, size, word);
             if (!accepted(probes, probe++) && at && mark_add(out, (size_t)(at - answer), strlen(word), e)) return -1;
         }
     }

@@ -13,8 +13,8 @@ typedef struct Marks {
     size_t n, cap;
 } Marks;
 
-/* probes: those of the answer's row in labels.jsonl, made by the same grammar. In the built-in world the word that states a rejected fact is
- * marked, and whole sentences that were rejected unasked; elsewhere the sentence. Refuses probes that are not of this text. 0 or -1. */
+/* probes: those of the answer's row in labels.jsonl, made by the same grammar. In the built-in world the word that states a rejected fact
+ * is marked, and whole sentences that were rejected unasked; elsewhere the sentence. Refuses probes that are not of this text. 0 or -1. */
 int marks_find(ClaimGrammar grammar, const char *text, const json_t *probes, Marks *out, Error *e);
 void marks_free(Marks *m);
 

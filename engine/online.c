@@ -36,7 +36,8 @@ static int measure_before(Loop *l, double *before, Error *e) {
     LabelerRates rates;
     if (answers_make(l, &a, e) || answers_label(l, &a, e) || answers_rates(l, &a, &rates, e)) return -1;
     *before = select_named(c, &rates);
-    progress_say(&l->progress, "  before: %.3f claims rejected an answer, %.3f %s, %.1f words", rates.rejections, *before, select_named_what(c), rates.words);
+    progress_say(&l->progress, "  before: %.3f claims rejected an answer, %.3f %s, %.1f words", rates.rejections, *before,
+        select_named_what(c), rates.words);
     return 0;
 }
 
@@ -84,9 +85,11 @@ static int iterations(Loop *l, double before, SelectEntry *chosen, int *n, Repor
         if (got < 0) return -1;
         chosen[*n].step = *n + 1; /* from here on it stands for the iteration */
         if (got != ITERATION_WITHOUT_PAIRS) continue;
-        if (*n > 0) return progress_say(&l->progress, "  no two answers may be paired: nothing is left to learn from, the run ends here"), 0;
+        if (*n > 0)
+            return progress_say(&l->progress, "  no two answers may be paired: nothing is left to learn from, the run ends here"), 0;
         return error_what(e, "no preference pairs"), error_where(e, "%s/iter-1/pairs.jsonl", l->config->run.dir),
-               error_found(e, "no two answers to a prompt that may be paired"), error_hint(e, "more prompts or answers (sample.n), or weaker rules in [pair]");
+               error_found(e, "no two answers to a prompt that may be paired"),
+               error_hint(e, "more prompts or answers (sample.n), or weaker rules in [pair]");
     }
     return 0;
 }

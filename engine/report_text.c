@@ -1,4 +1,5 @@
-/* report_text.c - owns the layout of the final table, and the two numbers of the paper that stand in it. Computes nothing but differences. */
+/* report_text.c - owns the layout of the final table, and the two numbers of the paper that stand in it. Computes nothing but differences.
+ */
 #include "engine/report_text.h"
 
 #include <stdlib.h>
@@ -203,7 +204,9 @@ static int answer_print(const char *label, const ReportAnswer *a, ReportStyle st
 }
 
 static int examples_print(const Report *r, ReportStyle style, FILE *to, Error *e) {
-    static const char *const marked[] = { [REPORT_PLAIN] = "in [brackets]", [REPORT_COLOUR] = "in \033[1;31mred\033[0m", [REPORT_MARKDOWN] = "~~struck out~~" };
+    static const char *const marked[] = {
+        [REPORT_PLAIN] = "in [brackets]", [REPORT_COLOUR] = "in \033[1;31mred\033[0m", [REPORT_MARKDOWN] = "~~struck out~~"
+    };
     if (r->examples_n == 0) return 0;
     fprintf(to, "What the labeler rejects stands %s.\n\n", marked[style]);
     for (int i = 0; i < r->examples_n; i++) {
@@ -220,8 +223,11 @@ int report_print(const Report *r, ReportStyle style, FILE *to, Error *e) {
     if (grid_open(&g, r->n + COLUMNS_MOST + 2, e)) return -1;
     const ReportRow *after = chosen_row(r);
     fprintf(to, "%s%d %s, %d answers of each model at temperature %.2g%s\n\n", style == REPORT_MARKDOWN ? "### " : "", r->prompts,
-        r->kind == EVAL_SCENES ? "evaluation scenes, judged by their truth" : "evaluation prompts, judged by the labeler", r->answers, r->temperature,
-        style == REPORT_MARKDOWN ? "" : after ? ". * is the result, chosen without the truth." : ".");
+        r->kind == EVAL_SCENES ? "evaluation scenes, judged by their truth" : "evaluation prompts, judged by the labeler", r->answers,
+        r->temperature,
+        style == REPORT_MARKDOWN ? ""
+        : after                  ? ". * is the result, chosen without the truth."
+                                 : ".");
     rates_grid(r, style, &g);
     grid_print(&g, style, to);
     if (after) {

@@ -1,7 +1,7 @@
 /* report_text.h - what a run came to, as a table for a terminal, a text file or a Markdown page.
  *
- * One row for the policy before, one for each iteration (the chosen one marked), one for the labeler where there is one of its own; then the
- * relative changes beside the paper's; then examples with the rejected claims marked. */
+ * One row for the policy before, one for each iteration (the chosen one marked), one for the labeler where there is one of its own; then
+ * the relative changes beside the paper's; then examples with the rejected claims marked. */
 #ifndef RLAIFV_ENGINE_REPORT_TEXT_H
 #define RLAIFV_ENGINE_REPORT_TEXT_H
 

@@ -4,7 +4,9 @@
 #include <assert.h>
 #include <stdio.h>
 
-double select_named(const RunConfig *c, const LabelerRates *r) { return c->claims.grammar == CLAIM_GRAMMAR_SCENES ? r->objects : r->accepted; }
+double select_named(const RunConfig *c, const LabelerRates *r) {
+    return c->claims.grammar == CLAIM_GRAMMAR_SCENES ? r->objects : r->accepted;
+}
 
 const char *select_named_what(const RunConfig *c) { return c->claims.grammar == CLAIM_GRAMMAR_SCENES ? "objects" : "accepted claims"; }
 
@@ -23,9 +25,9 @@ void select_choose(const SelectEntry *list, int n, double before, double min_rat
     }
     out->index = best < 0 ? most : best;
     if (best < 0)
-        snprintf(out->why, sizeof out->why, "none of %d names the %.3f %s an answer that are asked for: the one that names most (%.3f)", n, least, what,
-            list[most].named);
+        snprintf(out->why, sizeof out->why, "none of %d names the %.3f %s an answer that are asked for: the one that names most (%.3f)", n,
+            least, what, list[most].named);
     else
-        snprintf(out->why, sizeof out->why, "fewest rejected claims an answer (%.3f) of the %d of %d that name at least %.3f %s", list[best].rejections,
-            out->qualified, n, least, what);
+        snprintf(out->why, sizeof out->why, "fewest rejected claims an answer (%.3f) of the %d of %d that name at least %.3f %s",
+            list[best].rejections, out->qualified, n, least, what);
 }

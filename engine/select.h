@@ -1,8 +1,8 @@
 /* select.h - which checkpoint goes on: a rule that needs no truth.
  *
- * DPO on few rejected claims can learn to say less. So among the checkpoints that still name enough (at least min_ratio of what the model at
- * the start of the run named), the one whose answers to the validation prompts have the fewest rejected claims is taken; where none names
- * enough, the one that names most. The same rule chooses among the iterations at the end. */
+ * DPO on few rejected claims can learn to say less. So among the checkpoints that still name enough (at least min_ratio of what the model
+ * at the start of the run named), the one whose answers to the validation prompts have the fewest rejected claims is taken; where none
+ * names enough, the one that names most. The same rule chooses among the iterations at the end. */
 #ifndef RLAIFV_ENGINE_SELECT_H
 #define RLAIFV_ENGINE_SELECT_H
 

@@ -83,6 +83,6 @@ int labeler_eval(const char *candidates, const char *labels, LabelerRates *out, 
 }
 
 json_t *labeler_rates_to_json(const LabelerRates *r) {
-    return json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "answers", r->answers, "refused", r->refused, "rejections", r->rejections, "any",
-        r->any, "accepted", r->accepted, "objects", r->objects, "words", r->words);
+    return json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "answers", r->answers, "refused", r->refused, "rejections", r->rejections,
+        "any", r->any, "accepted", r->accepted, "objects", r->objects, "words", r->words);
 }

@@ -6,9 +6,9 @@
 
 /* Means over the answers that were judged; an answer without claims was, and has nothing rejected. */
 typedef struct LabelerRates {
-    int answers, refused;       /* refused: not judged, and in no mean */
-    double rejections, any;     /* rejected claims per answer; share of answers with one */
-    double accepted, objects;   /* accepted claims per answer; distinct accepted objects (0 outside the built-in world) */
+    int answers, refused;     /* refused: not judged, and in no mean */
+    double rejections, any;   /* rejected claims per answer; share of answers with one */
+    double accepted, objects; /* accepted claims per answer; distinct accepted objects (0 outside the built-in world) */
     double words;
 } LabelerRates;
 
@@ -16,8 +16,8 @@ typedef struct LabelerRates {
 int labeler_eval(const char *candidates, const char *labels, LabelerRates *out, Error *e);
 json_t *labeler_rates_to_json(const LabelerRates *r); /* fields by the names above; NULL when memory is out */
 
-/* Walks two files of rows {id, candidate, ...} in step, e.g. candidates and their labels. 1 and two new references; 0 at the end of both; -1:
- * a bad row, or rows that do not speak of the same candidate. */
+/* Walks two files of rows {id, candidate, ...} in step, e.g. candidates and their labels. 1 and two new references; 0 at the end of both;
+ * -1: a bad row, or rows that do not speak of the same candidate. */
 int rows_next_two(JsonLines *first, JsonLines *second, json_t **a, json_t **b, Error *e);
 
 #endif

@@ -23,7 +23,8 @@ int scenes_truth_read(const Dataset *data, ScenesTruth *out, Error *e) {
         if (!truth) {
             bad = error_what(e, "row has no truth"), error_where(e, "%s", where), error_expected(e, "rows as `rlaifv scenes` writes them");
             error_hint(e, "other data is evaluated with eval.kind = labeler");
-        } else if ((bad = scene_from_json(truth, where, &out->scenes[i], e)) == 0 && json_object_set_new(out->index, r->id, json_integer(i)))
+        } else if ((bad = scene_from_json(truth, where, &out->scenes[i], e)) == 0 &&
+                   json_object_set_new(out->index, r->id, json_integer(i)))
             bad = error_what(e, "out of memory"), error_where(e, "%s", where);
     }
     if (bad) scenes_truth_free(out);

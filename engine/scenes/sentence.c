@@ -128,8 +128,7 @@ int sentence_next(const char **cursor, const char **text, size_t *size) {
 
 /* ---- facts ---- */
 
-/* The word of a fact's value; FACT_EXISTS has none. */
-static const char *fact_word(const SceneFact *f) {
+const char *fact_word(const SceneFact *f) {
     switch (f->about) {
     case FACT_COLOUR:
         return scene_colours[f->value];

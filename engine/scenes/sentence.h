@@ -34,6 +34,7 @@ int sentence_facts(const SceneSentence *s, SceneFact out[SENTENCE_FACTS_MOST]); 
  * (never empty), 0 at the end. */
 int sentence_next(const char **cursor, const char **text, size_t *size);
 
+const char *fact_word(const SceneFact *f); /* of its value: "red"; "" for FACT_EXISTS */
 void fact_claim(const SceneFact *f, char out[SENTENCE_TEXT]);
 void fact_question(const SceneFact *f, char out[SENTENCE_TEXT]);
 int fact_from_question(const char *question, SceneFact *out); /* 1 parsed, 0 not a question of the world */
