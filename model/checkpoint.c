@@ -71,7 +71,8 @@ void checkpoint_close(Checkpoint *c) {
 
 static char *shape_text(int ndim, const int64_t *shape, char *out, size_t size) {
     int n = snprintf(out, size, "(");
-    for (int i = 0; i < ndim && n > 0 && (size_t)n < size; i++) n += snprintf(out + n, size - (size_t)n, i ? ", %lld" : "%lld", (long long)shape[i]);
+    for (int i = 0; i < ndim && n > 0 && (size_t)n < size; i++)
+        n += snprintf(out + n, size - (size_t)n, i ? ", %lld" : "%lld", (long long)shape[i]);
     if (n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, ")");
     return out;
 }
@@ -104,7 +105,8 @@ static int missing(const Checkpoint *c, const Param *q, const char *name, Error 
     error_expected(e, "shape %s", shape_text(q->ndim, q->shape, shape, sizeof shape));
     if (near) error_hint(e, "the nearest name is \"%s\"", near);
     else if (q->part == PART_VISION && c->layout == LAYOUT_ORIGINAL && !config->vision_folder[0])
-        error_hint(e, "put the tower's folder (config.json and model.safetensors) beside the checkpoint, under the name mm_vision_tower gives");
+        error_hint(
+            e, "put the tower's folder (config.json and model.safetensors) beside the checkpoint, under the name mm_vision_tower gives");
     else if (q->layer >= 0)
         error_hint(e, "config.json says %d layers", q->part == PART_VISION ? config->vision.layers : config->decoder.layers);
     return -1;
@@ -119,7 +121,8 @@ static int param_problem(const Checkpoint *c, int i, Error *e) {
     if (t->ndim != q->ndim || memcmp(t->shape, q->shape, (size_t)q->ndim * sizeof *q->shape))
         return error_what(e, "wrong shape"), error_where(e, "%s: tensor \"%s\"", t->file, t->name),
                error_found(e, "%s", shape_text(t->ndim, t->shape, found, sizeof found)),
-               error_expected(e, "%s", shape_text(q->ndim, q->shape, expected, sizeof expected)), error_hint(e, "config.json and weights disagree");
+               error_expected(e, "%s", shape_text(q->ndim, q->shape, expected, sizeof expected)),
+               error_hint(e, "config.json and weights disagree");
     if (t->type != TENSOR_F64 && t->type != TENSOR_F32 && t->type != TENSOR_F16 && t->type != TENSOR_BF16)
         return error_what(e, "unsupported dtype"), error_where(e, "%s: tensor \"%s\"", t->file, t->name),
                error_found(e, "%s", tensor_type_name(t->type)), error_expected(e, "F32, F16, BF16 or F64"),

@@ -1,11 +1,11 @@
 /* hf_config.c - owns the reading of config.json and its companions: what shape a checkpoint has.
  *
- * Three families: `llava` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the class
- * defaults of Transformers), `llava_llama` (the original LLaVA code: the decoder's keys at the top, mm_* keys beside them, the tower's
- * config in a folder of its own or known by its public name), and `llama` (a decoder alone). Newer and older spellings of a key are read alike
- * (rope_parameters and rope_theta, image_token_id and image_token_index).
- * Refuses what this engine would compute wrongly: other architectures, activations, projectors, scaled rotary embeddings, biased attention,
- * quantised weights; and every size outside its bound, before anything is allocated from it. */
+ * Three families: `llava` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the
+ * class defaults of Transformers), `llava_llama` (the original LLaVA code: the decoder's keys at the top, mm_* keys beside them, the
+ * tower's config in a folder of its own or known by its public name), and `llama` (a decoder alone). Newer and older spellings of a key are
+ * read alike (rope_parameters and rope_theta, image_token_id and image_token_index). Refuses what this engine would compute wrongly: other
+ * architectures, activations, projectors, scaled rotary embeddings, biased attention, quantised weights; and every size outside its bound,
+ * before anything is allocated from it. */
 #include "model/config.h"
 
 #include "base/json.h"
@@ -14,9 +14,16 @@
 #include <stddef.h>
 #include <string.h>
 
-/* The bounds are a few times the largest published models of these families: a size beyond them is a broken file, and their products stay far
- * below 2^63. */
-enum { MOST_WIDTH = 1 << 16, MOST_FF = 1 << 18, MOST_LAYERS = 1 << 10, MOST_HEADS = 1 << 10, MOST_VOCAB = 1 << 22, MOST_POSITIONS = 1 << 24 };
+/* The bounds are a few times the largest published models of these families: a size beyond them is a broken file, and their products stay
+ * far below 2^63. */
+enum {
+    MOST_WIDTH = 1 << 16,
+    MOST_FF = 1 << 18,
+    MOST_LAYERS = 1 << 10,
+    MOST_HEADS = 1 << 10,
+    MOST_VOCAB = 1 << 22,
+    MOST_POSITIONS = 1 << 24
+};
 enum { MOST_SIDE = 1 << 12, MOST_PATCH = 1 << 8, MOST_PATCHES = 1 << 14, HEAD_MULTIPLE = 8 };
 
 typedef struct SizeKey {
@@ -70,7 +77,8 @@ static int read_sizes(const json_t *o, const char *where, const SizeKey *keys, s
 }
 
 /* A word that must be `allowed` or `also`; `preset` when the field is absent. */
-static int need_word(const json_t *o, const char *key, const char *where, const char *preset, const char *allowed, const char *also, Error *e) {
+static int need_word(
+    const json_t *o, const char *key, const char *where, const char *preset, const char *allowed, const char *also, Error *e) {
     const char *word = preset;
     if (json_may_string(o, key, where, &word, e)) return -1;
     if (!strcmp(word, allowed) || (also && !strcmp(word, also))) return 0;
@@ -98,8 +106,8 @@ static int read_eps(const json_t *o, const char *key, const char *where, double 
 
 static int heads_divide(const char *where, const char *what, int width, int heads, Error *e) {
     if (width % heads == 0) return 0;
-    return error_what(e, "attention heads do not divide"), error_where(e, "%s", where), error_found(e, "%s %d over %d heads", what, width, heads),
-           error_expected(e, "a multiple of the number of heads");
+    return error_what(e, "attention heads do not divide"), error_where(e, "%s", where),
+           error_found(e, "%s %d over %d heads", what, width, heads), error_expected(e, "a multiple of the number of heads");
 }
 
 static int head_size_fits(const char *where, int size, Error *e) {
@@ -128,8 +136,8 @@ static int read_rope(const json_t *o, const char *key, const char *where, double
         return error_what(e, "unsupported rotary embedding"), error_where(e, "%s", place), error_found(e, "type \"%s\"", type),
                error_expected(e, "type \"default\""), error_hint(e, "scaled rotary embeddings are not computed by this engine");
     if (partial != 1)
-        return error_what(e, "unsupported rotary embedding"), error_where(e, "%s", place), error_found(e, "partial_rotary_factor %g", partial),
-               error_expected(e, "1");
+        return error_what(e, "unsupported rotary embedding"), error_where(e, "%s", place),
+               error_found(e, "partial_rotary_factor %g", partial), error_expected(e, "1");
     return 0;
 }
 
@@ -169,7 +177,8 @@ static int read_decoder(const json_t *o, const char *where, DecoderConfig *d, Er
     }
     if (d->heads % d->kv_heads)
         return error_what(e, "attention heads do not divide"), error_where(e, "%s", where),
-               error_found(e, "%d heads over %d key/value heads", d->heads, d->kv_heads), error_expected(e, "a multiple of the key/value heads");
+               error_found(e, "%d heads over %d key/value heads", d->heads, d->kv_heads),
+               error_expected(e, "a multiple of the key/value heads");
     if ((int64_t)d->heads * d->head_size > MOST_WIDTH)
         return error_what(e, "out of range"), error_where(e, "%s", where), error_found(e, "%d heads of %d", d->heads, d->head_size),
                error_expected(e, "at most %d in all", MOST_WIDTH);
@@ -217,15 +226,15 @@ static int set_feature(ModelConfig *c, const char *where, const char *key, int64
 }
 
 /* The strategy "default" (or "patch") drops the class token, "full" (or "cls_patch") keeps it. */
-static int read_feature(const json_t *o, const char *where, const char *layer_key, const char *select_key, const char *drop, const char *keep,
-    ModelConfig *c, Error *e) {
+static int read_feature(const json_t *o, const char *where, const char *layer_key, const char *select_key, const char *drop,
+    const char *keep, ModelConfig *c, Error *e) {
     int64_t layer = -2;
     const char *select = drop;
     if (json_is_array(json_object_get(o, layer_key)))
         return error_what(e, "unsupported %s", layer_key), error_where(e, "%s", where), error_found(e, "a list of layers"),
                error_expected(e, "one layer");
-    if (json_may_integer(o, layer_key, where, -MOST_LAYERS, MOST_LAYERS, &layer, e) || need_word(o, select_key, where, drop, drop, keep, e) ||
-        json_may_string(o, select_key, where, &select, e))
+    if (json_may_integer(o, layer_key, where, -MOST_LAYERS, MOST_LAYERS, &layer, e) ||
+        need_word(o, select_key, where, drop, drop, keep, e) || json_may_string(o, select_key, where, &select, e))
         return -1;
     return set_feature(c, where, layer_key, layer, !strcmp(select, keep), e);
 }
@@ -263,7 +272,8 @@ static int load_hub(const json_t *o, const char *where, ModelConfig *c, Error *e
     return read_feature(o, where, "vision_feature_layer", "vision_feature_select_strategy", "default", "full", c, e);
 }
 
-/* Reads `folder`/config.json as a tower's config when it exists: the tower's own, or a whole CLIP's with vision_config inside. 1 when it was there. */
+/* Reads `folder`/config.json as a tower's config when it exists: the tower's own, or a whole CLIP's with vision_config inside. 1 when it
+ * was there. */
 static int tower_config(const char *folder, VisionConfig *v, Error *e) {
     char path[PATH_SIZE];
     if (path_join(path, folder, "config.json", e)) return -1;
@@ -276,7 +286,8 @@ static int tower_config(const char *folder, VisionConfig *v, Error *e) {
     return failed ? -1 : 1;
 }
 
-/* The folder of a tower called `name`: the name itself when absolute, else below the checkpoint, else beside it, by full name and by last part. */
+/* The folder of a tower called `name`: the name itself when absolute, else below the checkpoint, else beside it, by full name and by last
+ * part. */
 static int find_tower(const char *folder, const char *name, ModelConfig *c, Error *e) {
     const char *last = strrchr(name, '/');
     char above[PATH_SIZE], place[PATH_SIZE];
@@ -305,11 +316,12 @@ static int find_tower(const char *folder, const char *name, ModelConfig *c, Erro
 static int load_original(const char *folder, const json_t *o, const char *where, ModelConfig *c, Error *e) {
     const char *tower, *aspect = "", *merge = "";
     int64_t width = 0;
-    if (json_may_string(o, "image_aspect_ratio", where, &aspect, e) || json_may_string(o, "mm_patch_merge_type", where, &merge, e)) return -1;
+    if (json_may_string(o, "image_aspect_ratio", where, &aspect, e) || json_may_string(o, "mm_patch_merge_type", where, &merge, e))
+        return -1;
     if (strstr(aspect, "anyres") || !strncmp(merge, "spatial", 7))
         return error_what(e, "unsupported image tiling"), error_where(e, "%s", where),
-               error_found(e, "image_aspect_ratio \"%s\", mm_patch_merge_type \"%s\"", aspect, merge), error_expected(e, "one tile an image"),
-               error_hint(e, "anyres checkpoints (LLaVA 1.6) are not supported yet");
+               error_found(e, "image_aspect_ratio \"%s\", mm_patch_merge_type \"%s\"", aspect, merge),
+               error_expected(e, "one tile an image"), error_hint(e, "anyres checkpoints (LLaVA 1.6) are not supported yet");
     if (read_decoder(o, where, &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
         find_tower(folder, tower, c, e) || need_word(o, "mm_projector_type", where, "linear", "mlp2x_gelu", NULL, e) ||
         need_flag(o, "mm_use_im_start_end", where, 0, 0, "image start and end tokens are not placed by this engine's templates", e) ||
@@ -330,8 +342,8 @@ static int read_channels(const json_t *o, const char *key, const char *where, do
     for (size_t i = 0; i < 3; i++) {
         const json_t *x = json_array_get(list, i);
         if (json_array_size(list) != 3 || !json_is_number(x) || !(json_number_value(x) > least && json_number_value(x) < 256))
-            return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%s", json_kind(x ? x : list)),
-                   error_expected(e, "three numbers above %g and below 256", least);
+            return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, key),
+                   error_found(e, "%s", json_kind(x ? x : list)), error_expected(e, "three numbers above %g and below 256", least);
         out[i] = (float)json_number_value(x);
     }
     return 0;
@@ -363,8 +375,9 @@ static int read_config(const char *folder, const json_t *o, const char *where, M
     const char *type;
     if (json_need_string(o, "model_type", where, &type, e)) return -1;
     if (json_is_object(json_object_get(o, "quantization_config")))
-        return error_what(e, "unsupported weights"), error_where(e, "%s: field \"quantization_config\"", where), error_found(e, "quantised weights"),
-               error_expected(e, "float32, float16 or bfloat16"), error_hint(e, "use the checkpoint before quantisation");
+        return error_what(e, "unsupported weights"), error_where(e, "%s: field \"quantization_config\"", where),
+               error_found(e, "quantised weights"), error_expected(e, "float32, float16 or bfloat16"),
+               error_hint(e, "use the checkpoint before quantisation");
     int mm = json_object_get(o, "mm_vision_tower") != NULL;
     /* The first original checkpoints say "llava" too; their mm_ keys tell them apart. */
     int original = !strcmp(type, "llava_llama") || (!strcmp(type, "llava") && mm && !json_object_get(o, "text_config"));

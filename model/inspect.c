@@ -1,7 +1,7 @@
 /* inspect.c - owns the description of a checkpoint folder for people.
  *
- * Says everything at once, where loading stops at the first problem: each missing, stray or misshapen tensor, values that are not finite, and
- * settings of companion files that disagree with the model. Only what would stop loading makes it fail. */
+ * Says everything at once, where loading stops at the first problem: each missing, stray or misshapen tensor, values that are not finite,
+ * and settings of companion files that disagree with the model. Only what would stop loading makes it fail. */
 #include "model/inspect.h"
 
 #include "base/json.h"
@@ -39,15 +39,15 @@ static void describe_shape(const Inspection *x) {
     const DecoderConfig *d = &x->config.decoder;
     const VisionConfig *v = &x->config.vision;
     fprintf(x->out, "checkpoint    %s\nmodel         %s\n", x->folder, x->config.model_type);
-    fprintf(x->out, "decoder       %d layers, width %d, feed-forward %d, %d heads of %d, %d key/value heads\n", d->layers, d->width, d->ff, d->heads,
-        d->head_size, d->kv_heads);
-    fprintf(x->out, "              vocabulary %d%s, %d positions, rope theta %g, norm eps %g\n", d->vocab, d->tied ? " (head tied)" : "", d->positions,
-        (double)d->rope_theta, (double)d->eps);
+    fprintf(x->out, "decoder       %d layers, width %d, feed-forward %d, %d heads of %d, %d key/value heads\n", d->layers, d->width, d->ff,
+        d->heads, d->head_size, d->kv_heads);
+    fprintf(x->out, "              vocabulary %d%s, %d positions, rope theta %g, norm eps %g\n", d->vocab, d->tied ? " (head tied)" : "",
+        d->positions, (double)d->rope_theta, (double)d->eps);
     if (!v->layers) return;
-    fprintf(x->out, "vision tower  %d layers, of which %d run, width %d, feed-forward %d, %d heads, %s\n", v->layers, v->feature_layers, v->width, v->ff,
-        v->heads, v->activation == GELU ? "gelu" : "quick-gelu");
-    fprintf(x->out, "              image %d x %d in patches of %d: %d rows an image (class token %s)\n", v->image_side, v->image_side, v->patch,
-        x->config.image_tokens, v->keep_class ? "kept" : "dropped");
+    fprintf(x->out, "vision tower  %d layers, of which %d run, width %d, feed-forward %d, %d heads, %s\n", v->layers, v->feature_layers,
+        v->width, v->ff, v->heads, v->activation == GELU ? "gelu" : "quick-gelu");
+    fprintf(x->out, "              image %d x %d in patches of %d: %d rows an image (class token %s)\n", v->image_side, v->image_side,
+        v->patch, x->config.image_tokens, v->keep_class ? "kept" : "dropped");
 }
 
 /* ---- tensors ---- */
@@ -64,7 +64,8 @@ static void describe_parts(const Inspection *x, const Checkpoint *c) {
             if (!q->used) unused += t->count;
         }
         if (!tensors) continue;
-        fprintf(x->out, "%-13s %lld parameters in %lld tensors, %.1f MB", names[part], (long long)count, (long long)tensors, (double)bytes / 1e6);
+        fprintf(x->out, "%-13s %lld parameters in %lld tensors, %.1f MB", names[part], (long long)count, (long long)tensors,
+            (double)bytes / 1e6);
         for (int t = 0; t < TENSOR_TYPES; t++)
             if (types[t]) fprintf(x->out, ", %s", tensor_type_name((TensorType)t));
         if (unused) fprintf(x->out, " (%lld parameters are not computed with)", (long long)unused);
@@ -155,10 +156,12 @@ static void inspect_companions(Inspection *x) {
     inspect_tokenizer(x);
     if (!c->vision.layers) return;
     char path[PATH_SIZE];
-    int64_t side = field_of(x, "preprocessor_config.json", "crop_size", "height"), rows = field_of(x, "config.json", NULL, "image_seq_length");
+    int64_t side = field_of(x, "preprocessor_config.json", "crop_size", "height"),
+            rows = field_of(x, "config.json", NULL, "image_seq_length");
     if (side >= 0 && side != c->vision.image_side)
         odd(x, "preprocessor_config.json crops to %lld pixels, the tower sees %d", (long long)side, c->vision.image_side);
-    if (rows >= 0 && rows != c->image_tokens) odd(x, "config.json says %lld rows an image (image_seq_length), the tower gives %d", (long long)rows, c->image_tokens);
+    if (rows >= 0 && rows != c->image_tokens)
+        odd(x, "config.json says %lld rows an image (image_seq_length), the tower gives %d", (long long)rows, c->image_tokens);
     if (!path_join(path, x->folder, "preprocessor_config.json", NULL) && !file_exists(path))
         odd(x, "no preprocessor_config.json: CLIP's mean and deviation are assumed");
 }

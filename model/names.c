@@ -13,7 +13,8 @@ const char *const layout_names[LAYOUTS] = { "hub", "original", "v5", "memory", "
 static const struct {
     const char *vision, *projector, *first, *second, *decoder, *head;
 } prefixes[LAYOUTS] = {
-    [LAYOUT_HUB] = { "vision_tower.vision_model.", "multi_modal_projector.", "linear_1", "linear_2", "language_model.model.", "language_model." },
+    [LAYOUT_HUB] = { "vision_tower.vision_model.", "multi_modal_projector.", "linear_1", "linear_2", "language_model.model.",
+        "language_model." },
     [LAYOUT_ORIGINAL] = { "model.vision_tower.vision_tower.vision_model.", "model.mm_projector.", "0", "2", "model.", "" },
     [LAYOUT_V5] = { "vision_tower.", "multi_modal_projector.", "linear_1", "linear_2", "language_model.model.", "language_model." },
     [LAYOUT_MEMORY] = { "model.vision_tower.", "model.multi_modal_projector.", "linear_1", "linear_2", "model.language_model.", "" },
@@ -48,7 +49,8 @@ int names_recognise(const Params *p, const TensorSet *s, Layout *out, Error *e) 
     if (best) return 0;
     return error_what(e, "unknown tensor names"), error_where(e, "%s", s->n ? s->list[0].file : "checkpoint"),
            error_found(e, s->n ? "\"%s\"" : "no tensors", s->n ? s->list[0].name : ""),
-           error_expected(e, p->config->vision.layers ? "names of a LLaVA checkpoint: layout hub, original, v5 or memory" : "names of a Llama checkpoint: model.*, lm_head"),
+           error_expected(e, p->config->vision.layers ? "names of a LLaVA checkpoint: layout hub, original, v5 or memory"
+                                                      : "names of a Llama checkpoint: model.*, lm_head"),
            error_hint(e, "config.json says %s", p->config->model_type);
 }
 

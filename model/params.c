@@ -13,7 +13,7 @@
 enum { ALIGNMENT = 16 };
 
 typedef enum Dim { NO_DIM, VISION_W, VISION_F, CHANNELS, PATCH, VISION_POSITIONS, D, F, HEADS_E, KV_E, V } Dim;
-typedef enum Place { ALONE, BLOCK } Place; /* outside blocks, or once per layer */
+typedef enum Place { ALONE, BLOCK } Place;     /* outside blocks, or once per layer */
 typedef enum Start { ALIGNED, ADJOINS } Start; /* ADJOINS: directly after the row above, as one matrix with it */
 
 /* In the order of the arena. Projector names begin with what names.c calls its two products. */
@@ -78,17 +78,28 @@ const char *params_suffix(ParamKind kind) {
 
 static int64_t dim_size(Dim dim, const ModelConfig *c) {
     switch (dim) {
-    case NO_DIM: return 0;
-    case VISION_W: return c->vision.width;
-    case VISION_F: return c->vision.ff;
-    case CHANNELS: return 3;
-    case PATCH: return c->vision.patch;
-    case VISION_POSITIONS: return c->vision.patches + 1;
-    case D: return c->decoder.width;
-    case F: return c->decoder.ff;
-    case HEADS_E: return (int64_t)c->decoder.heads * c->decoder.head_size;
-    case KV_E: return (int64_t)c->decoder.kv_heads * c->decoder.head_size;
-    case V: return c->decoder.vocab;
+    case NO_DIM:
+        return 0;
+    case VISION_W:
+        return c->vision.width;
+    case VISION_F:
+        return c->vision.ff;
+    case CHANNELS:
+        return 3;
+    case PATCH:
+        return c->vision.patch;
+    case VISION_POSITIONS:
+        return c->vision.patches + 1;
+    case D:
+        return c->decoder.width;
+    case F:
+        return c->decoder.ff;
+    case HEADS_E:
+        return (int64_t)c->decoder.heads * c->decoder.head_size;
+    case KV_E:
+        return (int64_t)c->decoder.kv_heads * c->decoder.head_size;
+    case V:
+        return c->decoder.vocab;
     }
     return 0;
 }
@@ -107,7 +118,8 @@ static void append(Params *p, const struct Row *row, int layer) {
         q->shape[q->ndim] = dim_size(row->dims[q->ndim], p->config);
         q->count *= q->shape[q->ndim];
     }
-    q->used = row->part != PART_VISION || (layer < p->config->vision.feature_layers && row->kind != P_VISION_POST_W && row->kind != P_VISION_POST_B);
+    q->used = row->part != PART_VISION ||
+              (layer < p->config->vision.feature_layers && row->kind != P_VISION_POST_W && row->kind != P_VISION_POST_B);
     if (row->start == ALIGNED) p->count = (p->count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     q->offset = p->count;
     p->count += q->count;

@@ -121,7 +121,8 @@ static int target_state(const char *folder, Error *e) {
         closedir(open);
         if (!entries || file_exists(config)) return 1;
     }
-    return error_what(e, "will not replace"), error_where(e, "%s", folder), error_found(e, open ? "a folder without config.json" : "not a folder"),
+    return error_what(e, "will not replace"), error_where(e, "%s", folder),
+           error_found(e, open ? "a folder without config.json" : "not a folder"),
            error_expected(e, "nothing, an empty folder, or a checkpoint"), error_hint(e, "choose another place for the model");
 }
 

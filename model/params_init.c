@@ -25,16 +25,21 @@ static Start start_of(const Params *p, const Param *q) {
     case P_VISION_PRE_W:
     case P_VISION_LN1_W:
     case P_VISION_LN2_W:
-    case P_VISION_POST_W: return (Start){ 1, 0 };
-    case P_EMBED: return (Start){ 0, .5f };
+    case P_VISION_POST_W:
+        return (Start){ 1, 0 };
+    case P_EMBED:
+        return (Start){ 0, .5f };
     case P_HEAD:
     case P_VISION_CLASS:
-    case P_VISION_POSITION: return (Start){ 0, .02f };
+    case P_VISION_POSITION:
+        return (Start){ 0, .02f };
     case P_O:
     case P_DOWN:
     case P_VISION_O_W:
-    case P_VISION_FC2_W: return (Start){ 0, (float)(product / sqrt(2.0 * layers)) };
-    default: return q->ndim > 1 ? (Start){ 0, (float)product } : (Start){ 0, 0 }; /* products, and biases */
+    case P_VISION_FC2_W:
+        return (Start){ 0, (float)(product / sqrt(2.0 * layers)) };
+    default:
+        return q->ndim > 1 ? (Start){ 0, (float)product } : (Start){ 0, 0 }; /* products, and biases */
     }
 }
 

@@ -1,4 +1,5 @@
-/* hf_config_test.c - shapes read from config files: the golden cases, class defaults, spellings old and new, towers in folders, and refusals. */
+/* hf_config_test.c - shapes read from config files: the golden cases, class defaults, spellings old and new, towers in folders, and
+ * refusals. */
 #include "tests/check.h"
 
 #include "base/json.h"
@@ -92,11 +93,13 @@ static void golden_v5(void **state) {
 static void hub_defaults(void **state) {
     (void)state;
     ModelConfig c = load_text(
-        "{\"architectures\": [\"LlavaForConditionalGeneration\"], \"ignore_index\": -100, \"image_token_index\": 32000, \"model_type\": \"llava\","
+        "{\"architectures\": [\"LlavaForConditionalGeneration\"], \"ignore_index\": -100, \"image_token_index\": 32000, \"model_type\": "
+        "\"llava\","
         " \"pad_token_id\": 32001, \"projector_hidden_act\": \"gelu\", \"text_config\": {\"_name_or_path\": \"lmsys/vicuna-7b-v1.5\","
         " \"architectures\": [\"LlamaForCausalLM\"], \"max_position_embeddings\": 4096, \"model_type\": \"llama\", \"rms_norm_eps\": 1e-05,"
         " \"torch_dtype\": \"float16\", \"vocab_size\": 32064}, \"tie_word_embeddings\": false, \"torch_dtype\": \"float16\","
-        " \"vision_config\": {\"hidden_size\": 1024, \"image_size\": 336, \"intermediate_size\": 4096, \"model_type\": \"clip_vision_model\","
+        " \"vision_config\": {\"hidden_size\": 1024, \"image_size\": 336, \"intermediate_size\": 4096, \"model_type\": "
+        "\"clip_vision_model\","
         " \"num_attention_heads\": 16, \"num_hidden_layers\": 24, \"patch_size\": 14, \"projection_dim\": 768, \"vocab_size\": 32000},"
         " \"vision_feature_layer\": -2, \"vision_feature_select_strategy\": \"default\", \"vocab_size\": 32064}");
     const DecoderConfig *d = &c.decoder;
@@ -128,10 +131,11 @@ static void class_defaults(void **state) {
 
 static void spellings(void **state) {
     (void)state;
-    ModelConfig c = load_text("{\"model_type\": \"llava\", \"image_token_id\": 7, \"vision_feature_layer\": 3, \"vision_feature_select_strategy\": \"full\","
-                              " \"text_config\": {\"rope_scaling\": {\"rope_type\": \"default\"}, \"rope_theta\": 5e6, \"eos_token_id\": [9, 10],"
-                              " \"tie_word_embeddings\": true, \"head_dim\": 64, \"pad_token_id\": null, \"num_key_value_heads\": null},"
-                              " \"vision_config\": {\"hidden_act\": \"gelu\"}}");
+    ModelConfig c = load_text(
+        "{\"model_type\": \"llava\", \"image_token_id\": 7, \"vision_feature_layer\": 3, \"vision_feature_select_strategy\": \"full\","
+        " \"text_config\": {\"rope_scaling\": {\"rope_type\": \"default\"}, \"rope_theta\": 5e6, \"eos_token_id\": [9, 10],"
+        " \"tie_word_embeddings\": true, \"head_dim\": 64, \"pad_token_id\": null, \"num_key_value_heads\": null},"
+        " \"vision_config\": {\"hidden_act\": \"gelu\"}}");
     assert_int_equal(c.image_token, 7);
     assert_int_equal(c.vision.feature_layers, 3);
     assert_int_equal(c.vision.activation, GELU);
@@ -162,7 +166,7 @@ static void processor_file(void **state) {
     scratch_drop(folder);
 }
 
-#define ORIGINAL_TEXT(TYPE, TOWER)                                                                                                                   \
+#define ORIGINAL_TEXT(TYPE, TOWER)                                                                                                         \
     "{\"model_type\": \"" TYPE "\", \"mm_vision_tower\": \"" TOWER "\", \"mm_projector_type\": \"mlp2x_gelu\", \"mm_hidden_size\": 1024}"
 
 static void towers(void **state) {
@@ -251,7 +255,8 @@ static void refusals(void **state) {
         { HUB, "text_config.rope_scaling", "\"linear\"", { "rope_scaling", "a string" } },
         { HUB, "text_config.eos_token_id", "[\"x\"]", { "eos_token_id", NULL } },
         { V5, "text_config.rope_parameters", "{\"rope_type\": \"llama3\", \"rope_theta\": 5e5}", { "rope_parameters", "llama3" } },
-        { V5, "text_config.rope_parameters", "{\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}", { "partial_rotary_factor", NULL } },
+        { V5, "text_config.rope_parameters", "{\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}",
+            { "partial_rotary_factor", NULL } },
         { V5, "text_config.head_dim", "65536", { "4 heads of 65536", NULL } },
         { HUB, "vision_config.model_type", "\"siglip_vision_model\"", { "siglip", "clip_vision_model" } },
         { HUB, "vision_config.hidden_act", "\"silu\"", { "hidden_act", "quick_gelu" } },
@@ -300,8 +305,14 @@ static void refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_hub), cmocka_unit_test(golden_original), cmocka_unit_test(golden_v5), cmocka_unit_test(hub_defaults),
-        cmocka_unit_test(class_defaults), cmocka_unit_test(spellings), cmocka_unit_test(processor_file), cmocka_unit_test(towers),
+        cmocka_unit_test(golden_hub),
+        cmocka_unit_test(golden_original),
+        cmocka_unit_test(golden_v5),
+        cmocka_unit_test(hub_defaults),
+        cmocka_unit_test(class_defaults),
+        cmocka_unit_test(spellings),
+        cmocka_unit_test(processor_file),
+        cmocka_unit_test(towers),
         cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests_name("hf_config", tests, NULL, NULL);

@@ -120,7 +120,9 @@ static void edit(const char *from, const char *to, Edit x) {
             }
         }
         for (int i = 0; i < 2 && x.extra[i]; i++)
-            ok(pass ? tensors_append(w, x.extra[i], &(float){ 1 }, TENSOR_F32, 1, &e) : tensors_declare(w, x.extra[i], TENSOR_F32, 1, &(int64_t){ 1 }, &e), &e);
+            ok(pass ? tensors_append(w, x.extra[i], &(float){ 1 }, TENSOR_F32, 1, &e)
+                    : tensors_declare(w, x.extra[i], TENSOR_F32, 1, &(int64_t){ 1 }, &e),
+                &e);
     }
     ok(tensors_commit(w, &e), &e);
     tensors_close(&s);
@@ -194,8 +196,8 @@ static void export_same(void **state) {
         load(&x, folders[i], FP32);
         ok(params_export(&x.params, k, FP32, folders[i], out, &e), &e);
         same_tensors(folders[i], out);
-        static const char *const copied[] = { "config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "added_tokens.json",
-            "preprocessor_config.json" };
+        static const char *const copied[] = { "config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json",
+            "added_tokens.json", "preprocessor_config.json" };
         for (size_t j = 0; j < sizeof copied / sizeof *copied; j++) same_file(folders[i], out, copied[j]);
         if (i == 1) same_file(folders[i], out, "vision/config.json");
         load(&y, out, FP32);
@@ -236,6 +238,8 @@ static void export_bf16(void **state) {
 
     /* Loading fp32 as bf16 rounds alike, and bf16 read as fp32 is the same numbers. */
     load(&x, HUB, BF16), load(&y, out, BF16);
+    assert_int_equal(x.params.stored, FP32); /* what the files held, whatever it is computed in */
+    assert_int_equal(y.params.stored, BF16);
     params_hash(&x.params, k, a), params_hash(&y.params, k, b);
     assert_string_equal(a, b);
     ok(params_export(&x.params, k, BF16, out, at(scratch, "bf16-again"), &e), &e);
@@ -358,9 +362,12 @@ static void tower_in_its_folder(void **state) {
             const Tensor *t = &s.list[i];
             if (strncmp(t->name, lead, strlen(lead))) continue;
             const char *name = t->name + strlen(lead);
-            ok(pass ? tensors_append(w, name, t->data, t->type, t->count, &e) : tensors_declare(w, name, t->type, t->ndim, t->shape, &e), &e);
+            ok(pass ? tensors_append(w, name, t->data, t->type, t->count, &e) : tensors_declare(w, name, t->type, t->ndim, t->shape, &e),
+                &e);
         }
-        ok(pass ? tensors_append(w, "logit_scale", &(float){ 4 }, TENSOR_F32, 1, &e) : tensors_declare(w, "logit_scale", TENSOR_F32, 0, NULL, &e), &e);
+        ok(pass ? tensors_append(w, "logit_scale", &(float){ 4 }, TENSOR_F32, 1, &e)
+                : tensors_declare(w, "logit_scale", TENSOR_F32, 0, NULL, &e),
+            &e);
     }
     ok(tensors_commit(w, &e), &e);
     tensors_close(&s);
@@ -426,12 +433,13 @@ static void refusals(void **state) {
             { "missing tensor", "language_model.model.norm.weight", "nearest name is \"language_model.model.nrom.weight\"" } },
         { { .name = "vision_tower.vision_model.encoder.layers.0.self_attn.out_proj.weight",
               .renamed = "vision_tower.vision_model.encoder.layers.0.self_attn.o_proj.weight" },
-            { "missing tensor", "out_proj.weight", "nearest name is \"vision_tower.vision_model.encoder.layers.0.self_attn.o_proj.weight\"" } },
+            { "missing tensor", "out_proj.weight",
+                "nearest name is \"vision_tower.vision_model.encoder.layers.0.self_attn.o_proj.weight\"" } },
         { { .flattened = "multi_modal_projector.linear_1.weight" }, { "wrong shape", "(1536)", "(48, 32)" } },
         { { .extra = { "language_model.model.layers.0.self_attn.q_proj.bias" } }, { "stray tensor", "q_proj.bias", "hub" } },
         { { .extra = { "language_model.model.layers.3.mlp.up_proj.weight" } }, { "stray tensor", "layers.3", NULL } },
         { { .retyped = "language_model.lm_head.weight" }, { "unsupported dtype", "I32", "lm_head" } },
-        { { .drop = "." , .extra = { "something" } }, { "unknown tensor names", "something", "llava" } },
+        { { .drop = ".", .extra = { "something" } }, { "unknown tensor names", "something", "llava" } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char folder[PATH_SIZE];
@@ -533,15 +541,16 @@ static void inspecting(void **state) {
     int result;
     char *text = inspect(ORIGINAL, &result, &e);
     ok(result, &e);
-    static const char *const facts[] = { "llava_llama", "layout        original, 2 files", "2 layers, width 32", "9 rows an image", "F32", "478 ids",
-        "can be used\n" };
+    static const char *const facts[] = { "llava_llama", "layout        original, 2 files", "2 layers, width 32", "9 rows an image", "F32",
+        "478 ids", "can be used\n" };
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         if (!strstr(text, facts[i])) fail_msg("no \"%s\" in:\n%s", facts[i], text);
     free(text);
 
     char folder[PATH_SIZE];
     strcpy(folder, at(scratch, "inspected"));
-    edit(HUB, folder, (Edit){ .drop = "layers.1.self_attn.v_proj", .extra = { "one", "two" }, .broken = "language_model.model.norm.weight" });
+    edit(HUB, folder,
+        (Edit){ .drop = "layers.1.self_attn.v_proj", .extra = { "one", "two" }, .broken = "language_model.model.norm.weight" });
     text = inspect(folder, &result, &e);
     assert_int_equal(result, -1);
     error_says(&e, "missing tensor");
@@ -573,10 +582,18 @@ static int group_end(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_bits),   cmocka_unit_test(golden_expected_names), cmocka_unit_test(export_same),
-        cmocka_unit_test(export_bf16),   cmocka_unit_test(every_layout),          cmocka_unit_test(text_and_tied),
-        cmocka_unit_test(tower_in_its_folder), cmocka_unit_test(unused_absent),   cmocka_unit_test(refusals),
-        cmocka_unit_test(whole_or_nothing), cmocka_unit_test(generation_config),  cmocka_unit_test(inspecting),
+        cmocka_unit_test(golden_bits),
+        cmocka_unit_test(golden_expected_names),
+        cmocka_unit_test(export_same),
+        cmocka_unit_test(export_bf16),
+        cmocka_unit_test(every_layout),
+        cmocka_unit_test(text_and_tied),
+        cmocka_unit_test(tower_in_its_folder),
+        cmocka_unit_test(unused_absent),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(whole_or_nothing),
+        cmocka_unit_test(generation_config),
+        cmocka_unit_test(inspecting),
     };
     return cmocka_run_group_tests_name("params_io", tests, group_begin, group_end);
 }

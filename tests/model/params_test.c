@@ -17,8 +17,24 @@ static const Kernels *cpu(void) {
 /* A small LLaVA with grouped heads whose heads are wider than the model, a tower of which two of three blocks run. */
 static ModelConfig config_small(void) {
     return (ModelConfig){
-        .vision = { .width = 24, .ff = 40, .layers = 3, .heads = 3, .image_side = 8, .patch = 4, .patches = 4, .feature_layers = 2, .eps = 1e-5f },
-        .decoder = { .width = 20, .ff = 28, .layers = 2, .heads = 4, .kv_heads = 2, .head_size = 8, .vocab = 33, .eps = 1e-5f, .rope_theta = 1e4f },
+        .vision = { .width = 24,
+            .ff = 40,
+            .layers = 3,
+            .heads = 3,
+            .image_side = 8,
+            .patch = 4,
+            .patches = 4,
+            .feature_layers = 2,
+            .eps = 1e-5f },
+        .decoder = { .width = 20,
+            .ff = 28,
+            .layers = 2,
+            .heads = 4,
+            .kv_heads = 2,
+            .head_size = 8,
+            .vocab = 33,
+            .eps = 1e-5f,
+            .rope_theta = 1e4f },
         .model_type = "llava",
     };
 }
@@ -206,9 +222,17 @@ static void initial_weights(void **state) {
         int layer;
         double mean, deviation;
     } cases[] = {
-        { P_EMBED, -1, 0, .5 }, { P_HEAD, -1, 0, .02 }, { P_Q, 0, 0, 1 / sqrt(200) }, { P_O, 0, 0, 1 / sqrt(32) / 2 },
-        { P_DOWN, 1, 0, 1 / sqrt(28) / 2 }, { P_NORM, -1, 1, 0 }, { P_PROJECTOR_1_B, -1, 0, 0 }, { P_VISION_LN1_W, 2, 1, 0 },
-        { P_VISION_LN1_B, 2, 0, 0 }, { P_VISION_PATCH, -1, 0, 1 / sqrt(48) }, { P_VISION_FC2_W, 0, 0, 1 / sqrt(40) / sqrt(6) },
+        { P_EMBED, -1, 0, .5 },
+        { P_HEAD, -1, 0, .02 },
+        { P_Q, 0, 0, 1 / sqrt(200) },
+        { P_O, 0, 0, 1 / sqrt(32) / 2 },
+        { P_DOWN, 1, 0, 1 / sqrt(28) / 2 },
+        { P_NORM, -1, 1, 0 },
+        { P_PROJECTOR_1_B, -1, 0, 0 },
+        { P_VISION_LN1_W, 2, 1, 0 },
+        { P_VISION_LN1_B, 2, 0, 0 },
+        { P_VISION_PATCH, -1, 0, 1 / sqrt(48) },
+        { P_VISION_FC2_W, 0, 0, 1 / sqrt(40) / sqrt(6) },
         { P_VISION_POSITION, -1, 0, .02 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -237,8 +261,12 @@ static void initial_weights(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_counts), cmocka_unit_test(arena),          cmocka_unit_test(tied_and_text),
-        cmocka_unit_test(names),         cmocka_unit_test(training_state), cmocka_unit_test(initial_weights),
+        cmocka_unit_test(golden_counts),
+        cmocka_unit_test(arena),
+        cmocka_unit_test(tied_and_text),
+        cmocka_unit_test(names),
+        cmocka_unit_test(training_state),
+        cmocka_unit_test(initial_weights),
     };
     return cmocka_run_group_tests_name("params", tests, NULL, NULL);
 }
