@@ -11,10 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    LABEL_PROBES = 4096 /* probes handed to the labeler at once: what a kill can lose */
-};
-
 int arrow_folder(const RunConfig *c, int iteration, char out[PATH_SIZE], Error *e) {
     char name[32];
     snprintf(name, sizeof name, "iter-%d", iteration);
@@ -376,7 +372,7 @@ static int label_stream(LabelArrow *a, JsonLines *candidates, JsonLines *claims,
     while (!bad && (got = next_two(candidates, claims, &one, &two, e)) == 1) {
         const char *id = json_string_value(json_object_get(one, "id")), *image = NULL;
         if (!last || strcmp(last, id)) {
-            if (a->probes_n >= LABEL_PROBES) bad = label_batch_run(a, words, e);
+            if (a->probes_n >= (size_t)a->config->label.batch) bad = label_batch_run(a, words, e); /* what a kill can lose */
             free(last);
             last = strdup(id);
             ++*groups;

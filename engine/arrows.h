@@ -5,7 +5,7 @@
  *           -> labels.jsonl       {id, candidate, probes: [{question, p_yes, p_no, accepted}], score}; score null: no claims, or refused
  *
  * Each file appears when it is whole. What is finished before a kill is kept beside it (partial.h) and not done again; the result is the
- * same. Rows whose image does not decode are dropped and counted, or with [data] strict end the arrow. */
+ * same, probabilities to rounding. Rows whose image does not decode are dropped and counted, or with [data] strict end the arrow. */
 #ifndef RLAIFV_ENGINE_ARROWS_H
 #define RLAIFV_ENGINE_ARROWS_H
 
