@@ -26,12 +26,12 @@ typedef struct Scratch {
     float *tops, *totals, *fades; /* per column: largest score, denominator, what the last tile multiplied both by */
     float *scores;                /* (TILE_KEYS, BLOCK_COLUMNS) */
     float *keys, *values;         /* (TILE_KEYS, padded) */
-    int *limits;                  /* per column */
+    int *limits[2];               /* per column: of a sight and of the next */
     Column *columns;
 } Scratch;
 
 static int64_t scratch_floats(int E, int padded) {
-    return CHUNK_COLUMNS * (int64_t)(E + padded + 6) + TILE_KEYS * (int64_t)(BLOCK_COLUMNS + 2 * padded);
+    return CHUNK_COLUMNS * (int64_t)(E + padded + 7) + TILE_KEYS * (int64_t)(BLOCK_COLUMNS + 2 * padded);
 }
 
 static void scratch_place(Scratch *s, float *at, int E, int padded) {
@@ -43,7 +43,7 @@ static void scratch_place(Scratch *s, float *at, int E, int padded) {
     s->tops = at, at += CHUNK_COLUMNS;
     s->totals = at, at += CHUNK_COLUMNS;
     s->fades = at, at += CHUNK_COLUMNS;
-    s->limits = (int *)at, at += CHUNK_COLUMNS;
+    for (int i = 0; i < 2; i++) s->limits[i] = (int *)at, at += CHUNK_COLUMNS;
     s->columns = (Column *)at;
 }
 
@@ -80,24 +80,20 @@ static void softmax_columns(float *scores, int keys, const int *limit, int tile_
     vec_store(totals, vec_load(totals) * fade + total);
 }
 
-/* Adds a tile of n keys to the columns from .. end - 1 (whole vectors of one block), of which first .. last - 1 belong to the sight. */
-static void tile_add(const Scratch *s, int E, int padded, TileView keys, const float *values, int64_t value_row, int n, int tile_first,
-    int from, int end, int first, int last) {
+/* Adds a tile of n keys to the columns from .. end - 1 (whole vectors of one block), as far as they belong to the sight. */
+static void tile_add(const Scratch *s, int E, int padded, TileView keys, int n, int tile_first, const Sight *sight, int from, int end) {
     int sees_least, sees_most, block = from / BLOCK_COLUMNS * BLOCK_COLUMNS;
-    limit_bounds(s->limits, from, end, &sees_least, &sees_most);
+    limit_bounds(sight->limit, from, end, &sees_least, &sees_most);
     if (sees_most <= tile_first) return;
     int full = sees_least >= tile_first + n;
     n = (int)least(n, sees_most - tile_first);
     float *scores = s->scores + (from - block);
-    ISA_FN(tile_product)
-    (scores, BLOCK_COLUMNS, keys, s->queries + (int64_t)block * E + (from - block), BLOCK_COLUMNS, n, end - from, E, TILE_SET, NULL);
+    ISA_FN(tile_product)(scores, BLOCK_COLUMNS, keys, s->queries + (int64_t)block * E + (from - block), BLOCK_COLUMNS, n, end - from, E, TILE_SET, NULL);
     for (int c = from; c < end; c += VEC_WIDTH)
-        softmax_columns(s->scores + (c - block), n, full ? NULL : s->limits + c, tile_first, s->tops + c, s->totals + c, s->fades + c);
-    if (first < from) first = from;
-    if (last > end) last = end;
-    ISA_FN(tile_product)
-    (s->sums + (int64_t)first * padded, padded, (TileView){ s->scores + (first - block), 1, BLOCK_COLUMNS }, values, value_row,
-        last - first, padded, n, TILE_SCALE, s->fades + first);
+        softmax_columns(s->scores + (c - block), n, full ? NULL : sight->limit + c, tile_first, s->tops + c, s->totals + c, s->fades + c);
+    int first = from < sight->first ? sight->first : from, last = end > sight->end ? sight->end : end;
+    ISA_FN(tile_product)(s->sums + (int64_t)first * padded, padded, (TileView){ s->scores + (first - block), 1, BLOCK_COLUMNS }, s->values, padded, last - first,
+        padded, n, TILE_SCALE, s->fades + first);
 }
 
 /* One column and a tile of keys that it sees whole: `keys` and `values` rows are readable for `padded` floats. */
@@ -147,8 +143,8 @@ static void sight_few(const Call *call, const Scratch *s, const Sight *sight, in
     for (int c = sight->first; c < sight->end; c++) {
         const float *from = s->queries + (int64_t)(c / BLOCK_COLUMNS) * E * BLOCK_COLUMNS + c % BLOCK_COLUMNS;
         for (int e = 0; e < padded; e++) query[e] = e < E ? from[e * BLOCK_COLUMNS] : 0;
-        for (int tile = 0; tile < s->limits[c]; tile += TILE_KEYS) {
-            int n = (int)least(TILE_KEYS, s->limits[c] - tile);
+        for (int tile = 0; tile < sight->limit[c]; tile += TILE_KEYS) {
+            int n = (int)least(TILE_KEYS, sight->limit[c] - tile);
             int64_t at = (int64_t)(sight->range.first + tile) * call->kv_stride + (int64_t)kv_head * E, row = call->kv_stride;
             const float *keys = (const float *)call->k.at + at, *values = (const float *)call->v.at + at;
             if (!direct) {
@@ -161,10 +157,22 @@ static void sight_few(const Call *call, const Scratch *s, const Sight *sight, in
     }
 }
 
+/* Asks for the keys and values of a tile that will be worked on next: heads lie a slot apart, so the hardware sees no stream to follow. */
+static void tile_prefetch(const Call *call, int slot, int slots, int kv_head) {
+    int64_t size = (int64_t)dtype_size(call->k.dtype), bytes = call->work.plan->head_size * size, at = slot * call->kv_stride + (int64_t)kv_head * call->work.plan->head_size;
+    const char *keys = (const char *)call->k.at + at * size, *values = (const char *)call->v.at + at * size;
+    for (int j = 0; j < slots; j++, keys += call->kv_stride * size, values += call->kv_stride * size)
+        for (int64_t line = 0; line < bytes; line += 64) {
+            __builtin_prefetch(keys + line, 0, 2);
+            __builtin_prefetch(values + line, 0, 2);
+        }
+}
+
 static void sight_add(const Call *call, const Scratch *s, const Sight *sight, int kv_head) {
     int E = call->work.plan->head_size, padded = call->work.padded;
     for (int tile = 0; tile < sight->range.count; tile += TILE_KEYS) {
         int n = (int)least(TILE_KEYS, sight->range.count - tile);
+        if (sight->range.count > tile + n) tile_prefetch(call, sight->range.first + tile + n, (int)least(TILE_KEYS, sight->range.count - tile - n), kv_head);
         int64_t at = (int64_t)(sight->range.first + tile) * call->kv_stride + (int64_t)kv_head * E;
         TileView keys = { (const float *)call->k.at + at, call->kv_stride, 1 };
         if (call->k.dtype != FP32) {
@@ -175,9 +183,9 @@ static void sight_add(const Call *call, const Scratch *s, const Sight *sight, in
         for (int from = sight->first / VEC_WIDTH * VEC_WIDTH, end; from < sight->end; from = end) {
             end = (int)least(from / BLOCK_COLUMNS * BLOCK_COLUMNS + BLOCK_COLUMNS, round_up(sight->end, VEC_WIDTH));
             int sees_least, sees_most;
-            limit_bounds(s->limits, from, end, &sees_least, &sees_most);
+            limit_bounds(sight->limit, from, end, &sees_least, &sees_most);
             if (sees_least < tile + n) end = (int)least(end, from / MASKED_COLUMNS * MASKED_COLUMNS + MASKED_COLUMNS);
-            tile_add(s, E, padded, keys, s->values, padded, n, tile, from, end, sight->first, sight->end);
+            tile_add(s, E, padded, keys, n, tile, sight, from, end);
         }
     }
 }
@@ -198,7 +206,12 @@ static void task_forward(const Call *call, const Scratch *s, const Chunk *chunk,
         s->totals[c] = 0;
     }
     SightWalk walk = { .work = &call->work, .chunk = chunk };
-    for (Sight sight; ISA_FN(sight_next)(&walk, &sight, s->limits);) {
+    Sight sight, next;
+    int more = ISA_FN(sight_next)(&walk, &next, s->limits[0]);
+    for (int turn = 1; more; turn = !turn) {
+        sight = next;
+        more = ISA_FN(sight_next)(&walk, &next, s->limits[turn]);
+        if (more) tile_prefetch(call, next.range.first, (int)least(TILE_KEYS, next.range.count), kv_head);
         if (sight.end - sight.first <= FEW_COLUMNS && padded <= FEW_HEAD_SIZE) sight_few(call, s, &sight, kv_head);
         else sight_add(call, s, &sight, kv_head);
     }

@@ -69,11 +69,11 @@ static void scores_backward(
     }
 }
 
-/* The columns from .. end - 1 (whole vectors of one block), of which first .. last - 1 belong to the sight, with a tile of n keys. */
-static void tile_backward(const Scratch *s, int E, int padded, TileView values, int n, int tile_first, int from, int end, int first,
-    int last, float *dkeys, float *dvalues) {
+/* The columns from .. end - 1 (whole vectors of one block), as far as they belong to the sight, with a tile of n keys. */
+static void tile_backward(const Scratch *s, int E, int padded, TileView values, int n, int tile_first, const Sight *sight, int from, int end, float *dkeys,
+    float *dvalues) {
     int sees_least, sees_most, block = from / BLOCK_COLUMNS * BLOCK_COLUMNS;
-    limit_bounds(s->limits, from, end, &sees_least, &sees_most);
+    limit_bounds(sight->limit, from, end, &sees_least, &sees_most);
     if (sees_most <= tile_first) return;
     n = (int)least(n, sees_most - tile_first);
     int64_t columns_at = (int64_t)block * E + (from - block);
@@ -83,9 +83,8 @@ static void tile_backward(const Scratch *s, int E, int padded, TileView values, 
     ISA_FN(tile_product)
     (s->dscores + (from - block), BLOCK_COLUMNS, values, s->douts_t + columns_at, BLOCK_COLUMNS, n, end - from, E, TILE_SET, NULL);
     for (int c = from; c < end; c += VEC_WIDTH)
-        scores_backward(s->scores + (c - block), s->dscores + (c - block), n, s->limits + c, tile_first, s->lses + c, s->deltas + c);
-    if (first < from) first = from;
-    if (last > end) last = end;
+        scores_backward(s->scores + (c - block), s->dscores + (c - block), n, sight->limit + c, tile_first, s->lses + c, s->deltas + c);
+    int first = from < sight->first ? sight->first : from, last = end > sight->end ? sight->end : end;
     const float *p = s->scores + (first - block), *ds = s->dscores + (first - block);
     int64_t row = (int64_t)first * padded;
     ISA_FN(tile_product)
@@ -110,10 +109,10 @@ static void sight_backward(const Call *call, const Scratch *s, const Sight *sigh
         for (int from = sight->first / VEC_WIDTH * VEC_WIDTH, end; from < sight->end; from = end) {
             end = (int)least(from / BLOCK_COLUMNS * BLOCK_COLUMNS + BLOCK_COLUMNS, round_up(sight->end, VEC_WIDTH));
             int sees_least, sees_most;
-            limit_bounds(s->limits, from, end, &sees_least, &sees_most);
+            limit_bounds(sight->limit, from, end, &sees_least, &sees_most);
             if (sees_least < tile + n) end = (int)least(end, from / MASKED_COLUMNS * MASKED_COLUMNS + MASKED_COLUMNS);
             tile_backward(
-                s, E, padded, values, n, tile, from, end, sight->first, sight->end, dkeys + slot * padded, dvalues + slot * padded);
+                s, E, padded, values, n, tile, sight, from, end, dkeys + slot * padded, dvalues + slot * padded);
         }
     }
 }

@@ -86,10 +86,12 @@ static const AttentionSegment *segment_of(const SightWalk *k, int piece) {
     return &k->work->plan->segments[k->work->pieces[piece].segment];
 }
 
-static int limits_set(const Sight *s, int *limit) {
+/* Other columns of the sight's vectors see nothing. */
+static int limits_close(Sight *s, int *limit) {
     int from = s->first / VEC_WIDTH * VEC_WIDTH, end = round_up(s->end, VEC_WIDTH);
     for (int c = from; c < s->first; c++) limit[c] = 0;
     for (int c = s->end; c < end; c++) limit[c] = 0;
+    s->limit = limit;
     return 1;
 }
 
@@ -114,18 +116,18 @@ int ISA_FN(sight_next)(SightWalk *k, Sight *s, int *limit) {
         }
         k->piece = p - first;
         for (int c = s->first; c < s->end; c++) limit[c] = s->range.count;
-        return limits_set(s, limit);
+        return limits_close(s, limit);
     }
     if (first + k->piece == end) return 0;
     const Piece *p = &w->pieces[first + k->piece++];
     const AttentionSegment *a = &w->plan->segments[p->segment];
     int all = a->self_before + (w->plan->causal ? p->first + p->rows : a->q_count);
-    *s = (Sight){ { a->self_first, all }, p->column, p->column + p->rows * w->group };
+    *s = (Sight){ .range = { a->self_first, all }, .first = p->column, .end = p->column + p->rows * w->group };
     for (int c = s->first, row = 0; row < p->rows; row++) {
         int sees = w->plan->causal ? a->self_before + p->first + row + 1 : all;
         for (int g = 0; g < w->group; g++) limit[c++] = sees;
     }
-    return limits_set(s, limit);
+    return limits_close(s, limit);
 }
 
 void ISA_FN(chunk_columns)(const AttentionWork *w, const Chunk *chunk, int kv_head, Column *columns) {

@@ -50,7 +50,8 @@ int ISA_FN(attention_work_scratch)(AttentionWork *w, int64_t shared_floats, int6
 /* The columns of a chunk that see one range. */
 typedef struct Sight {
     KeyRange range;
-    int first, end; /* columns; column c sees the first limit[c] keys of the range */
+    int first, end; /* columns */
+    const int *limit; /* column c sees the first limit[c] keys of the range; 0 for other columns of the vectors these lie in */
 } Sight;
 /* Walks the sights of a chunk in the order in which they are added up: ancestors from the root down, then own keys. Starts zeroed but for
  * work and chunk. */
@@ -59,7 +60,7 @@ typedef struct SightWalk {
     const Chunk *chunk;
     int depth, piece, own;
 } SightWalk;
-/* The next sight, or 0 at the end. Sets limit[c] of its columns, and 0 for the others of the vectors they lie in. */
+/* The next sight, or 0 at the end; `limit`, of CHUNK_COLUMNS entries, holds its limits. */
 int ISA_FN(sight_next)(SightWalk *walk, Sight *s, int *limit);
 
 /* The row of the plan and the query head of each column of a chunk, for one key/value head. */
