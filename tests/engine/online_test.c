@@ -1,0 +1,362 @@
+/* The loop from end to end on a tiny random checkpoint: what it leaves behind, and that a run killed anywhere goes on to the same files.
+ *
+ * Every run is a child process, so that killing it is what a power cut is, less the disk. */
+#include "tests/check.h"
+
+#include "base/json.h"
+#include "engine/commands.h"
+#include "engine/online.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char model[] = "tests/golden/llava15-hub/model", images[] = "tests/golden/llava15-hub/images";
+static char folder[PATH_SIZE];
+
+static int setup(void **state) {
+    (void)state;
+    scratch_make(folder);
+    return 0;
+}
+static int teardown(void **state) {
+    (void)state;
+    scratch_drop(folder);
+    return 0;
+}
+
+/* Prompts on the golden images, one row whose image is absent, and a config with tiny counts; `more` is appended. */
+static void inputs_make(const char *more) {
+    char here[PATH_SIZE], text[8192];
+    assert_non_null(getcwd(here, sizeof here));
+    int n = 0;
+    for (int i = 0; i < 8; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "{\"id\": \"p%d\", \"image\": \"%s/%s/%d.png\", \"question\": \"%s\"}\n", i, here,
+            images, i % 4, i < 4 ? "Describe this image in detail." : "What is in the picture?");
+    n += snprintf(text + n, sizeof text - (size_t)n, "{\"id\": \"lost\", \"image\": \"lost.png\", \"question\": \"What is this?\"}\n");
+    put(at(folder, "prompts.jsonl"), text, (size_t)n);
+    n = snprintf(text, sizeof text,
+        "[run]\niterations = 2\nthreads = 1\nseed = 5\n[model]\ndir = %s/%s\n"
+        "[data]\nprompts = prompts.jsonl\nvalidation = prompts.jsonl\neval = prompts.jsonl\nper_iteration = 4\n"
+        "[sample]\nn = 10\ntemperature = 1\nmax_new_tokens = 100\n[pair]\nbalance_length = off\n"
+        "[train]\nlr = 1e-3\nwarmup_ratio = 0\nbatch_pairs = 2\nepochs = 2\nsave_every = 1\nkeep = 1\n"
+        "[eval]\nn = 2\ntemperature = 1\nmax_new_tokens = 24\nexamples = 2\n[select]\nprompts = 2\n%s",
+        here, model, more);
+    put(at(folder, "run.ini"), text, (size_t)n);
+}
+
+/* `rlaifv COMMAND run.ini --run.dir=FOLDER/NAME` in a child; its talk goes to FOLDER/NAME.log. The child's id. */
+static pid_t start(int (*command)(int, char **, Error *), const char *name) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child) return child;
+    char log[PATH_SIZE], dir[PATH_SIZE + 16], config[PATH_SIZE];
+    snprintf(log, sizeof log, "%.4000s/%s.log", folder, name);
+    snprintf(dir, sizeof dir, "--run.dir=%s/%s", folder, name);
+    snprintf(config, sizeof config, "%.4000s/run.ini", folder);
+    char *argv[] = { config, dir, NULL };
+    int fd = open(log, O_CREAT | O_APPEND | O_WRONLY, 0666);
+    dup2(fd, 1);
+    dup2(fd, 2);
+    Error e = { 0 };
+    int bad = command(2, argv, &e);
+    char text[2048];
+    if (bad) fprintf(stderr, "rlaifv: %s\n", error_text(&e, text, sizeof text));
+    fflush(NULL);
+    _exit(bad ? 1 : 0);
+}
+
+static char *log_of(const char *name) {
+    char file[64], *text;
+    snprintf(file, sizeof file, "%s.log", name);
+    assert_int_equal(file_read(at(folder, file), 1 << 20, &text, NULL, NULL), 0);
+    return text;
+}
+
+static void finish_well(pid_t child, const char *name) {
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
+    char *text = log_of(name);
+    size_t size = strlen(text);
+    fputs(text + (size > 2000 ? size - 2000 : 0), stderr); /* more than a message of cmocka holds */
+    fail_msg("%s ended with %d", name, status);
+}
+
+static json_t *object_of(const char *relative) {
+    json_t *top;
+    assert_int_equal(json_read_object(at(folder, relative), &top, NULL), 0);
+    return top;
+}
+
+static int lines_of(const char *path) {
+    int n = 0;
+    FILE *f = fopen(path, "r");
+    for (int c; f && (c = getc(f)) != EOF;) n += c == '\n';
+    if (f) fclose(f);
+    return n;
+}
+
+static void a_run_leaves_what_it_should(void **state) {
+    (void)state;
+    inputs_make("");
+    finish_well(start(command_run, "a"), "a");
+    static const char *const files[] = { "a/config.ini", "a/ledger.jsonl", "a/metrics.jsonl", "a/metrics.csv", "a/table.txt", "a/table.md",
+        "a/model/config.json", "a/model/model.safetensors", "a/model/tokenizer.model", "a/iter-0/eval.json", "a/iter-1/candidates.jsonl",
+        "a/iter-1/claims.jsonl", "a/iter-1/labels.jsonl", "a/iter-1/pairs.jsonl", "a/iter-1/eval.json", "a/iter-1/select.json",
+        "a/iter-1/model/model.safetensors", "a/iter-2/candidates.jsonl", "a/iter-2/model/model.safetensors" };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (!file_exists(at(folder, files[i]))) fail_msg("%s is absent", files[i]);
+    assert_int_equal(lines_of(at(folder, "a/iter-1/candidates.jsonl")), 4 * 10);
+    assert_int_equal(lines_of(at(folder, "a/iter-1/claims.jsonl")), 4 * 10);
+    assert_int_equal(lines_of(at(folder, "a/iter-1/labels.jsonl")), 4 * 10);
+    assert_false(file_exists(at(folder, "a/model/optimizer.safetensors")));
+    char *text = log_of("a"), *other;
+    const char *const said[] = { "9 rows, 4 used, 1 dropped, 4 not asked for", "dropped: image not found",
+        "4 prompts = 4 answered + 0 refused", "40 answers = ", "select: checkpoint", "result: iteration", "iteration 1",
+        "answers with a rejected claim", "model: " };
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strstr(text, said[i])) fail_msg("the log does not say \"%s\": %s", said[i], text);
+    /* the second iteration takes the next prompts, and starts from the first one's choice */
+    free(text);
+    assert_int_equal(file_read(at(folder, "a/iter-1/candidates.jsonl"), 1 << 20, &text, NULL, NULL), 0);
+    assert_int_equal(file_read(at(folder, "a/iter-2/candidates.jsonl"), 1 << 20, &other, NULL, NULL), 0);
+    assert_non_null(strstr(text, "\"p0\""));
+    assert_non_null(strstr(other, "\"p4\""));
+    assert_null(strstr(other, "\"p0\""));
+    free(text);
+    free(other);
+    json_t *chosen = object_of("a/iter-1/select.json");
+    assert_true(json_integer_value(json_object_get(chosen, "step")) >= 1);
+    assert_true(json_array_size(json_object_get(chosen, "checkpoints")) > 1);
+    json_decref(chosen);
+
+    /* the same command again does nothing again */
+    char before[HASH_TEXT], after[HASH_TEXT];
+    hash_file(at(folder, "a/ledger.jsonl"), before, NULL);
+    finish_well(start(command_run, "a"), "a");
+    hash_file(at(folder, "a/ledger.jsonl"), after, NULL);
+    assert_string_equal(before, after);
+}
+
+/* ---- killed and continued ---- */
+
+/* A row without what no two runs share. */
+static char *row_bare(json_t *row) {
+    json_object_del(row, "seconds");
+    json_object_del(row, "step_time");
+    char *text = json_dumps(row, JSON_SORT_KEYS);
+    json_decref(row);
+    return text;
+}
+
+static void rows_equal(const char *one, const char *two) {
+    JsonLines a, b;
+    json_t *x, *y;
+    assert_int_equal(jsonl_open(&a, one, NULL), 0);
+    assert_int_equal(jsonl_open(&b, two, NULL), 0);
+    for (int got; (got = jsonl_next(&a, &x, NULL)) == jsonl_next(&b, &y, NULL);) {
+        if (got == 0) {
+            jsonl_close(&a);
+            jsonl_close(&b);
+            return;
+        }
+        assert_int_equal(got, 1);
+        char *p = row_bare(x), *q = row_bare(y);
+        assert_string_equal(p, q);
+        free(p);
+        free(q);
+    }
+    fail_msg("%s has another number of rows than %s", one, two);
+}
+
+static int differs_by_nature(const char *name) {
+    return !strcmp(name, "config.ini") || !strcmp(name, "metrics.csv") || !strcmp(name, ".lock") || strstr(name, "tfevents") != NULL;
+}
+
+/* Everything in `one` stands in `two` with the same content; returns how many files. */
+static int folders_equal(const char *one, const char *two) {
+    DIR *d = opendir(one);
+    int n = 0;
+    assert_non_null(d);
+    for (struct dirent *entry; (entry = readdir(d));) {
+        char a[PATH_SIZE], b[PATH_SIZE], hash[2][HASH_TEXT];
+        struct stat info;
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || differs_by_nature(entry->d_name)) continue;
+        path_join(a, one, entry->d_name, NULL);
+        path_join(b, two, entry->d_name, NULL);
+        if (!file_exists(b)) fail_msg("%s is absent", b);
+        assert_int_equal(stat(a, &info), 0);
+        if (S_ISDIR(info.st_mode)) {
+            n += folders_equal(a, b);
+            continue;
+        }
+        n++;
+        if (!strcmp(entry->d_name, "ledger.jsonl") || !strcmp(entry->d_name, "metrics.jsonl")) {
+            rows_equal(a, b);
+            continue;
+        }
+        assert_int_equal(hash_file(a, hash[0], NULL), 0);
+        assert_int_equal(hash_file(b, hash[1], NULL), 0);
+        if (strcmp(hash[0], hash[1])) fail_msg("%s and %s differ", a, b);
+    }
+    closedir(d);
+    return n;
+}
+
+/* Starts the run again and again, killing it when the ledger has grown by a row, or a little later. Returns the kills it took. */
+static int run_with_kills(const char *name) {
+    char ledger[PATH_SIZE + 32];
+    snprintf(ledger, sizeof ledger, "%s/%s/ledger.jsonl", folder, name);
+    for (int kills = 0; kills < 500; kills++) {
+        int had = lines_of(ledger), status;
+        pid_t child = start(command_run, name), ended;
+        while ((ended = waitpid(child, &status, WNOHANG)) == 0 && lines_of(ledger) <= had) usleep(200);
+        if (ended == 0) {
+            usleep((useconds_t)(kills * 7919 % 13) * 1500); /* somewhere within the next arrow */
+            kill(child, SIGKILL);
+            waitpid(child, &status, 0);
+        }
+        if (WIFEXITED(status)) {
+            if (WEXITSTATUS(status)) fail_msg("%s: %s", name, log_of(name));
+            return kills;
+        }
+    }
+    fail_msg("%s never ends", name);
+    return 0;
+}
+
+static void a_killed_run_goes_on_to_the_same_files(void **state) {
+    (void)state;
+    char a[PATH_SIZE], b[PATH_SIZE];
+    inputs_make("");
+    path_join(a, folder, "a", NULL);
+    path_join(b, folder, "b", NULL);
+    finish_well(start(command_run, "a"), "a");
+    int kills = run_with_kills("b"), files = folders_equal(a, b);
+    assert_int_equal(folders_equal(b, a), files); /* and nothing is left over */
+    print_message("%d kills, %d files\n", kills, files);
+    assert_true(kills > 10);
+}
+
+/* ---- what changed is done again, and no more ---- */
+
+static int64_t ledger_rows(const char *name, const char *arrow) {
+    JsonLines lines;
+    json_t *row;
+    int64_t n = 0;
+    char path[64];
+    snprintf(path, sizeof path, "%s/ledger.jsonl", name);
+    assert_int_equal(jsonl_open(&lines, at(folder, path), NULL), 0);
+    while (jsonl_next(&lines, &row, NULL) == 1) {
+        n += !strcmp(json_string_value(json_object_get(row, "arrow")), arrow);
+        json_decref(row);
+    }
+    jsonl_close(&lines);
+    return n;
+}
+
+static void a_changed_setting_redoes_what_depends_on_it(void **state) {
+    (void)state;
+    inputs_make("");
+    finish_well(start(command_run, "a"), "a");
+    int64_t samples = ledger_rows("a", "sample"), trains = ledger_rows("a", "train");
+    assert_int_equal(samples, 2);
+    assert_int_equal(trains, 2);
+    inputs_make("min_objects_ratio = 0.5\n");
+    finish_well(start(command_run, "a"), "a");
+    assert_int_equal(ledger_rows("a", "train"), trains + 2); /* keep = 1 left too few checkpoints to choose from */
+    assert_int_equal(ledger_rows("a", "select"), 4);
+    char *text = log_of("a");
+    assert_non_null(strstr(text, "select: again, as settings changed since it was done"));
+    assert_non_null(strstr(text, "checkpoints to choose from are gone"));
+    free(text);
+}
+
+/* ---- refusals ---- */
+
+static void refuses(const char *name, const char *more, const char *part) {
+    inputs_make(more);
+    int status;
+    waitpid(start(command_run, name), &status, 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    char *text = log_of(name);
+    if (!strstr(text, part)) fail_msg("the log does not say \"%s\": %s", part, text);
+    free(text);
+}
+
+static void bad_input_is_refused(void **state) {
+    (void)state;
+    refuses("r1", "nonsense = 1\n", "unknown key");
+    refuses("r2", "[chat]\ntemplate = nonsense\n", "nonsense");
+    refuses("r3", "[labeler]\ndir = nowhere\n", "nowhere");
+}
+
+static void one_process_at_a_time(void **state) {
+    (void)state;
+    inputs_make("");
+    pid_t first = start(command_run, "a");
+    while (!file_exists(at(folder, "a/config.ini"))) usleep(500);
+    int status;
+    kill(first, SIGSTOP); /* at work, and not in a hurry */
+    waitpid(start(command_run, "a"), &status, 0);
+    kill(first, SIGKILL);
+    waitpid(first, NULL, 0);
+    assert_int_equal(WEXITSTATUS(status), 1);
+    char *text = log_of("a");
+    assert_non_null(strstr(text, "another process works in this run folder"));
+    free(text);
+}
+
+/* ---- the arrows as commands ---- */
+
+static void the_arrows_one_by_one(void **state) {
+    (void)state;
+    inputs_make("[labeler]\ndir =\n");
+    finish_well(start(command_run, "a"), "a");
+    finish_well(start(command_sample, "b"), "b");
+    finish_well(start(command_label, "b"), "b");
+    finish_well(start(command_pair, "b"), "b");
+    static const char *const same[] = { "candidates", "claims", "labels", "pairs" };
+    for (int i = 0; i < 4; i++) { /* what iteration 1 of the loop makes */
+        char name[64], hash[2][HASH_TEXT];
+        snprintf(name, sizeof name, "a/iter-1/%s.jsonl", same[i]);
+        assert_int_equal(hash_file(at(folder, name), hash[0], NULL), 0);
+        name[0] = 'b';
+        assert_int_equal(hash_file(at(folder, name), hash[1], NULL), 0);
+        assert_string_equal(hash[0], hash[1]);
+    }
+    finish_well(start(command_eval, "b"), "b");
+    json_t *one = object_of("a/iter-0/eval.json"), *two = object_of("b/eval.json");
+    assert_true(json_equal(one, two));
+    json_decref(one);
+    json_decref(two);
+    inputs_make("");
+    char *text;
+    size_t size;
+    assert_int_equal(file_read(at(folder, "run.ini"), 1 << 20, &text, &size, NULL), 0);
+    char *data = strstr(text, "[data]\n");
+    FILE *f = fopen(at(folder, "run.ini"), "w");
+    fprintf(f, "%.*s[data]\ntrain = b/iter-1/pairs.jsonl\n%s", (int)(data - text), text, data + 7);
+    fclose(f);
+    free(text);
+    finish_well(start(command_train, "c"), "c");
+    assert_true(file_exists(at(folder, "c/model/model.safetensors")));
+    assert_true(file_exists(at(folder, "c/model/tokenizer.model")));
+    assert_true(lines_of(at(folder, "c/metrics.jsonl")) > 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_run_leaves_what_it_should, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_killed_run_goes_on_to_the_same_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_changed_setting_redoes_what_depends_on_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(bad_input_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_process_at_a_time, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_arrows_one_by_one, setup, teardown),
+    };
+    return cmocka_run_group_tests_name("online", tests, NULL, NULL);
+}
