@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 
 enum { ALIGN = 64, HUGE_PAGE = 2 << 20 };
+/* No processor this runs on maps more. */
+static const int64_t ADDRESSES = (int64_t)1 << 47;
 
 static _Atomic int64_t bytes_live, bytes_peak;
 
@@ -43,7 +45,7 @@ typedef struct BlockHead {
 } BlockHead;
 
 void *cpu_memory_new(int64_t bytes, const char *what, Error *e) {
-    if (bytes < 0 || (uint64_t)bytes > SIZE_MAX - 2 * ALIGN - HUGE_PAGE) {
+    if (bytes < 0 || bytes > ADDRESSES) {
         error_what(e, "cannot allocate %s", what);
         error_found(e, "%lld bytes", (long long)bytes);
         return NULL;
