@@ -30,6 +30,7 @@ int loop_open(Loop *l, const RunConfig *c, Error *e) {
     l->lock = -1;
     progress_init(&l->progress, c->run.quiet ? NULL : stderr);
     char path[PATH_SIZE];
+    l->told = json_object();
     l->answering = mem_new(1, sizeof *l->answering, "config", e);
     if (!l->answering || lock_take(l, e)) goto fail;
     *l->answering = *c;
@@ -50,6 +51,7 @@ void loop_close(Loop *l) {
     loop_model_drop(l);
     if (l->metrics) metrics_close(l->metrics);
     if (l->ledger.rows) ledger_close(&l->ledger);
+    json_decref(l->told);
     free(l->known);
     free(l->answering);
     if (l->lock >= 0) close(l->lock);
@@ -139,6 +141,8 @@ int loop_dataset(const Loop *l, const char *path, int first, int limit, Dataset 
 void loop_dataset_say(Loop *l, const Dataset *d) {
     char line[512];
     progress_say(&l->progress, "  %s", dataset_summary(d, line, sizeof line));
+    if (json_object_get(l->told, d->path)) return;
+    json_object_set_new(l->told, d->path, json_true());
     for (int i = 0; i < d->drops_n; i++) progress_say(&l->progress, "    dropped: %s", d->drops[i].reason);
 }
 

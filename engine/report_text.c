@@ -25,10 +25,12 @@ void report_free(Report *r) {
 
 typedef struct Column {
     const char *group, *name, *change; /* two lines of heading; the row of the table of changes, NULL: none */
-    int percent;
-    double paper; /* 0: the paper has none */
+    const char *format;                /* of a value */
+    double paper;                      /* 0: the paper has none */
     double (*value)(const ReportRow *r);
 } Column;
+
+static const char percent[] = "%.1f %%";
 
 static double object_responses(const ReportRow *r) { return 100 * r->scenes.object_responses; }
 static double object_mentions(const ReportRow *r) { return 100 * r->scenes.object_mentions; }
@@ -37,12 +39,12 @@ static double false_claims(const ReportRow *r) { return 100 * r->scenes.false_cl
 static double coverage(const ReportRow *r) { return 100 * r->scenes.coverage; }
 static double scenes_words(const ReportRow *r) { return r->scenes.words; }
 static const Column scenes_columns[] = {
-    { "object hallucination", "responses", "object hallucination, responses", 1, paper_object, object_responses },
-    { "", "mentions", "object hallucination, mentions", 1, 0, object_mentions },
-    { "overall", "responses", "overall hallucination", 1, paper_overall, any_false },
-    { "", "claims", "false claims", 1, 0, false_claims },
-    { "", "coverage", "coverage", 1, 0, coverage },
-    { "", "words", "words", 0, 0, scenes_words },
+    { "object hallucination", "responses", "object hallucination, responses", percent, paper_object, object_responses },
+    { "", "mentions", "object hallucination, mentions", percent, 0, object_mentions },
+    { "overall", "responses", "overall hallucination", percent, paper_overall, any_false },
+    { "", "claims", "false claims", percent, 0, false_claims },
+    { "", "coverage", "coverage", percent, 0, coverage },
+    { "", "words", "words", "%.1f", 0, scenes_words },
     { 0 },
 };
 
@@ -51,16 +53,16 @@ static double rejections(const ReportRow *r) { return r->labeler.rejections; }
 static double accepted(const ReportRow *r) { return r->labeler.accepted; }
 static double labeler_words(const ReportRow *r) { return r->labeler.words; }
 static const Column labeler_columns[] = {
-    { "answers with a", "rejected claim", "answers with a rejected claim", 1, 0, rejecting },
-    { "rejected", "per answer", "rejected claims per answer", 0, 0, rejections },
-    { "accepted", "per answer", "accepted claims per answer", 0, 0, accepted },
-    { "", "words", "words", 0, 0, labeler_words },
+    { "answers with a", "rejected claim", "answers with a rejected claim", percent, 0, rejecting },
+    { "rejected", "per answer", "rejected claims per answer", "%.2f", 0, rejections },
+    { "accepted", "per answer", "accepted claims per answer", "%.2f", 0, accepted },
+    { "", "words", "words", "%.1f", 0, labeler_words },
     { 0 },
 };
 
 static const Column *columns_of(const Report *r) { return r->kind == EVAL_SCENES ? scenes_columns : labeler_columns; }
 
-static void number_text(const Column *c, double value, char out[CELL]) { snprintf(out, CELL, c->percent ? "%.1f %%" : "%.2f", value); }
+static void number_text(const Column *c, double value, char out[CELL]) { snprintf(out, CELL, c->format, value); }
 
 static const ReportRow *chosen_row(const Report *r) {
     for (int i = 0; i < r->n; i++)

@@ -42,10 +42,10 @@ static void the_table_of_scenes(void **state) {
                                    "\n"
                                    "                object hallucination                overall\n"
                                    "                           responses   mentions   responses   claims   coverage   words\n"
-                                   "before                        54.8 %     14.3 %      82.5 %   19.9 %     96.9 %   39.30\n"
-                                   "iteration 1                   16.5 %      4.7 %      50.2 %    8.4 %     92.9 %   38.50\n"
-                                   "iteration 2 *                  4.0 %      1.2 %      35.2 %    4.1 %     90.7 %   41.30\n"
-                                   "labeler                       58.2 %     16.6 %      96.5 %   39.2 %     90.4 %   38.60\n"
+                                   "before                        54.8 %     14.3 %      82.5 %   19.9 %     96.9 %    39.3\n"
+                                   "iteration 1                   16.5 %      4.7 %      50.2 %    8.4 %     92.9 %    38.5\n"
+                                   "iteration 2 *                  4.0 %      1.2 %      35.2 %    4.1 %     90.7 %    41.3\n"
+                                   "labeler                       58.2 %     16.6 %      96.5 %   39.2 %     90.4 %    38.6\n"
                                    "\n"
                                    "                                  before   iteration 2    change   the paper's\n"
                                    "object hallucination, responses   54.8 %         4.0 %   -92.7 %       -82.9 %\n"
@@ -53,7 +53,7 @@ static void the_table_of_scenes(void **state) {
                                    "overall hallucination             82.5 %        35.2 %   -57.3 %       -42.1 %\n"
                                    "false claims                      19.9 %         4.1 %   -79.4 %\n"
                                    "coverage                          96.9 %        90.7 %    -6.4 %\n"
-                                   "words                              39.30         41.30    +5.1 %\n"
+                                   "words                               39.3          41.3    +5.1 %\n"
                                    "\n";
     assert_string_equal(text, expected);
     free(text);
@@ -65,7 +65,7 @@ static void the_table_in_markdown(void **state) {
     char *text = print(&r, REPORT_MARKDOWN);
     assert_non_null(strstr(text, "|  | object hallucination, responses | object hallucination, mentions | overall hallucination |"));
     assert_non_null(strstr(text, "|---|---:|---:|---:|---:|---:|---:|\n"));
-    assert_non_null(strstr(text, "| iteration 2 * | 4.0 % | 1.2 % | 35.2 % | 4.1 % | 90.7 % | 41.30 |\n"));
+    assert_non_null(strstr(text, "| iteration 2 * | 4.0 % | 1.2 % | 35.2 % | 4.1 % | 90.7 % | 41.3 |\n"));
     assert_null(strstr(text, "\033"));
     free(text);
 }
