@@ -31,10 +31,10 @@ typedef enum CpuScratch {
     SCRATCH_X,       /* linear.c: tiles of operands and results in fp32 */
     SCRATCH_W,
     SCRATCH_Y,
-    SCRATCH_LOGITS, /* logprob.c: a chunk of logits */
-    SCRATCH_ROWS,   /* logprob.c: what goes with the rows of a chunk */
-    SCRATCH_SAMPLE, /* logprob.c: candidates of a draw */
-    SCRATCH_EMBED,     /* embed.c: which rows hold the same image features */
+    SCRATCH_LOGITS,         /* logprob.c: a chunk of logits */
+    SCRATCH_ROWS,           /* logprob.c: what goes with the rows of a chunk */
+    SCRATCH_SAMPLE,         /* logprob.c: candidates of a draw */
+    SCRATCH_EMBED,          /* embed.c: which rows hold the same image features */
     SCRATCH_ATTENTION,      /* attention.c, attention_backward.c: tiles and sums */
     SCRATCH_ATTENTION_WORK, /* attention_work.c: the order of the work */
     SCRATCH_USES
