@@ -38,7 +38,7 @@ if [ "$build" != build-asan ]; then
     for script in tests/*.sh tests/cli/*.sh; do [ "$script" != tests/run.sh ] && [ -f "$script" ] && run_script "$script"; done
 fi
 if [ "$2" = --sanitize ]; then
-    if make -s BUILD=build-asan OPT=-O1 CFLAGS_EXTRA="-fsanitize=address,undefined -fno-omit-frame-pointer" tests >"$log" 2>&1; then
+    if make -s sanitize-build >"$log" 2>&1; then
         for program in build-asan/tests/*/*_test; do run_program "${program#build-}" "$program" 1200; done
     else
         failed=$((failed + 1))
