@@ -88,12 +88,14 @@ static void tile_add(const Scratch *s, int E, int padded, TileView keys, int n, 
     int full = sees_least >= tile_first + n;
     n = (int)least(n, sees_most - tile_first);
     float *scores = s->scores + (from - block);
-    ISA_FN(tile_product)(scores, BLOCK_COLUMNS, keys, s->queries + (int64_t)block * E + (from - block), BLOCK_COLUMNS, n, end - from, E, TILE_SET, NULL);
+    ISA_FN(tile_product)
+    (scores, BLOCK_COLUMNS, keys, s->queries + (int64_t)block * E + (from - block), BLOCK_COLUMNS, n, end - from, E, TILE_SET, NULL);
     for (int c = from; c < end; c += VEC_WIDTH)
         softmax_columns(s->scores + (c - block), n, full ? NULL : sight->limit + c, tile_first, s->tops + c, s->totals + c, s->fades + c);
     int first = from < sight->first ? sight->first : from, last = end > sight->end ? sight->end : end;
-    ISA_FN(tile_product)(s->sums + (int64_t)first * padded, padded, (TileView){ s->scores + (first - block), 1, BLOCK_COLUMNS }, s->values, padded, last - first,
-        padded, n, TILE_SCALE, s->fades + first);
+    ISA_FN(tile_product)
+    (s->sums + (int64_t)first * padded, padded, (TileView){ s->scores + (first - block), 1, BLOCK_COLUMNS }, s->values, padded,
+        last - first, padded, n, TILE_SCALE, s->fades + first);
 }
 
 /* One column and a tile of keys that it sees whole: `keys` and `values` rows are readable for `padded` floats. */
@@ -157,22 +159,11 @@ static void sight_few(const Call *call, const Scratch *s, const Sight *sight, in
     }
 }
 
-/* Asks for the keys and values of a tile that will be worked on next: heads lie a slot apart, so the hardware sees no stream to follow. */
-static void tile_prefetch(const Call *call, int slot, int slots, int kv_head) {
-    int64_t size = (int64_t)dtype_size(call->k.dtype), bytes = call->work.plan->head_size * size, at = slot * call->kv_stride + (int64_t)kv_head * call->work.plan->head_size;
-    const char *keys = (const char *)call->k.at + at * size, *values = (const char *)call->v.at + at * size;
-    for (int j = 0; j < slots; j++, keys += call->kv_stride * size, values += call->kv_stride * size)
-        for (int64_t line = 0; line < bytes; line += 64) {
-            __builtin_prefetch(keys + line, 0, 2);
-            __builtin_prefetch(values + line, 0, 2);
-        }
-}
-
 static void sight_add(const Call *call, const Scratch *s, const Sight *sight, int kv_head) {
     int E = call->work.plan->head_size, padded = call->work.padded;
     for (int tile = 0; tile < sight->range.count; tile += TILE_KEYS) {
         int n = (int)least(TILE_KEYS, sight->range.count - tile);
-        if (sight->range.count > tile + n) tile_prefetch(call, sight->range.first + tile + n, (int)least(TILE_KEYS, sight->range.count - tile - n), kv_head);
+        slots_prefetch(call->k, call->v, call->kv_stride, kv_head * E, E, &sight->range, tile + n);
         int64_t at = (int64_t)(sight->range.first + tile) * call->kv_stride + (int64_t)kv_head * E;
         TileView keys = { (const float *)call->k.at + at, call->kv_stride, 1 };
         if (call->k.dtype != FP32) {
@@ -196,6 +187,8 @@ static void task_forward(const Call *call, const Scratch *s, const Chunk *chunk,
     ISA_FN(chunk_columns)(&call->work, chunk, kv_head, s->columns);
     for (int c = 0; c < wide; c++) {
         float *sum = s->sums + (int64_t)c * padded;
+        if (c + AHEAD < chunk->columns)
+            row_prefetch(call->q, s->columns[c + AHEAD].row * call->q_stride + (int64_t)s->columns[c + AHEAD].head * E, E);
         if (c < chunk->columns) {
             const float *x = row_read(call->q, s->columns[c].row * call->q_stride + (int64_t)s->columns[c].head * E, E, sum);
             column_set(s->queries, E, c, x, plan->scale);
@@ -211,7 +204,7 @@ static void task_forward(const Call *call, const Scratch *s, const Chunk *chunk,
     for (int turn = 1; more; turn = !turn) {
         sight = next;
         more = ISA_FN(sight_next)(&walk, &next, s->limits[turn]);
-        if (more) tile_prefetch(call, next.range.first, (int)least(TILE_KEYS, next.range.count), kv_head);
+        if (more) slots_prefetch(call->k, call->v, call->kv_stride, kv_head * E, E, &next.range, 0);
         if (sight.end - sight.first <= FEW_COLUMNS && padded <= FEW_HEAD_SIZE) sight_few(call, s, &sight, kv_head);
         else sight_add(call, s, &sight, kv_head);
     }

@@ -18,12 +18,12 @@ typedef struct Scratch {
     float *scores, *dscores;           /* (TILE_KEYS, BLOCK_COLUMNS) */
     float *keys, *values;              /* (TILE_KEYS, padded) */
     float *lses, *deltas;              /* per column */
-    int *limits;
+    int *limits[2];                    /* per column: of a sight and of the next */
     Column *columns;
 } Scratch;
 
 static int64_t scratch_floats(int E, int padded) {
-    return CHUNK_COLUMNS * (int64_t)(2 * E + 3 * padded + 5) + TILE_KEYS * (int64_t)(2 * BLOCK_COLUMNS + 2 * padded);
+    return CHUNK_COLUMNS * (int64_t)(2 * E + 3 * padded + 6) + TILE_KEYS * (int64_t)(2 * BLOCK_COLUMNS + 2 * padded);
 }
 
 static void scratch_place(Scratch *s, float *at, int E, int padded) {
@@ -38,7 +38,7 @@ static void scratch_place(Scratch *s, float *at, int E, int padded) {
     s->values = at, at += (int64_t)TILE_KEYS * padded;
     s->lses = at, at += CHUNK_COLUMNS;
     s->deltas = at, at += CHUNK_COLUMNS;
-    s->limits = (int *)at, at += CHUNK_COLUMNS;
+    for (int i = 0; i < 2; i++) s->limits[i] = (int *)at, at += CHUNK_COLUMNS;
     s->columns = (Column *)at;
 }
 
@@ -70,8 +70,8 @@ static void scores_backward(
 }
 
 /* The columns from .. end - 1 (whole vectors of one block), as far as they belong to the sight, with a tile of n keys. */
-static void tile_backward(const Scratch *s, int E, int padded, TileView values, int n, int tile_first, const Sight *sight, int from, int end, float *dkeys,
-    float *dvalues) {
+static void tile_backward(const Scratch *s, int E, int padded, TileView values, int n, int tile_first, const Sight *sight, int from,
+    int end, float *dkeys, float *dvalues) {
     int sees_least, sees_most, block = from / BLOCK_COLUMNS * BLOCK_COLUMNS;
     limit_bounds(sight->limit, from, end, &sees_least, &sees_most);
     if (sees_most <= tile_first) return;
@@ -100,6 +100,7 @@ static void sight_backward(const Call *call, const Scratch *s, const Sight *sigh
     for (int tile = 0; tile < sight->range.count; tile += TILE_KEYS) {
         int n = (int)least(TILE_KEYS, sight->range.count - tile);
         int64_t slot = sight->range.first + tile, at = slot * call->kv_stride + (int64_t)kv_head * E;
+        slots_prefetch(call->k, call->v, call->kv_stride, kv_head * E, E, &sight->range, tile + n);
         ISA_FN(rows_pack)(s->keys, padded, call->k, at, call->kv_stride, n, E);
         TileView values = { (const float *)call->v.at + at, call->kv_stride, 1 };
         if (call->v.dtype != FP32) {
@@ -111,8 +112,7 @@ static void sight_backward(const Call *call, const Scratch *s, const Sight *sigh
             int sees_least, sees_most;
             limit_bounds(sight->limit, from, end, &sees_least, &sees_most);
             if (sees_least < tile + n) end = (int)least(end, from / MASKED_COLUMNS * MASKED_COLUMNS + MASKED_COLUMNS);
-            tile_backward(
-                s, E, padded, values, n, tile, sight, from, end, dkeys + slot * padded, dvalues + slot * padded);
+            tile_backward(s, E, padded, values, n, tile, sight, from, end, dkeys + slot * padded, dvalues + slot * padded);
         }
     }
 }
@@ -124,6 +124,12 @@ static void chunk_backward(const Call *call, const Scratch *s, const Chunk *chun
     for (int c = 0; c < wide; c++) {
         float *query = s->queries + (int64_t)c * padded, *dout = s->douts + (int64_t)c * padded,
               *dquery = s->dqueries + (int64_t)c * padded, delta = 0;
+        if (c + AHEAD < chunk->columns) {
+            Column ahead = s->columns[c + AHEAD];
+            row_prefetch(call->q, ahead.row * call->q_stride + (int64_t)ahead.head * E, E);
+            row_prefetch(call->dout, ((int64_t)ahead.row * plan->heads + ahead.head) * E, E);
+            row_prefetch(call->out, ((int64_t)ahead.row * plan->heads + ahead.head) * E, E);
+        }
         if (c < chunk->columns) {
             Column at = s->columns[c];
             int64_t head = (int64_t)at.row * plan->heads + at.head;
@@ -145,7 +151,14 @@ static void chunk_backward(const Call *call, const Scratch *s, const Chunk *chun
         memset(dquery, 0, (size_t)padded * sizeof *dquery);
     }
     SightWalk walk = { .work = &call->work, .chunk = chunk };
-    for (Sight sight; ISA_FN(sight_next)(&walk, &sight, s->limits);) sight_backward(call, s, &sight, kv_head, dkeys, dvalues);
+    Sight sight, next;
+    int more = ISA_FN(sight_next)(&walk, &next, s->limits[0]);
+    for (int turn = 1; more; turn = !turn) {
+        sight = next;
+        more = ISA_FN(sight_next)(&walk, &next, s->limits[turn]);
+        if (more) slots_prefetch(call->k, call->v, call->kv_stride, kv_head * E, E, &next.range, 0);
+        sight_backward(call, s, &sight, kv_head, dkeys, dvalues);
+    }
     for (int c = 0; c < chunk->columns; c++) {
         int64_t to = s->columns[c].row * call->q_stride + (int64_t)s->columns[c].head * E;
         const float *sum = s->dqueries + (int64_t)c * padded;

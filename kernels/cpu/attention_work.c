@@ -140,9 +140,18 @@ void ISA_FN(chunk_columns)(const AttentionWork *w, const Chunk *chunk, int kv_he
 }
 
 void ISA_FN(rows_pack)(float *to, int padded, Buf from, int64_t offset, int64_t stride, int rows, int E) {
+    int whole = E / VEC_WIDTH * VEC_WIDTH;
     for (int r = 0; r < rows; r++, to += padded, offset += stride) {
-        const float *x = row_read(from, offset, E, to);
-        if (x != to) memcpy(to, x, (size_t)E * sizeof *to);
-        for (int e = E; e < padded; e++) to[e] = 0;
+        int e = 0;
+        if (from.dtype == FP32) {
+            const float *x = (const float *)from.at + offset;
+            for (; e < whole; e += VEC_WIDTH) vec_store(to + e, vec_load(x + e));
+            for (; e < E; e++) to[e] = x[e];
+        } else {
+            const bf16 *x = (const bf16 *)from.at + offset;
+            for (; e < whole; e += VEC_WIDTH) vec_store(to + e, vec_load_bf16(x + e));
+            for (; e < E; e++) to[e] = bf16_to_float(x[e]);
+        }
+        for (; e < padded; e++) to[e] = 0;
     }
 }

@@ -11,12 +11,14 @@
 #define RLAIFV_KERNELS_CPU_ATTENTION_WORK_H
 
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/cpu/vec.h"
 
 enum {
     CHUNK_COLUMNS = 256, /* at most: queries and sums of a task (128 KiB at head size 64) stay in the second-level cache */
     BLOCK_COLUMNS = 64,  /* of a score tile */
     TILE_KEYS = 64,      /* of a score tile: 16 KiB of scores, beside as much of keys */
+    AHEAD = 8,           /* columns: how far ahead queries are asked for */
     MASKED_COLUMNS = 32  /* of a score tile across the causal diagonal: the narrower, the less is computed in vain */
 };
 
@@ -50,7 +52,7 @@ int ISA_FN(attention_work_scratch)(AttentionWork *w, int64_t shared_floats, int6
 /* The columns of a chunk that see one range. */
 typedef struct Sight {
     KeyRange range;
-    int first, end; /* columns */
+    int first, end;   /* columns */
     const int *limit; /* column c sees the first limit[c] keys of the range; 0 for other columns of the vectors these lie in */
 } Sight;
 /* Walks the sights of a chunk in the order in which they are added up: ancestors from the root down, then own keys. Starts zeroed but for
@@ -71,6 +73,16 @@ void ISA_FN(chunk_columns)(const AttentionWork *w, const Chunk *chunk, int kv_he
 
 /* `rows` rows of E elements, `stride` apart, as fp32 rows of `padded` floats with zeros behind. */
 void ISA_FN(rows_pack)(float *to, int padded, Buf from, int64_t offset, int64_t stride, int rows, int E);
+
+/* Asks for the tile of keys and values from key `tile` of the range on: heads lie a slot apart, so the hardware sees no stream to follow.
+ */
+static inline void slots_prefetch(Buf k, Buf v, int64_t stride, int64_t head_at, int E, const KeyRange *range, int tile) {
+    int end = range->count < tile + TILE_KEYS ? range->count : tile + TILE_KEYS;
+    for (int j = tile; j < end; j++) {
+        row_prefetch(k, (range->first + j) * stride + head_at, E);
+        row_prefetch(v, (range->first + j) * stride + head_at, E);
+    }
+}
 
 /* One row into column `column` of transposed blocks: (block, E, BLOCK_COLUMNS). */
 static inline void column_set(float *blocks, int E, int column, const float *x, float by) {

@@ -23,6 +23,12 @@ static inline const float *row_read(Buf b, int64_t offset, int64_t n, float *pie
     return piece;
 }
 
+/* Asks for elements offset .. offset + n - 1 ahead of their use. */
+static inline void row_prefetch(Buf b, int64_t offset, int64_t n) {
+    const char *from = buf_at(b, offset).at, *end = from + n * (int64_t)dtype_size(b.dtype);
+    for (; from < end; from += 64) __builtin_prefetch(from, 0, 2);
+}
+
 /* Where to compute the elements at `offset` of b before row_done. */
 static inline float *row_open(Buf b, int64_t offset, float *piece) { return b.dtype == FP32 ? (float *)b.at + offset : piece; }
 

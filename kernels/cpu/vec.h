@@ -21,6 +21,11 @@ typedef float vec_unaligned __attribute__((vector_size(4 * VEC_WIDTH), aligned(4
 
 static inline vec vec_load(const float *p) { return *(const vec_unaligned *)p; }
 static inline void vec_store(float *p, vec x) { *(vec_unaligned *)p = x; }
+/* VEC_WIDTH bfloat16 numbers, widened */
+static inline vec vec_load_bf16(const uint16_t *p) {
+    typedef uint16_t half __attribute__((vector_size(2 * VEC_WIDTH), aligned(2), may_alias));
+    return (vec)(__builtin_convertvector(*(const half *)p, ivec) << 16);
+}
 static inline vec vec_all(float x) { return x - (vec){ 0 }; }
 
 /* Lanes of a where the mask is all ones, lanes of b where it is zero. */
