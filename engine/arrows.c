@@ -22,8 +22,8 @@ static int model_key(const Vlm *v, char *out, size_t size, Error *e) {
     char weights[HASH_TEXT], words[HASH_TEXT];
     params_hash(&v->model.params, v->model.k, weights);
     tokenizer_hash(v->tokenizer, words);
-    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d dtype %d", weights, words, v->chat->name, v->aspect, v->model.dtype) <
-        (int)size)
+    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d dtype %d", weights, words, v->chat->name, v->aspect,
+            v->model.dtype) < (int)size)
         return 0;
     return error_what(e, "key is too long");
 }
@@ -51,8 +51,8 @@ static int sample_done(void *context, size_t prompt, Candidate *candidates, Erro
         const Candidate *c = &candidates[i];
         char *text = tokenizer_decode(a->v->tokenizer, c->ids.ids, c->ids.count, e);
         json_t *row = text ? json_pack("{s:s, s:o, s:s, s:i, s:s, s:i, s:f, s:b}", "id", r->id, "image",
-                                 text_or_null(absolute ? absolute : r->image), "question", r->question, "candidate", i, "text", text, "tokens",
-                                 (int)c->ids.count, "logp", c->logp, "finished", c->finished)
+                                 text_or_null(absolute ? absolute : r->image), "question", r->question, "candidate", i, "text", text,
+                                 "tokens", (int)c->ids.count, "logp", c->logp, "finished", c->finished)
                            : NULL;
         if (text && !row) error_what(e, "out of memory"), error_where(e, "candidates");
         bad = !row || json_array_append_new(rows, row);
@@ -94,8 +94,9 @@ static int sample_key(const Vlm *v, const SampleConfig *s, const Dataset *set, c
         h = hash64(r->question, strlen(r->question) + 1, h);
         if (r->image) h = hash64(r->image, strlen(r->image) + 1, h);
     }
-    snprintf(key, PATH_SIZE, "sample %s prompts %d %016llx n %d temperature %.9g top_p %.9g top_k %d max_new_tokens %d seed %llu", model, set->n,
-        (unsigned long long)h, s->n, (double)s->temperature, (double)s->top_p, s->top_k, s->max_new_tokens, (unsigned long long)s->seed);
+    snprintf(key, PATH_SIZE, "sample %s prompts %d %016llx n %d temperature %.9g top_p %.9g top_k %d max_new_tokens %d seed %llu", model,
+        set->n, (unsigned long long)h, s->n, (double)s->temperature, (double)s->top_p, s->top_k, s->max_new_tokens,
+        (unsigned long long)s->seed);
     return 0;
 }
 
@@ -132,7 +133,8 @@ int arrow_sample(Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *
     if (list) prompts_free(list, waiting);
     free(rows);
     if (!bad && counts->candidates == 0)
-        return error_what(e, "no prompt could be answered"), error_where(e, "%s", prompts->path), error_hint(e, "the messages say why each was dropped");
+        return error_what(e, "no prompt could be answered"), error_where(e, "%s", prompts->path),
+               error_hint(e, "the messages say why each was dropped");
     return bad ? -1 : 0;
 }
 
@@ -258,8 +260,8 @@ static int label_unaskable(LabelArrow *a, LabelAnswer *l, const Error *why, Erro
 }
 
 /* Appends an answer and its probes to the batch. */
-static int label_add(LabelArrow *a, const char *id, int64_t candidate, const json_t *claims, const char *where, size_t group, const char *image,
-    Error *e) {
+static int label_add(
+    LabelArrow *a, const char *id, int64_t candidate, const json_t *claims, const char *where, size_t group, const char *image, Error *e) {
     if (mem_grow(&a->answers, &a->answers_cap, a->answers_n + 1, sizeof *a->answers, "answers", e)) return -1;
     LabelAnswer *l = &a->answers[a->answers_n];
     *l = (LabelAnswer){ .candidate = candidate, .group = group, .first = a->probes_n };
@@ -296,8 +298,8 @@ static json_t *label_row(const LabelArrow *a, const LabelAnswer *l) {
         const ProbeResult *r = question ? &a->results[probe++] : &unasked;
         rejected += !r->accepted;
         refused |= r->refused;
-        json_array_append_new(probes, json_pack("{s:o, s:f, s:f, s:b}", "question", text_or_null(question), "p_yes", r->p_yes, "p_no", r->p_no,
-                                          "accepted", r->accepted));
+        json_array_append_new(probes, json_pack("{s:o, s:f, s:f, s:b}", "question", text_or_null(question), "p_yes", r->p_yes, "p_no",
+                                          r->p_no, "accepted", r->accepted));
     }
     json_t *score = l->claims.count > 0 && !refused ? json_integer(-rejected) : json_null();
     return json_pack("{s:s, s:I, s:o, s:o}", "id", l->id, "candidate", (json_int_t)l->candidate, "probes", probes, "score", score);
@@ -352,11 +354,16 @@ static int next_two(JsonLines *candidates, JsonLines *claims, json_t **a, json_t
     const char *id[2] = { "the end of the file", "the end of the file" };
     int64_t number[2] = { -1, -1 };
     int bad = also < 0;
-    if (!bad && got) bad = json_need_string(*a, "id", candidates->where, &id[0], e) || json_need_integer(*a, "candidate", candidates->where, 0, INT32_MAX, &number[0], e);
-    if (!bad && also) bad = json_need_string(*b, "id", claims->where, &id[1], e) || json_need_integer(*b, "candidate", claims->where, 0, INT32_MAX, &number[1], e);
+    if (!bad && got)
+        bad = json_need_string(*a, "id", candidates->where, &id[0], e) ||
+              json_need_integer(*a, "candidate", candidates->where, 0, INT32_MAX, &number[0], e);
+    if (!bad && also)
+        bad = json_need_string(*b, "id", claims->where, &id[1], e) ||
+              json_need_integer(*b, "candidate", claims->where, 0, INT32_MAX, &number[1], e);
     if (!bad && (strcmp(id[0], id[1]) || number[0] != number[1]))
         bad = error_what(e, "claims and candidates do not match"), error_where(e, "%s", claims->where),
-        error_found(e, "%s candidate %lld", id[1], (long long)number[1]), error_expected(e, "%s candidate %lld", id[0], (long long)number[0]),
+        error_found(e, "%s candidate %lld", id[1], (long long)number[1]),
+        error_expected(e, "%s candidate %lld", id[0], (long long)number[0]),
         error_hint(e, "remove the claims file so that it is made again");
     if (!bad) return got;
     if (got > 0) json_decref(*a);
@@ -488,8 +495,9 @@ int command_sample(int argc, char **argv, Error *e) {
             .unpack = unpack,
             .strict = c->data.strict,
             .limit = c->data.per_iteration };
-        got = arrow_folder(c, 1, folder, e) || path_join(out, folder, "candidates.jsonl", e) || path_join(unpack, c->run.dir, "images", e) ||
-              dataset_read(&set, c->data.prompts, &options, e) || open_model(&policy, c, c->model.dir, e);
+        got = arrow_folder(c, 1, folder, e) || path_join(out, folder, "candidates.jsonl", e) ||
+              path_join(unpack, c->run.dir, "images", e) || dataset_read(&set, c->data.prompts, &options, e) ||
+              open_model(&policy, c, c->model.dir, e);
         for (int i = 0; i < set.drops_n; i++) progress_say(&progress, "row dropped: %s", set.drops[i].reason);
         if (!got) got = arrow_sample(&policy, c, (uint64_t)c->run.seed, &set, out, &counts, &progress, e);
         if (!got) {
@@ -520,11 +528,13 @@ int command_label(int argc, char **argv, Error *e) {
     if (!got) {
         got = arrow_folder(c, 1, folder, e) || path_join(candidates, folder, "candidates.jsonl", e) ||
               path_join(claims, folder, "claims.jsonl", e) || path_join(labels, folder, "labels.jsonl", e) ||
-              arrow_claims(c, candidates, claims, &split, e) || open_model(&labeler, c, *c->labeler.dir ? c->labeler.dir : c->model.dir, e) ||
+              arrow_claims(c, candidates, claims, &split, e) ||
+              open_model(&labeler, c, *c->labeler.dir ? c->labeler.dir : c->model.dir, e) ||
               arrow_label(&labeler, c, candidates, claims, labels, &counts, &progress, e);
         if (!got) {
             printf("%s: %lld claims of %lld answers, %lld answers without, %lld rejected unasked, %lld sentences left out\n", claims,
-                (long long)split.claims, (long long)split.answers, (long long)split.without, (long long)split.unasked, (long long)split.left_out);
+                (long long)split.claims, (long long)split.answers, (long long)split.without, (long long)split.unasked,
+                (long long)split.left_out);
             printf("%s: %lld claims rejected, %lld of %lld probes answered yes, %lld answers without a score\n", labels,
                 (long long)counts.rejected, (long long)counts.probes_yes, (long long)counts.probes, (long long)counts.unscored);
         }

@@ -24,9 +24,9 @@ typedef struct ClaimCounts {
     int64_t claims, unasked, left_out;
 } ClaimCounts;
 typedef struct LabelCounts {
-    int64_t answers, unscored; /* unscored: no claims, or refused */
+    int64_t answers, unscored;                    /* unscored: no claims, or refused */
     int64_t claims, rejected, probes, probes_yes; /* probes: asked of the labeler */
-    double score; /* sum over scored answers */
+    double score;                                 /* sum over scored answers */
 } LabelCounts;
 
 /* How commands that take a config begin: reads it, and refuses when one of the `needed` keys (NULL-ended) is empty. 0 go on; else what the

@@ -32,10 +32,10 @@ static const char *const job_names[] = { "dpo", "sample", "label", "score", NULL
 
 typedef struct Bench {
     Vlm v;
-    float *pixels;                                       /* (BENCH_PAIRS, 3, S, S) */
+    float *pixels; /* (BENCH_PAIRS, 3, S, S) */
     Prompt prompts[BENCH_PAIRS], probes[BENCH_PROBES];
-    IdList answers[2 * BENCH_PAIRS];                     /* chosen and rejected of each pair in turn */
-    RunConfig *config;                                   /* of the optimiser */
+    IdList answers[2 * BENCH_PAIRS]; /* chosen and rejected of each pair in turn */
+    RunConfig *config;               /* of the optimiser */
     double reference[2 * BENCH_PAIRS];
     int64_t step;
     Trunks trunks;
@@ -47,8 +47,8 @@ typedef struct Bench {
 static int read_ids(const json_t *root, const char *key, int n, const char *path, int vocab, IdList *out, size_t stride, Error *e) {
     const json_t *rows = json_object_get(root, key);
     if (json_array_size(rows) < (size_t)n)
-        return error_what(e, "jobs file lacks rows"), error_where(e, "%s: field \"%s\"", path, key), error_found(e, "%zu", json_array_size(rows)),
-               error_expected(e, "%d lists of ids", n);
+        return error_what(e, "jobs file lacks rows"), error_where(e, "%s: field \"%s\"", path, key),
+               error_found(e, "%zu", json_array_size(rows)), error_expected(e, "%d lists of ids", n);
     for (int i = 0; i < n; i++) {
         const json_t *row = json_array_get(rows, (size_t)i), *value;
         size_t at;
@@ -219,16 +219,19 @@ int bench_jobs(int argc, char **argv, Error *e) {
         b->seed = (uint64_t)common.seed;
         b->pixels = mem_new(pixels + 1, sizeof *b->pixels, "pixels", e);
         if (b->pixels) fill_normal(b->pixels, pixels, b->seed);
-        bad = !b->pixels || jobs_read(b, jobs, e) || (job == JOB_DPO && dpo_prepare(b, e)) || measure(b, (Job)job, seconds, &count, &work, e);
+        bad =
+            !b->pixels || jobs_read(b, jobs, e) || (job == JOB_DPO && dpo_prepare(b, e)) || measure(b, (Job)job, seconds, &count, &work, e);
     }
     if (!bad) {
         struct rusage usage;
         getrusage(RUSAGE_SELF, &usage);
-        double median = seconds[BENCH_RUNS / 2], flops = work.flops * (job == JOB_DPO ? 3 : 1) + work.tower_flops; /* backward is twice forward */
+        double median = seconds[BENCH_RUNS / 2],
+               flops = work.flops * (job == JOB_DPO ? 3 : 1) + work.tower_flops; /* backward is twice forward */
         bad = jsonl_write(stdout,
-            json_pack("{s:s, s:s, s:f, s:f, s:I, s:I, s:f, s:f, s:I, s:s, s:s}", "job", job_names[job], "dtype", dtype_choices[common.dtype],
-                "seconds", median, "rate", count / median, "peak_mb", (json_int_t)(usage.ru_maxrss / 1024), "tokens", (json_int_t)work.tokens, "flops",
-                flops, "gflops_per_second", flops / median * 1e-9, "images", (json_int_t)work.images, "device", k->name, "isa", k->isa),
+            json_pack("{s:s, s:s, s:f, s:f, s:I, s:I, s:f, s:f, s:I, s:s, s:s}", "job", job_names[job], "dtype",
+                dtype_choices[common.dtype], "seconds", median, "rate", count / median, "peak_mb", (json_int_t)(usage.ru_maxrss / 1024),
+                "tokens", (json_int_t)work.tokens, "flops", flops, "gflops_per_second", flops / median * 1e-9, "images",
+                (json_int_t)work.images, "device", k->name, "isa", k->isa),
             e);
     }
     if (b) bench_close(b);

@@ -2,8 +2,8 @@
  *
  * The key of features is the hash of the preprocessed pixels, so equal pictures under different names are encoded once, and a changed file
  * is noticed (its size or time differs, it is read again, its hash differs). Features are held in host memory in the model's dtype up to a
- * byte budget; the least recently used go first. A tower in training has no cache: every step encodes all its images and keeps what backward
- * needs. Refuses images that cannot be read (image.h says which), and more than VLM_IMAGES of them in a step. */
+ * byte budget; the least recently used go first. A tower in training has no cache: every step encodes all its images and keeps what
+ * backward needs. Refuses images that cannot be read (image.h says which), and more than VLM_IMAGES of them in a step. */
 #include "engine/features.h"
 
 #include "engine/vlm.h"
@@ -14,9 +14,9 @@
 #include <sys/stat.h>
 
 enum {
-    FEATURE_BUCKETS = 4096,           /* power of two */
-    FEATURE_BUDGET = 512 << 20,       /* bytes: 430 images of CLIP-L/336 in bf16, all of a demo */
-    TOWER_BATCH = 8                   /* images per frozen tower pass: bounds its activations */
+    FEATURE_BUCKETS = 4096,     /* power of two */
+    FEATURE_BUDGET = 512 << 20, /* bytes: 430 images of CLIP-L/336 in bf16, all of a demo */
+    TOWER_BATCH = 8             /* images per frozen tower pass: bounds its activations */
 };
 
 /* What a path held when it was last read. */
@@ -28,7 +28,7 @@ typedef struct PathEntry {
 } PathEntry;
 
 typedef struct FeatureEntry {
-    struct FeatureEntry *next;         /* of its bucket */
+    struct FeatureEntry *next;          /* of its bucket */
     struct FeatureEntry *newer, *older; /* by use */
     char hash[HASH_TEXT];
     unsigned char *bytes; /* (image_tokens, W) in model dtype */
@@ -157,7 +157,8 @@ static int images_find(const StepImages *s, const char *hash) {
 static int images_append(StepImages *s, const char *hash, float *pixels, Error *e) {
     if (s->n >= VLM_IMAGES) {
         free(pixels);
-        return error_what(e, "too many images in one step"), error_expected(e, "at most %d", VLM_IMAGES), error_hint(e, "use smaller batches");
+        return error_what(e, "too many images in one step"), error_expected(e, "at most %d", VLM_IMAGES),
+               error_hint(e, "use smaller batches");
     }
     if (mem_grow(&s->hashes, &s->cap, (size_t)s->n + 1, sizeof *s->hashes, "step images", e) ||
         mem_grow(&s->pixels, &s->pixels_cap, (size_t)s->n + 1, sizeof *s->pixels, "step images", e)) {
@@ -199,7 +200,8 @@ static float *pixels_of(const Vlm *v, const Image *image, Error *e) {
 
 int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
     struct stat st;
-    if (stat(path, &st)) return error_what(e, "no such image"), error_where(e, "%s", path), error_hint(e, "image paths are relative to the data file");
+    if (stat(path, &st))
+        return error_what(e, "no such image"), error_where(e, "%s", path), error_hint(e, "image paths are relative to the data file");
     FeatureCache *c = v->features;
     PathEntry **bucket = &c->paths[bucket_of(path, strlen(path))], *known = *bucket;
     while (known && strcmp(known->path, path)) known = known->next;
@@ -291,7 +293,8 @@ int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e) {
     for (int i = 0; i < s->n; i++) { /* before anything new pushes them out */
         if (s->pixels[i]) continue;
         FeatureEntry *x = entry_find(c, s->hashes[i]);
-        if (!x) return error_what(e, "image features were dropped before their step"), error_hint(e, "vlm_forget_features between steps only");
+        if (!x)
+            return error_what(e, "image features were dropped before their step"), error_hint(e, "vlm_forget_features between steps only");
         k->upload(buf_at(c->step, i * each), x->bytes, each);
     }
     for (int i = 0; i < s->n;) {

@@ -1,7 +1,8 @@
 /* infer.c - the commands that ask a checkpoint about rows of a file: generate, score, probe.
  *
- * Each reads JSONL rows, gives the model all of them at once, and writes one row per usable input row, in the file's order, with the row's id,
- * image and question carried over. Unusable rows are named with file and line, counted, and left out; with --strict they end the command. */
+ * Each reads JSONL rows, gives the model all of them at once, and writes one row per usable input row, in the file's order, with the row's
+ * id, image and question carried over. Unusable rows are named with file and line, counted, and left out; with --strict they end the
+ * command. */
 #include "engine/commands.h"
 #include "engine/dataset.h"
 #include "engine/label.h"
@@ -27,7 +28,8 @@ typedef struct Infer {
 
 static const char *const aspect_choices[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
 
-#define INFER_DEFAULTS { .chat = "vicuna_v1", .images = "", .aspect = IMAGE_PAD, .common = COMMON_DEFAULTS }
+#define INFER_DEFAULTS                                                                                                                     \
+    { .chat = "vicuna_v1", .images = "", .aspect = IMAGE_PAD, .common = COMMON_DEFAULTS }
 #define OPTIONS_INFER(I)                                                                                                                   \
     { "model", OPTION_TEXT, &(I).model, "DIR", "checkpoint folder", 1, 0, 0, NULL },                                                       \
         { "data", OPTION_TEXT, &(I).data, "FILE", "JSONL rows; image paths are relative to it", 1, 0, 0, NULL },                           \
@@ -195,7 +197,8 @@ int command_generate(int argc, char **argv, Error *e) {
     uint32_t *rows = NULL;
     size_t count = 0;
     FileOut out = { 0 };
-    int bad = infer_open(&in, 0, e) || infer_prompts(&in, e) || infer_compact(&in, &prompts, &rows, &count, e) || file_create(&out, in.out, e);
+    int bad =
+        infer_open(&in, 0, e) || infer_prompts(&in, e) || infer_compact(&in, &prompts, &rows, &count, e) || file_create(&out, in.out, e);
     if (!bad) {
         a.rows = rows;
         a.answers = mem_new((size_t)in.set.n, sizeof *a.answers, "answers", e);
@@ -236,7 +239,8 @@ int command_score(int argc, char **argv, Error *e) {
     int got = options_parse(table, argc, argv, NULL, e);
     if (got == OPTIONS_HELP)
         return options_help(table, "score --model DIR --data FILE --out FILE [OPTION]...",
-                   "Log-probs of each row's chosen and rejected answers: {\"chosen\": {\"sum\", \"tokens\", \"logps\"}, \"rejected\": {...}}.",
+                   "Log-probs of each row's chosen and rejected answers: {\"chosen\": {\"sum\", \"tokens\", \"logps\"}, \"rejected\": "
+                   "{...}}.",
                    stdout),
                0;
     if (got) return 2;
@@ -292,7 +296,8 @@ int command_probe(int argc, char **argv, Error *e) {
     int got = options_parse(table, argc, argv, NULL, e);
     if (got == OPTIONS_HELP)
         return options_help(table, "probe --model DIR --data FILE --out FILE [OPTION]...",
-                   "Probabilities of the first answer token: {\"yes\", \"Yes\", \"no\", \"No\", \"p_yes\", \"p_no\"}. Questions are taken as they are.",
+                   "Probabilities of the first answer token: {\"yes\", \"Yes\", \"no\", \"No\", \"p_yes\", \"p_no\"}. Questions are taken "
+                   "as they are.",
                    stdout),
                0;
     if (got) return 2;

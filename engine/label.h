@@ -24,8 +24,8 @@ typedef struct ProbeResult {
     int refused;        /* the image could not be read: the rest is 0 */
 } ProbeResult;
 
-/* Asks n probes (prompts whose tail ends where the answer begins). A step is closed once it has `rows` rows (0: LABEL_ROWS). progress counts
- * probes. */
+/* Asks n probes (prompts whose tail ends where the answer begins). A step is closed once it has `rows` rows (0: LABEL_ROWS). progress
+ * counts probes. */
 int label_probes(Vlm *v, const int ids[PROBE_WORDS], const Prompt *probes, size_t n, int rows, ProbeResult *out, const Refusals *refusals,
     Progress *progress, Error *e);
 

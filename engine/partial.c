@@ -55,7 +55,8 @@ int partial_open(Partial *p, const char *out, const char *key, Error *e) {
     memset(p, 0, sizeof *p);
     char folder[PATH_SIZE];
     path_folder(folder, out);
-    if (snprintf(p->path, sizeof p->path, "%s.growing", out) >= (int)sizeof p->path || snprintf(p->out, sizeof p->out, "%s", out) >= (int)sizeof p->out)
+    if (snprintf(p->path, sizeof p->path, "%s.growing", out) >= (int)sizeof p->path ||
+        snprintf(p->out, sizeof p->out, "%s", out) >= (int)sizeof p->out)
         return error_what(e, "path is too long"), error_where(e, "%.200s...", out);
     if (folder_make(folder, e)) return -1;
     int64_t good = take_over(p, key, e);
@@ -66,7 +67,8 @@ int partial_open(Partial *p, const char *out, const char *key, Error *e) {
         goto fail;
     }
     /* a whole line without its newline: the crash fell between the two */
-    if (good > 0 && (fseek(p->stream, -1, SEEK_END) || fgetc(p->stream) != '\n') && (fseek(p->stream, 0, SEEK_END), fputc('\n', p->stream) == EOF)) {
+    if (good > 0 && (fseek(p->stream, -1, SEEK_END) || fgetc(p->stream) != '\n') &&
+        (fseek(p->stream, 0, SEEK_END), fputc('\n', p->stream) == EOF)) {
         io_error(e, "cannot write file", p->path);
         goto fail;
     }

@@ -1,7 +1,7 @@
 /* partial.h - a JSONL file that grows out of order, survives a kill, and is put in order when it is whole.
  *
- * OUT.growing holds one line per finished group (a prompt with all its rows): {"group": G, "rows": [...], ...}, after a first line with a key
- * that names everything the rows depend on. Opened again with an equal key, its whole lines count as done; with another key it starts
+ * OUT.growing holds one line per finished group (a prompt with all its rows): {"group": G, "rows": [...], ...}, after a first line with a
+ * key that names everything the rows depend on. Opened again with an equal key, its whole lines count as done; with another key it starts
  * afresh. partial_finish writes OUT (temporary, fsync, rename) in order of groups and removes the partial. */
 #ifndef RLAIFV_ENGINE_PARTIAL_H
 #define RLAIFV_ENGINE_PARTIAL_H
@@ -20,7 +20,8 @@ int partial_open(Partial *p, const char *out, const char *key, Error *e);
 int partial_has(const Partial *p, size_t group);
 /* Appends a group; steals `rows` (an array of objects). `refused`: why a group has no rows, or NULL. */
 int partial_add(Partial *p, size_t group, json_t *rows, const char *refused, Error *e);
-/* Writes OUT from groups 0 .. groups - 1, all of which must be there, closes and removes the partial. `each` (may be NULL) sees every row. */
+/* Writes OUT from groups 0 .. groups - 1, all of which must be there, closes and removes the partial. `each` (may be NULL) sees every row.
+ */
 int partial_finish(Partial *p, size_t groups, void (*each)(void *context, const json_t *row), void *context, int *refused, Error *e);
 /* Closes without finishing: what is there stays for the next time. */
 void partial_close(Partial *p);

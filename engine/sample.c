@@ -1,8 +1,8 @@
 /* sample.c - owns the lockstep growth of candidates: admission of prompts, refill of finished leaves, slots, the draw.
  *
- * One step is: admit prompts (their trunks are rows of this step) while leaves are free; start waiting candidates whose first token is known;
- * one row per leaf; one forward; one draw per scored row. A trunk's last row is scored once per candidate, so all first tokens are drawn in
- * the step that prefilled it, and a candidate that waits is just a number. A trunk is released with its last candidate.
+ * One step is: admit prompts (their trunks are rows of this step) while leaves are free; start waiting candidates whose first token is
+ * known; one row per leaf; one forward; one draw per scored row. A trunk's last row is scored once per candidate, so all first tokens are
+ * drawn in the step that prefilled it, and a candidate that waits is just a number. A trunk is released with its last candidate.
  *
  * Key/value memory is sized once, from the longest prompt and the number of leaves; where holes are too small, admission waits. */
 #include "engine/sample.h"
@@ -116,7 +116,8 @@ static int sampler_open(Sampler *s, Error *e) {
     if (trunks > (int64_t)s->n) trunks = (int64_t)s->n;
     int64_t slots = (int64_t)s->v->head.count + trunks * longest + (int64_t)s->leaves_max * s->config->max_new_tokens;
     if (slots > 1 << 30)
-        return error_what(e, "too much key/value memory"), error_found(e, "%lld slots", (long long)slots), error_hint(e, "fewer leaves in flight");
+        return error_what(e, "too much key/value memory"), error_found(e, "%lld slots", (long long)slots),
+               error_hint(e, "fewer leaves in flight");
     s->leaves = mem_new((size_t)s->leaves_max, sizeof *s->leaves, "leaves", e);
     return s->leaves && !model_reserve_slots(&s->v->model, (int)slots, e) ? forest_slots(&s->forest, (int)slots, e) : -1;
 }
@@ -239,7 +240,8 @@ static int step_build(Sampler *s, Error *e) {
     for (int i = 0; i < s->leaves_n; i++) {
         const Leaf *l = &s->leaves[i];
         const IdList *ids = &l->flight->candidates[l->candidate].ids;
-        if (forest_extend(&s->forest, l->segment, &ids->ids[ids->count - 1], 1, e) || want(s, l->flight, l->candidate, l->segment, e)) return -1;
+        if (forest_extend(&s->forest, l->segment, &ids->ids[ids->count - 1], 1, e) || want(s, l->flight, l->candidate, l->segment, e))
+            return -1;
     }
     return 0;
 }
@@ -308,8 +310,8 @@ static int step_run(Sampler *s, Error *e) {
     return release_ended(s, e);
 }
 
-int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config, const SampleSink *sink,
-    const Refusals *refusals, Progress *progress, Error *e) {
+int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config,
+    const SampleSink *sink, const Refusals *refusals, Progress *progress, Error *e) {
     assert(config->n > 0 && config->max_new_tokens > 0 && config->temperature >= 0);
     if (n == 0) return 0;
     Sampler s = { .v = v,

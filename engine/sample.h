@@ -1,11 +1,11 @@
 /* sample.h - candidate answers from a Forest that grows.
  *
- * Each prompt's trunk is prefilled once and its candidates grow from it as leaves, one row each per step, all in one batch. A leaf that ends
- * (eos, or max_new_tokens) is released and the next waiting candidate takes its place at once, whichever prompt it belongs to, so the batch
- * stays full until the prompts run out. Prompts of one image that are in flight together share the image's rows.
+ * Each prompt's trunk is prefilled once and its candidates grow from it as leaves, one row each per step, all in one batch. A leaf that
+ * ends (eos, or max_new_tokens) is released and the next waiting candidate takes its place at once, whichever prompt it belongs to, so the
+ * batch stays full until the prompts run out. Prompts of one image that are in flight together share the image's rows.
  *
- * A token is a function of (seed, instruction, candidate, position) and of the model's probabilities alone: neither the batch's size nor its
- * composition nor the order of prompts enters (beyond rounding of the logits). */
+ * A token is a function of (seed, instruction, candidate, position) and of the model's probabilities alone: neither the batch's size nor
+ * its composition nor the order of prompts enters (beyond rounding of the logits). */
 #ifndef RLAIFV_ENGINE_SAMPLE_H
 #define RLAIFV_ENGINE_SAMPLE_H
 
@@ -15,7 +15,7 @@
 enum { SAMPLE_LEAVES = 64 }; /* leaves in flight unless the caller says otherwise */
 
 typedef struct SampleConfig {
-    int n; /* candidates per prompt */
+    int n;                    /* candidates per prompt */
     float temperature, top_p; /* temperature 0: greedy; top_p 1: off */
     int top_k;                /* 0: off */
     int max_new_tokens;
@@ -24,13 +24,13 @@ typedef struct SampleConfig {
 } SampleConfig;
 
 typedef struct Candidate {
-    IdList ids; /* eos included when finished */
-    double logp; /* sum of the ids' log-probs at temperature 1, eos included */
+    IdList ids;   /* eos included when finished */
+    double logp;  /* sum of the ids' log-probs at temperature 1, eos included */
     int finished; /* ended by eos, not by the limit or the model's last position */
 } Candidate;
 
-/* Where results go: called once per prompt, in order of completion, with its n candidates (owned by the sampler, gone after the call; ids may
- * be taken by zeroing the list). A non-zero return ends the call with -1. */
+/* Where results go: called once per prompt, in order of completion, with its n candidates (owned by the sampler, gone after the call; ids
+ * may be taken by zeroing the list). A non-zero return ends the call with -1. */
 typedef struct SampleSink {
     void *context;
     int (*prompt_done)(void *context, size_t prompt, Candidate *candidates, Error *e);
@@ -39,8 +39,8 @@ typedef struct SampleSink {
 /* Samples config->n candidates for each prompt. instructions: the Philox instruction index of each prompt, NULL for 0, 1, 2, ...: whoever
  * samples a part of a set gives the indices in the whole set. progress counts candidates. An answer that would pass the model's last
  * position ends there, unfinished. */
-int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config, const SampleSink *sink,
-    const Refusals *refusals, Progress *progress, Error *e);
+int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config,
+    const SampleSink *sink, const Refusals *refusals, Progress *progress, Error *e);
 
 /* The same with all results kept: *out has n * config->n candidates, prompt by prompt (those of refused prompts empty: no ids). Free with
  * candidates_free. */

@@ -58,7 +58,8 @@ static int step_run(Vlm *v, Trunks *t, AnswerScore *scores, size_t n, float **lo
     return 0;
 }
 
-int score_answers(Vlm *v, const ScoreItem *items, size_t n, int rows, AnswerScore **out, const Refusals *refusals, Progress *progress, Error *e) {
+int score_answers(
+    Vlm *v, const ScoreItem *items, size_t n, int rows, AnswerScore **out, const Refusals *refusals, Progress *progress, Error *e) {
     size_t answers = 0, first = 0, at = 0, cap = 0;
     for (size_t i = 0; i < n; i++) answers += (size_t)items[i].n;
     AnswerScore *scores = mem_new(answers ? answers : 1, sizeof *scores, "scores", e);

@@ -23,9 +23,11 @@ typedef struct AnswerScore {
     double sum;
 } AnswerScore;
 
-/* Scores all answers of n items: *out holds them in order, item by item. A step is closed once it has `rows` rows (0: SCORE_ROWS), so at least
- * one item goes in. Answers that pass the model's last position, or are empty, are refused. progress counts items. Free with scores_free. */
-int score_answers(Vlm *v, const ScoreItem *items, size_t n, int rows, AnswerScore **out, const Refusals *refusals, Progress *progress, Error *e);
+/* Scores all answers of n items: *out holds them in order, item by item. A step is closed once it has `rows` rows (0: SCORE_ROWS), so at
+ * least one item goes in. Answers that pass the model's last position, or are empty, are refused. progress counts items. Free with
+ * scores_free. */
+int score_answers(
+    Vlm *v, const ScoreItem *items, size_t n, int rows, AnswerScore **out, const Refusals *refusals, Progress *progress, Error *e);
 void scores_free(AnswerScore *scores, size_t n);
 
 #endif

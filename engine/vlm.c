@@ -97,8 +97,8 @@ void prompts_free(Prompt *p, size_t n) {
 
 static int needs_tower(const Vlm *v, const char *what, Error *e) {
     if (v->model.config.vision.layers > 0) return 0;
-    return error_what(e, "the model has no vision tower"), error_where(e, "%s", v->model.folder), error_found(e, "a prompt with image %s", what),
-           error_hint(e, "leave the image out, or use a vision-language checkpoint");
+    return error_what(e, "the model has no vision tower"), error_where(e, "%s", v->model.folder),
+           error_found(e, "a prompt with image %s", what), error_hint(e, "leave the image out, or use a vision-language checkpoint");
 }
 
 int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e) {
@@ -111,7 +111,8 @@ int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Promp
     int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, &out->tail, e);
     idlist_free(&head); /* the same for all prompts: v->head */
     if (!bad && prompt_tokens(v, out) >= v->model.config.decoder.positions) {
-        error_what(e, "prompt too long"), error_where(e, "question \"%.60s\"", question), error_found(e, "%d tokens", prompt_tokens(v, out));
+        error_what(e, "prompt too long"), error_where(e, "question \"%.60s\"", question),
+            error_found(e, "%d tokens", prompt_tokens(v, out));
         error_expected(e, "fewer than the model's %d positions", v->model.config.decoder.positions);
         bad = -1;
     }

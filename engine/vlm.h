@@ -26,12 +26,12 @@ typedef struct Vlm {
     Model model;
     Tokenizer *tokenizer; /* NULL after vlm_open_ids */
     const ChatTemplate *chat;
-    int aspect;          /* ImageAspect */
+    int aspect; /* ImageAspect */
     int eos;
     unsigned char *emit; /* (V): ids sampling may emit: all the tokenizer knows except added tokens (<image>, <pad>) */
     IdList head;         /* ids before the image, the same for all prompts */
     FeatureCache *features;
-    int tower_trained;   /* features are not cached: pixels are kept for every image, and vlm_features encodes them with save */
+    int tower_trained; /* features are not cached: pixels are kept for every image, and vlm_features encodes them with save */
     VlmWork work;
 } Vlm;
 
@@ -63,8 +63,8 @@ void prompts_free(Prompt *p, size_t n); /* the array too */
 /* Encodes a question (image_path borrowed; NULL or "": text alone). Refuses prompts that leave no position for an answer of one token. */
 int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e);
 
-/* What happens to an item (by index) whose image cannot be read or that is too long: called with the reason; 0: go on without the item. A NULL
- * Refusals means the first such item ends the call. */
+/* What happens to an item (by index) whose image cannot be read or that is too long: called with the reason; 0: go on without the item. A
+ * NULL Refusals means the first such item ends the call. */
 typedef struct Refusals {
     void *context;
     int (*refused)(void *context, size_t item, const Error *why, Error *e);
@@ -116,7 +116,7 @@ typedef struct Trunks {
     struct Trunk {
         int image, segment; /* image -1: text alone */
         const IdList *tail; /* NULL: the image's rows alone */
-    } *list;
+    } * list;
     size_t n, cap;
     ImageRef last; /* the reference looked up last, and its index: neighbours share images */
     int last_image;
@@ -124,8 +124,8 @@ typedef struct Trunks {
 enum { TRUNK_REFUSED = -2 };
 void trunks_clear(Trunks *t); /* also what makes a zeroed Trunks ready */
 void trunks_free(Trunks *t);
-/* The segment that ends where the answer of `p` begins, made when the step has none. p must outlive the step. The segment; TRUNK_REFUSED when
- * the image cannot be read (the step is as it was); -1 for other failures. */
+/* The segment that ends where the answer of `p` begins, made when the step has none. p must outlive the step. The segment; TRUNK_REFUSED
+ * when the image cannot be read (the step is as it was); -1 for other failures. */
 int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e);
 
 #endif

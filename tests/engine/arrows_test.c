@@ -181,8 +181,8 @@ static void write_answers(const char *path) {
     for (int p = 0; p < 4; p++)
         for (int i = 0; i < 3; i++)
             assert_int_equal(jsonl_write(f,
-                                 json_pack("{s:o, s:s, s:s, s:i, s:s}", "id", json_sprintf("p%d", p), "image", at(p % 2 ? "1.png" : "0.png"),
-                                     "question", "What is it?", "candidate", i, "text", texts[i]),
+                                 json_pack("{s:o, s:s, s:s, s:i, s:s}", "id", json_sprintf("p%d", p), "image",
+                                     at(p % 2 ? "1.png" : "0.png"), "question", "What is it?", "candidate", i, "text", texts[i]),
                                  NULL),
                 0);
     fclose(f);
@@ -202,8 +202,8 @@ static void claims_and_labels(void **state) {
     assert_int_equal(split.without, 4);
     json_t *claims = rows_of(at("claims.jsonl"));
     assert_int_equal(json_array_size(claims), 12);
-    assert_string_equal(text_of(json_array_get(json_object_get(json_array_get(claims, 0), "claims"), 0), "claim"),
-        "There is a red cat in the room");
+    assert_string_equal(
+        text_of(json_array_get(json_object_get(json_array_get(claims, 0), "claims"), 0), "claim"), "There is a red cat in the room");
     if (arrow_label(&v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels.jsonl"), &counts, NULL, &e)) fail_with(&e);
     assert_int_equal(counts.answers, 12);
     assert_int_equal(counts.unscored, 4);

@@ -42,7 +42,8 @@ static void golden(void **state) {
         probes_open(&p, golden_cases[c]);
         if (label_probes(&p.v, p.words, p.list, p.n, 0, got, NULL, NULL, &e)) fail_with(&e);
         for (size_t i = 0; i < p.n; i++) {
-            const json_t *row = json_array_get(p.expect, i), *want = json_object_get(row, "yes_no"), *ids = json_object_get(row, "yes_no_ids");
+            const json_t *row = json_array_get(p.expect, i), *want = json_object_get(row, "yes_no"),
+                         *ids = json_object_get(row, "yes_no_ids");
             double yes = 0, no = 0;
             for (int w = 0; w < PROBE_WORDS; w++) {
                 double probability = json_number_value(json_object_get(want, probe_words[w]));
@@ -104,7 +105,8 @@ static void refusals(void **state) {
     ProbeResult got[4], alone;
     int refused = 0;
     probes_open(&p, "llava15-hub");
-    Prompt list[4] = { { { "/nonexistent.png", NULL }, p.list[0].tail }, p.list[1], { { "/nonexistent.png", NULL }, p.list[1].tail }, p.list[2] };
+    Prompt list[4] = { { { "/nonexistent.png", NULL }, p.list[0].tail }, p.list[1], { { "/nonexistent.png", NULL }, p.list[1].tail },
+        p.list[2] };
     assert_int_equal(label_probes(&p.v, p.words, list, 4, 0, got, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "no such image");
     if (label_probes(&p.v, p.words, list, 4, 0, got, &(Refusals){ &refused, count_refused }, NULL, &e)) fail_with(&e);

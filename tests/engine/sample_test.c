@@ -34,12 +34,12 @@ static void prompts_close(Prompts *p) {
 }
 
 static int are_same(const Candidate *a, const Candidate *b) {
-    return a->ids.count == b->ids.count && !memcmp(a->ids.ids, b->ids.ids, a->ids.count * sizeof *a->ids.ids) && a->finished == b->finished &&
-           fabs(a->logp - b->logp) < 1e-4;
+    return a->ids.count == b->ids.count && !memcmp(a->ids.ids, b->ids.ids, a->ids.count * sizeof *a->ids.ids) &&
+           a->finished == b->finished && fabs(a->logp - b->logp) < 1e-4;
 }
 
-/* Candidate b[i] stands for a[of[i]] (of NULL: i). Logits of other batches differ in their last bits, and a draw that falls within 1e-6 of a
- * boundary between tokens then goes the other way: one candidate in twenty may. A wrong counter would change them all. */
+/* Candidate b[i] stands for a[of[i]] (of NULL: i). Logits of other batches differ in their last bits, and a draw that falls within 1e-6 of
+ * a boundary between tokens then goes the other way: one candidate in twenty may. A wrong counter would change them all. */
 static void same_candidates(const Candidate *a, const Candidate *b, const uint32_t *of, int n) {
     int other = 0;
     for (int i = 0; i < n; i++) other += !are_same(&a[of ? of[i] : (uint32_t)i], &b[i]);
@@ -85,7 +85,9 @@ static void batch_independence(void **state) {
     int ended = 0, distinct = 0;
     for (size_t i = 0; i < p.n * N; i++) {
         ended += all[i].finished;
-        if (i % N) distinct += all[i].ids.count != all[i - 1].ids.count || memcmp(all[i].ids.ids, all[i - 1].ids.ids, all[i].ids.count * sizeof(int));
+        if (i % N)
+            distinct +=
+                all[i].ids.count != all[i - 1].ids.count || memcmp(all[i].ids.ids, all[i - 1].ids.ids, all[i].ids.count * sizeof(int));
         for (size_t t = 0; t < all[i].ids.count; t++) assert_int_equal(p.v.emit[all[i].ids.ids[t]], 1);
     }
     assert_true(ended > 0 && distinct > (int)p.n);

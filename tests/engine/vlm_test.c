@@ -22,8 +22,7 @@ static void prompt_ids(void **state) {
             assert_int_equal(json_array_size(want), prompt_tokens(&v, &p));
             for (size_t t = 0; t < v.head.count; t++) assert_int_equal(v.head.ids[t], json_integer_value(json_array_get(want, t)));
             size_t after = v.head.count + (size_t)v.model.config.image_tokens;
-            for (size_t t = 0; t < p.tail.count; t++)
-                assert_int_equal(p.tail.ids[t], json_integer_value(json_array_get(want, after + t)));
+            for (size_t t = 0; t < p.tail.count; t++) assert_int_equal(p.tail.ids[t], json_integer_value(json_array_get(want, after + t)));
             prompt_free(&p);
         }
         json_decref(pairs);
