@@ -15,8 +15,8 @@
 #include <string.h>
 
 enum {
-    PRIMITIVES_MAX = 512, /* a training step needs about 40; a primitive is some 20 KB of code */
-    BUCKETS = 1024,       /* power of two above PRIMITIVES_MAX */
+    PRIMITIVES_MAX = 256, /* a training step needs about 40; a primitive takes 55 to 75 KB */
+    BUCKETS = 512,        /* a power of two above PRIMITIVES_MAX */
     ONCE_ROWS = 256,      /* dy w is packed for one call from this many rows ... */
     ONCE_INNER = 4096,    /* ... and this long a sum */
     RESIDUAL_SELF = 1,    /* C += */
