@@ -139,8 +139,11 @@ int loop_dataset(const Loop *l, const char *path, int first, int limit, Dataset 
 }
 
 void loop_dataset_say(Loop *l, const Dataset *d) {
-    char line[512];
-    progress_say(&l->progress, "  %s", dataset_summary(d, line, sizeof line));
+    char line[512], key[PATH_SIZE + 512];
+    snprintf(key, sizeof key, "%s\n%s", d->path, dataset_summary(d, line, sizeof line));
+    if (json_object_get(l->told, key)) return;
+    progress_say(&l->progress, "  %s", line);
+    json_object_set_new(l->told, key, json_true());
     if (json_object_get(l->told, d->path)) return;
     json_object_set_new(l->told, d->path, json_true());
     for (int i = 0; i < d->drops_n; i++) progress_say(&l->progress, "    dropped: %s", d->drops[i].reason);

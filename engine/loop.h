@@ -24,7 +24,7 @@ typedef struct Loop {
     char open[PATH_SIZE]; /* folder of the model in vlm; empty: none */
     KnownHash *known;     /* hashes of model folders, which nobody changes while a run is at work */
     size_t known_n, known_cap;
-    json_t *told; /* data files whose dropped rows were told */
+    json_t *told; /* what was said about data files: once is enough */
     int lock;
 } Loop;
 
@@ -48,8 +48,8 @@ int loop_skip(Loop *l, const Arrow *a, Error *e);
 /* Makes *row ready for the numbers of an arrow that is about to be recorded, after cutting off what a killed attempt left. */
 int loop_metrics(Loop *l, const Arrow *a, MetricRow *row, Error *e);
 
-/* Reads a data file of prompts; first, limit: as in DataOptions. loop_dataset_say tells its summary and, the first time, every
- * dropped row. */
+/* Reads a data file of prompts; first, limit: as in DataOptions. loop_dataset_say tells its summary and
+ * every dropped row, what it told before left out. */
 int loop_dataset(const Loop *l, const char *path, int first, int limit, Dataset *out, Error *e);
 void loop_dataset_say(Loop *l, const Dataset *d);
 
