@@ -12,7 +12,6 @@
 
 #include "base/json.h"
 #include "base/philox.h"
-#include "engine/commands.h"
 #include "engine/dpo.h"
 #include "engine/label.h"
 #include "engine/optimizer.h"
@@ -236,28 +235,4 @@ int bench_jobs(int argc, char **argv, Error *e) {
     }
     if (b) bench_close(b);
     return bad ? -1 : 0;
-}
-
-int command_bench(int argc, char **argv, Error *e) {
-    static const struct {
-        const char *name;
-        int (*part)(int argc, char **argv, Error *e);
-    } parts[] = { { "jobs", bench_jobs } };
-    const char *names[sizeof parts / sizeof *parts];
-    size_t n = sizeof parts / sizeof *parts;
-    for (size_t i = 0; i < n; i++) {
-        names[i] = parts[i].name;
-        if (argc > 0 && !strcmp(argv[0], parts[i].name)) return parts[i].part(argc - 1, argv + 1, e);
-    }
-    if (argc > 0 && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
-        printf("usage: rlaifv bench PART ...\n\n");
-        for (size_t i = 0; i < n; i++) printf("  %s\n", names[i]);
-        return 0;
-    }
-    const char *near = argc > 0 ? nearest_name(argv[0], names, n) : NULL;
-    error_what(e, argc > 0 ? "unknown part of bench" : "bench needs a part"), error_where(e, "rlaifv bench");
-    if (argc > 0) error_found(e, "%.100s", argv[0]);
-    if (near) error_hint(e, "did you mean %s?", near);
-    else error_hint(e, "rlaifv bench --help lists the parts");
-    return 2;
 }

@@ -1,0 +1,52 @@
+/* bench.c - `rlaifv bench`: which part, and the command line of `bench kernels` (the measuring stands in bench/). */
+#include "engine/bench.h"
+
+#include "bench/kernels.h"
+#include "engine/commands.h"
+#include "engine/options.h"
+
+#include <string.h>
+
+/* `rlaifv bench kernels [NAME]`: a table on stderr, one JSON object per rung on stdout. */
+static int kernels_part(int argc, char **argv, Error *e) {
+    CommonOptions common = COMMON_DEFAULTS;
+    int operands = 0;
+    const Option table[] = { OPTIONS_COMMON(common), { .name = NULL } };
+    int got = options_parse(table, argc, argv, &operands, e);
+    if (got == OPTIONS_HELP)
+        return options_help(table, "bench kernels [NAME] [OPTION]...",
+                   "Checks and times the ladders whose names contain NAME, beside this machine's measured roofs. Both dtypes are measured.",
+                   stdout),
+               0;
+    if (got) return 2;
+    if (operands > 1)
+        return error_what(e, "too many names"), error_where(e, "rlaifv bench kernels"), error_found(e, "%d", operands),
+               error_expected(e, "at most one"), 2;
+    const Kernels *k = kernels_open(common.device, (int)common.threads, e);
+    return k ? bench_kernels(operands ? argv[0] : NULL, k, stderr, stdout, e) : -1;
+}
+
+int command_bench(int argc, char **argv, Error *e) {
+    static const struct {
+        const char *name, *help;
+        int (*part)(int argc, char **argv, Error *e);
+    } parts[] = { { "kernels", "every kernel's ladder against the machine's roofs", kernels_part },
+        { "jobs", "the jobs of an online iteration, as the peer scripts time them", bench_jobs } };
+    enum { PARTS = sizeof parts / sizeof *parts };
+    const char *names[PARTS];
+    for (int i = 0; i < PARTS; i++) {
+        names[i] = parts[i].name;
+        if (argc > 0 && !strcmp(argv[0], parts[i].name)) return parts[i].part(argc - 1, argv + 1, e);
+    }
+    if (argc > 0 && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
+        printf("usage: rlaifv bench PART ...\n\n");
+        for (int i = 0; i < PARTS; i++) printf("  %-8s %s\n", parts[i].name, parts[i].help);
+        return 0;
+    }
+    const char *near = argc > 0 ? nearest_name(argv[0], names, PARTS) : NULL;
+    error_what(e, argc > 0 ? "unknown part of bench" : "bench needs a part"), error_where(e, "rlaifv bench");
+    if (argc > 0) error_found(e, "%.100s", argv[0]);
+    if (near) error_hint(e, "did you mean %s?", near);
+    else error_expected(e, "kernels or jobs");
+    return 2;
+}
