@@ -45,7 +45,7 @@ static int train_in(Loop *l, Error *e) {
     TrainPlan plan = { c, c->data.train, c->run.dir, 0, l->metrics, &l->progress };
     TrainResult r;
     Vlm *v;
-    if (loop_model(l, c->model.dir, &v, e) || train_pairs(v, &plan, &r, e)) return -1;
+    if (loop_config_write(l, e) || loop_model(l, c->model.dir, &v, e) || train_pairs(v, &plan, &r, e)) return -1;
     checkpoint_path(checkpoint, c->run.dir, r.steps);
     if (loop_path(l, model, e, "model") || loop_install(l, checkpoint, model, e) || checkpoint_prune(c->run.dir, c->train.keep, NULL, 0, e))
         return -1;
@@ -58,7 +58,7 @@ static int eval_in(Loop *l, Error *e) {
     const RunConfig *c = l->config;
     char line[256], result[PATH_SIZE];
     Judgement j;
-    Answers a = { .folder = "eval", .model = c->model.dir };
+    Answers a = { .name = "evaluate", .folder = "eval", .model = c->model.dir }; /* "eval" is the loop's, which may own this folder */
     if (judge_evaluate(l, a, "eval.json", &j, e) || loop_path(l, result, e, "eval.json")) return -1;
     printf("%s: %d answers to %d prompts: %s\n", result, j.answers, j.prompts, judgement_text(c, &j, line, sizeof line));
     return 0;

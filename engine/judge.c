@@ -103,6 +103,7 @@ int answers_rates(const Loop *l, const Answers *a, LabelerRates *out, Error *e) 
 
 /* ---- evaluation ---- */
 
+/* out NULL: only whether the data has truth, which is better known before answers are sampled than after. */
 static int scenes_judge(const Loop *l, const Answers *a, Judgement *out, Error *e) {
     char candidates[PATH_SIZE];
     Dataset set;
@@ -111,11 +112,11 @@ static int scenes_judge(const Loop *l, const Answers *a, Judgement *out, Error *
     if (file_of(l, a, "candidates.jsonl", candidates, e) || loop_dataset(l, a->data, 0, a->prompts, &set, e)) return -1;
     int bad = scenes_truth_read(&set, &truth, e);
     if (!bad) {
-        bad = scenes_eval(&truth, candidates, &tally, e);
+        if (out) bad = scenes_eval(&truth, candidates, &tally, e);
         scenes_truth_free(&truth);
     }
     dataset_free(&set);
-    if (bad) return -1;
+    if (bad || !out) return bad ? -1 : 0;
     out->answers = tally.answers;
     out->scenes = truth_rates(&tally);
     return 0;
@@ -182,7 +183,7 @@ int judge_evaluate(Loop *l, Answers a, const char *result, Judgement *out, Error
     memset(out, 0, sizeof *out);
     if (!a.name) a.name = "eval";
     if (!a.data) a.data = c->data.eval, a.prompts = c->eval.prompts;
-    if (answers_make(l, &a, e) || (!scenes && answers_label(l, &a, e))) return -1;
+    if ((scenes && scenes_judge(l, &a, NULL, e)) || answers_make(l, &a, e) || (!scenes && answers_label(l, &a, e))) return -1;
     if (scenes ? scenes_judge(l, &a, out, e) : answers_rates(l, &a, &out->labeler, e)) return -1;
     if (!scenes) out->answers = out->labeler.answers;
     out->prompts = out->answers / c->eval.n;

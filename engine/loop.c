@@ -29,7 +29,6 @@ int loop_open(Loop *l, const RunConfig *c, Error *e) {
     l->config = c;
     l->lock = -1;
     progress_init(&l->progress, c->run.quiet ? NULL : stderr);
-    char path[PATH_SIZE];
     l->told = json_object();
     l->answering = mem_new(1, sizeof *l->answering, "config", e);
     if (!l->answering || lock_take(l, e)) goto fail;
@@ -40,7 +39,7 @@ int loop_open(Loop *l, const RunConfig *c, Error *e) {
     l->answering->sample.top_k = c->eval.top_k;
     l->answering->sample.max_new_tokens = c->eval.max_new_tokens;
     if (!(l->kernels = kernels_open(c->run.device, c->run.threads, e)) || ledger_open(&l->ledger, c->run.dir, e)) goto fail;
-    if (!(l->metrics = metrics_open(c->run.dir, e)) || path_join(path, c->run.dir, "config.ini", e) || config_write(c, path, e)) goto fail;
+    if (!(l->metrics = metrics_open(c->run.dir, e))) goto fail;
     return 0;
 fail:
     loop_close(l);
@@ -67,6 +66,11 @@ int loop_path(const Loop *l, char out[PATH_SIZE], Error *e, const char *format, 
     va_end(args);
     if (n < 0 || n >= (int)sizeof relative) return error_what(e, "path too long"), error_where(e, "%.100s...", relative);
     return path_join(out, l->config->run.dir, relative, e);
+}
+
+int loop_config_write(const Loop *l, Error *e) {
+    char path[PATH_SIZE];
+    return loop_path(l, path, e, "config.ini") || config_write(l->config, path, e) ? -1 : 0;
 }
 
 /* ---- the model ---- */

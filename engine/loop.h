@@ -28,9 +28,10 @@ typedef struct Loop {
     int lock;
 } Loop;
 
-/* Opens the run folder for this process alone and writes its config.ini. Refuses a folder that another process works in. */
+/* Opens the run folder for this process alone. Refuses a folder that another process works in. */
 int loop_open(Loop *l, const RunConfig *c, Error *e);
 void loop_close(Loop *l);
+int loop_config_write(const Loop *l, Error *e); /* RUN/config.ini: for commands that make a run, not for those that look at one */
 
 /* The model of a checkpoint folder, in memory until another is asked for. */
 int loop_model(Loop *l, const char *folder, Vlm **out, Error *e);

@@ -125,7 +125,7 @@ int online_run(const RunConfig *c, Report *report, Error *e) {
     int bad = !l || !chosen || loop_open(l, c, e);
     if (!bad) {
         progress_say(&l->progress, "before the first iteration");
-        bad = evaluate(l, REPORT_BEFORE, 0, c->model.dir, report, e) || measure_before(l, &before, e);
+        bad = loop_config_write(l, e) || evaluate(l, REPORT_BEFORE, 0, c->model.dir, report, e) || measure_before(l, &before, e);
         if (!bad) bad = iterations(l, before, chosen, &n, report, e) || finish(l, chosen, n, before, report, e);
         loop_close(l);
     }
