@@ -15,7 +15,7 @@ struct Bench {
 };
 
 typedef int (*BenchGroup)(Bench *b, Error *e);
-static const BenchGroup groups[] = { bench_products, bench_vocabulary };
+static const BenchGroup groups[] = { bench_products, bench_vocabulary, bench_attention, bench_rows };
 
 enum { BATCHES = 7 };
 static const double batch_seconds = 0.03;
@@ -207,7 +207,9 @@ int bench_kernels(const char *name, const Kernels *k, FILE *table, FILE *json, E
     if (b.ladders) return 0;
     error_what(e, "no kernel of that name is measured");
     error_found(e, "%s", name ? name : "");
-    error_expected(
-        e, "a part of linear_forward, linear_backward_input, linear_backward_weight, logprob_forward, logprob_backward or sample");
+    error_expected(e,
+        "a part of linear_forward, linear_backward_input, linear_backward_weight, logprob_forward, logprob_backward, sample, "
+        "attention_forward, "
+        "attention_backward, rmsnorm_forward, rmsnorm_backward, layernorm_forward, swiglu_forward, activation_forward, rope or adamw");
     return -1;
 }

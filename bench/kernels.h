@@ -50,5 +50,7 @@ int bench_filled(Bench *b, Buf *out, DType dtype, int64_t n, float scale, Error 
 /* The groups: each builds and runs its ladders. */
 int bench_products(Bench *b, Error *e);   /* kernels_products.c */
 int bench_vocabulary(Bench *b, Error *e); /* kernels_vocabulary.c */
+int bench_attention(Bench *b, Error *e);  /* kernels_attention.c */
+int bench_rows(Bench *b, Error *e);       /* kernels_rows.c */
 
 #endif
