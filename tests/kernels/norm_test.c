@@ -48,7 +48,7 @@ static Case case_new(int layer, int D, DType t) {
     if (t == BF16)
         for (int i = 0; i < T * D; i++) c.x[i] = bf16_round(c.x[i]);
     double *x = wide_of(c.x, T * D), *w = wide_of(c.w, D), *b = wide_of(c.b, D), *dy = wide_of(c.dy, T * D);
-    c.wide_y = calloc((size_t)(T * D), sizeof(double));
+    c.wide_y = calloc((size_t)T * (size_t)D, sizeof(double));
     c.wide_dx = wide_of(c.dx, T * D), c.wide_dw = wide_of(c.dw, D), c.wide_db = wide_of(c.db, D);
     for (int r = 0; r < T; r++) {
         twin_row(c.wide_y + r * D, x + r * D, w, layer ? b : NULL, D, &c.mean[r], &c.rstd[r]);
