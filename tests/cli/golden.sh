@@ -1,0 +1,97 @@
+#!/bin/sh
+# golden.sh - the commands on the golden checkpoints, against what PyTorch and SentencePiece said; training, and training killed and run again.
+program=${RLAIFV:-$PWD/build/rlaifv}
+temporary=$(mktemp -d) || exit 1
+trap 'rm -rf "$temporary"' EXIT
+trap 'exit 1' HUP INT TERM
+compare=$temporary/compare
+failed=0
+${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c \
+    base/*.c -ljansson -lxxhash -lm || exit 1
+
+check() { # WHAT COMMAND...: one line for each check; stderr of the command is shown when it fails
+    what=$1
+    shift
+    if "$@" >"$temporary/out" 2>"$temporary/err"; then
+        echo "ok: $what: $(tail -1 "$temporary/out")"
+    else
+        echo "FAILED: $what: exit code $?: $*"
+        tail -3 "$temporary/err"
+        failed=1
+    fi
+}
+
+train_config() { # CASE RUN STEPS SAVE_EVERY: the settings that the golden case states
+    cat <<END
+[run]
+dir = $2
+threads = 2
+quiet = true
+[model]
+dir = $PWD/tests/golden/$1/model
+[data]
+train = $PWD/tests/golden/$1/pairs.jsonl
+[train]
+loss = sigmoid
+beta = 0.1
+lr = 5e-4
+schedule = cosine
+warmup_steps = 2
+steps = $3
+batch_pairs = 2
+order = file
+weight_decay = 0.01
+clip = 0
+freeze = vision
+save_every = $4
+END
+}
+
+for name in llava15-hub llava15-orig llava15-v5; do
+    golden=$PWD/tests/golden/$name
+    at=$temporary/$name
+    mkdir "$at" && ln -s "$golden/images" "$at/images" && cp "$golden/expect/greedy.jsonl" "$at/prompts.jsonl" || exit 1
+
+    check "$name tokenize" "$program" tokenize --model "$golden/model" --data "$golden/expect/tokens.jsonl" --out "$at/tokens.jsonl"
+    check "$name tokens" "$compare" tokens "$golden/expect/tokens.jsonl" "$at/tokens.jsonl"
+
+    for aspect in pad crop; do
+        check "$name preprocess" "$program" preprocess --model "$golden/model" --aspect $aspect --out "$at/$aspect.safetensors" "$golden"/images/[0-3].png
+        check "$name pixels, $aspect" "$compare" pixels "$golden/expect/pixels.safetensors" "$at/$aspect.safetensors" $aspect
+    done
+
+    check "$name score" "$program" score --strict --model "$golden/model" --data "$golden/pairs.jsonl" --out "$at/score.jsonl"
+    check "$name log-probs" "$compare" score "$golden/expect/score.jsonl" "$at/score.jsonl"
+
+    check "$name generate" "$program" generate --strict --temperature 0 --max-new-tokens 16 --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/greedy.jsonl"
+    check "$name greedy ids" "$compare" greedy "$golden/expect/greedy.jsonl" "$at/greedy.jsonl"
+
+    check "$name probe" "$program" probe --strict --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/probe.jsonl"
+    check "$name yes and no" "$compare" probe "$golden/expect/greedy.jsonl" "$at/probe.jsonl"
+
+    train_config $name "$at/run" 8 0 >"$at/train.ini"
+    check "$name train" "$program" train "$at/train.ini"
+    check "$name steps" "$compare" steps "$golden/expect/dpo.json" "$at/run/metrics.jsonl"
+    check "$name weights in model" "$compare" weights "$golden/expect/dpo_final.safetensors" "$at/run/model" 2e-5
+    check "$name weights in checkpoint-8" "$compare" weights "$golden/expect/dpo_final.safetensors" "$at/run/checkpoint-8" 2e-5
+done
+
+# Killed twice while it trains, run a third time: the bits of an undisturbed run. The run is long enough to be caught at any speed.
+steps=40
+train_config llava15-v5 "$temporary/whole" $steps 1 >"$temporary/whole.ini"
+train_config llava15-v5 "$temporary/killed" $steps 1 >"$temporary/killed.ini"
+check "undisturbed run" "$program" train "$temporary/whole.ini"
+for after in 3 12; do
+    "$program" train "$temporary/killed.ini" >/dev/null 2>&1 &
+    pid=$!
+    while [ ! -d "$temporary/killed/checkpoint-$after" ] && kill -0 $pid 2>/dev/null; do sleep 0.01; done
+    kill -9 $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    [ -d "$temporary/killed/checkpoint-$after" ] || { echo "FAILED: no checkpoint-$after before the kill"; failed=1; }
+    [ -d "$temporary/killed/checkpoint-$steps" ] && { echo "FAILED: the run ended before the kill: nothing was tested"; failed=1; }
+done
+check "killed run, again" "$program" train "$temporary/killed.ini"
+check "weights after kills" cmp "$temporary/whole/model/model.safetensors" "$temporary/killed/model/model.safetensors"
+check "training state after kills" cmp "$temporary/whole/checkpoint-$steps/optimizer.safetensors" "$temporary/killed/checkpoint-$steps/optimizer.safetensors"
+check "metrics after kills" "$compare" metrics "$temporary/whole/metrics.jsonl" "$temporary/killed/metrics.jsonl"
+exit $failed
