@@ -122,10 +122,11 @@ void progress_end(Progress *p) {
     char rate[48], took[32];
     double seconds = progress_seconds() - p->started;
     erase(p);
+    p->open = 0;
+    if (p->done == p->resumed && p->done < p->total) return; /* failed before anything was done: the error says more */
     rate_text(p, seconds, rate);
     seconds_text(seconds, took);
     fprintf(p->to, "%s: %lld %s in %s%s%s%s%s\n", p->label, (long long)p->done, p->unit, took, rate[0] ? ", " : "", rate,
         p->note[0] ? "  " : "", p->note);
     fflush(p->to);
-    p->open = 0;
 }

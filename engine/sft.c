@@ -1,9 +1,10 @@
 /* sft.c - owns supervised fine-tuning: its data (rows of a file, or scenes made as they are needed), its step, and `rlaifv sft`.
  *
- * The start is model.dir as it is, or (sft.random) random weights in its shape, and (sft.tower) the tower of another checkpoint; it is written to
- * RUN/start first, so that a resumed run begins from the same bytes. */
+ * The start is model.dir as it is, or (sft.random) random weights in its shape, and (sft.tower) the tower of another checkpoint; it is
+ * written to RUN/start first, so that a resumed run begins from the same bytes. */
 #include "engine/sft.h"
 
+#include "engine/arrows.h"
 #include "engine/checkpoint.h"
 #include "engine/commands.h"
 #include "engine/dataset.h"
@@ -122,7 +123,10 @@ static int scene_group(Sft *s, uint64_t index, Group *g, Error *e) {
         .yes_no = c->sft.yes_no,
         .open = c->sft.open,
         .short_weight = c->sft.one_word_weight,
-        .noise = { .partner = c->sft.noise_partner, .colour = c->sft.noise_colour, .position = c->sft.noise_position, .count = c->sft.noise_count } };
+        .noise = { .partner = c->sft.noise_partner,
+            .colour = c->sft.noise_colour,
+            .position = c->sft.noise_position,
+            .count = c->sft.noise_count } };
     memset(g, 0, sizeof *g);
     if (scenes_sft_example((uint64_t)c->run.seed, index, &mix, s->example, e)) return -1;
     g->pixels = mem_new((size_t)3 * (size_t)S * (size_t)S, sizeof(float), "pixels", e);
@@ -139,8 +143,8 @@ static int scene_group(Sft *s, uint64_t index, Group *g, Error *e) {
 /* ---- the step ---- */
 
 typedef struct SftSums {
-    double loss, weight;       /* weighted */
-    double nll[2], hits[2];    /* captions and longer answers, one-word answers; per token */
+    double loss, weight;    /* weighted */
+    double nll[2], hits[2]; /* captions and longer answers, one-word answers; per token */
     int64_t tokens[2], rows;
 } SftSums;
 
@@ -163,13 +167,14 @@ static int chunk_run(Sft *s, Trunks *trunks, Group *const *groups, int n, double
         int trunk = -1;
         if (g->image.path || g->image.pixels) {
             int image = vlm_image(s->v, &trunks->images, &g->image, e);
-            if (image < 0 || (root < 0 && (root = vlm_root(s->v, f, e)) < 0) || (trunk = vlm_image_trunk(s->v, f, root, image, e)) < 0) return -1;
+            if (image < 0 || (root < 0 && (root = vlm_root(s->v, f, e)) < 0) || (trunk = vlm_image_trunk(s->v, f, root, image, e)) < 0)
+                return -1;
         }
         for (int j = 0; j < g->n; j++) {
             const Turn *t = &g->turns[j];
             int leaf = forest_segment(f, trunk, 0, e);
-            if (leaf < 0 || forest_extend(f, leaf, t->prompt.tail.ids, (int)t->prompt.tail.count, e) || forest_extend(f, leaf, t->answer.ids, (int)t->answer.count, e) ||
-                forest_score(f, leaf, (int)t->prompt.tail.count, e))
+            if (leaf < 0 || forest_extend(f, leaf, t->prompt.tail.ids, (int)t->prompt.tail.count, e) ||
+                forest_extend(f, leaf, t->answer.ids, (int)t->answer.count, e) || forest_score(f, leaf, (int)t->prompt.tail.count, e))
                 return -1;
         }
     }
@@ -220,7 +225,8 @@ static int step_run(Sft *s, Trunks *trunks, Group **groups, int n, SftSums *sums
     return 0;
 }
 
-static int step_log(Metrics *metrics, Progress *progress, const RunConfig *c, const SftSums *s, int64_t step, int64_t steps, double lr, double norm, double seconds, Error *e) {
+static int step_log(Metrics *metrics, Progress *progress, const RunConfig *c, const SftSums *s, int64_t step, int64_t steps, double lr,
+    double norm, double seconds, Error *e) {
     MetricRow row;
     int64_t all = s->tokens[0] + s->tokens[1];
     metric_row(&row, 0, "sft", step);
@@ -230,7 +236,8 @@ static int step_log(Metrics *metrics, Progress *progress, const RunConfig *c, co
     metric_set(&row, "mean_token_accuracy", (s->hits[0] + s->hits[1]) / (double)all);
     if (s->tokens[0]) metric_set(&row, "nll/long", s->nll[0] / (double)s->tokens[0]);
     if (s->tokens[1]) metric_set(&row, "nll/one_word", s->nll[1] / (double)s->tokens[1]);
-    if (s->tokens[1]) metric_set(&row, "accuracy/one_word", 2 * s->hits[1] / (double)s->tokens[1] - 1); /* the end after a word is always right */
+    if (s->tokens[1])
+        metric_set(&row, "accuracy/one_word", 2 * s->hits[1] / (double)s->tokens[1] - 1); /* the end after a word is always right */
     metric_set(&row, "num_tokens", (double)s->rows);
     metric_set(&row, "step_time", seconds);
     char text[160];
@@ -240,7 +247,8 @@ static int step_log(Metrics *metrics, Progress *progress, const RunConfig *c, co
 
 static int job_hash(const RunConfig *c, const Vlm *v, char out[HASH_TEXT], Error *e) {
     char settings[HASH_TEXT], weights[HASH_TEXT], data[HASH_TEXT] = "", text[256];
-    if (config_hash(c, "train sft run.seed run.dtype", settings, e) || (c->sft.source == SFT_ROWS && hash_file(c->data.train, data, e))) return -1;
+    if (config_hash(c, "train sft run.seed run.dtype", settings, e) || (c->sft.source == SFT_ROWS && hash_file(c->data.train, data, e)))
+        return -1;
     params_hash(&v->model.params, v->model.k, weights);
     int n = snprintf(text, sizeof text, "sft %s %s %s", settings, weights, data);
     hash_bytes(text, (size_t)n, out);
@@ -272,11 +280,11 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
         s.groups = mem_new((size_t)batch, sizeof *s.groups, "scenes", e);
         if (!s.example || !s.groups) goto done;
         if (c->train.steps <= 0) {
-            error_what(e, "fresh scenes have no epochs"), error_where(e, "train.steps"), error_found(e, "0"), error_hint(e, "set train.steps");
+            error_what(e, "fresh scenes have no epochs"), error_where(e, "train.steps"), error_found(e, "0"),
+                error_hint(e, "set train.steps");
             goto done;
         }
-    } else if (rows_read(&s, progress, e) || !(order = mem_new((size_t)s.n, sizeof *order, "order", e)))
-        goto done;
+    } else if (rows_read(&s, progress, e) || !(order = mem_new((size_t)s.n, sizeof *order, "order", e))) goto done;
     int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * s.n / batch), epoch = -1;
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
     if (job_hash(c, v, own, e) || params_train_begin(&m->params, m->k, c->train.freeze, e)) goto done;
@@ -345,7 +353,8 @@ static int start_make(const RunConfig *c, const Kernels *k, char out[PATH_SIZE],
                 const Param *p = &m.params.list[i], *q = i < from.params.n ? &from.params.list[i] : p;
                 if (p->part != PART_VISION) continue;
                 if (i >= from.params.n || q->kind != p->kind || q->count != p->count) {
-                    bad = error_what(e, "towers have different shapes"), error_where(e, "sft.tower = %s", c->sft.tower), error_expected(e, "the shape of %s", c->model.dir);
+                    bad = error_what(e, "towers have different shapes"), error_where(e, "sft.tower = %s", c->sft.tower),
+                    error_expected(e, "the shape of %s", c->model.dir);
                     break;
                 }
                 k->copy(buf_at(m.params.weights, p->offset), buf_at(from.params.weights, q->offset), p->count);
@@ -359,24 +368,24 @@ static int start_make(const RunConfig *c, const Kernels *k, char out[PATH_SIZE],
 }
 
 int command_sft(int argc, char **argv, Error *e) {
+    static const char *const needed[] = { "run.dir", "model.dir", NULL };
     RunConfig c;
-    config_defaults(&c);
-    int got = config_arguments(&c, argc, argv, e);
-    if (got == CONFIG_HELP) return 0;
-    if (got) return got == CONFIG_USAGE ? 2 : -1;
+    int got = command_config(&c, argc, argv, "sft CONFIG [--section.key=value]...", needed, e);
+    if (got) return got == 1 ? 0 : got;
     char start[PATH_SIZE], path[PATH_SIZE], model[PATH_SIZE];
     Vlm v;
     Progress progress;
     const Kernels *k;
-    if (config_need(&c, "run.dir", e) || config_need(&c, "model.dir", e) || !(k = kernels_open(c.run.device, c.run.threads, e)) || folder_make(c.run.dir, e) ||
-        path_join(path, c.run.dir, "config.ini", e) || config_write(&c, path, e) || start_make(&c, k, start, e) ||
+    if (!(k = kernels_open(c.run.device, c.run.threads, e)) || folder_make(c.run.dir, e) || path_join(path, c.run.dir, "config.ini", e) ||
+        config_write(&c, path, e) || start_make(&c, k, start, e) ||
         vlm_open(&v, k, start, c.run.dtype, c.chat.template_name, c.train.image_aspect, e))
         return -1;
     progress_init(&progress, c.run.quiet ? NULL : stderr);
     Metrics *metrics = metrics_open(c.run.dir, e);
     int bad = !metrics || (c.sft.task == SFT_TOWER ? sft_tower : sft_answers)(&v, &c, metrics, &progress, e);
     /* the result under a name that does not depend on the number of steps */
-    bad = bad || path_join(model, c.run.dir, "model", e) || params_export(&v.model.params, k, checkpoint_dtype(&v.model, &c), v.model.folder, model, e);
+    bad = bad || path_join(model, c.run.dir, "model", e) ||
+          params_export(&v.model.params, k, checkpoint_dtype(&v.model, &c), v.model.folder, model, e);
     if (!bad) printf("%s\n", model);
     if (metrics) metrics_close(metrics);
     vlm_close(&v);

@@ -59,14 +59,24 @@ const char *scenes_prompt(uint64_t seed, uint64_t index) {
     return instruction_draw(&rng);
 }
 
-/* One scene's picture and rows. */
-static int scene_rows(const ScenesOutput *o, uint64_t index, ScenesExample *x, FILE *prompts, FILE *sft, Error *e) {
-    char id[64], image[64], path[PATH_SIZE];
-    snprintf(id, sizeof id, "s%" PRIu64 "-%06" PRIu64, o->seed, index);
-    snprintf(image, sizeof image, "images/%06" PRIu64 ".png", index);
+/* Pictures wait for the disk more than for the processor: this many are drawn and written at a time, by all threads. */
+enum { SCENES_AT_ONCE = 64 };
+
+static void image_name(char out[64], uint64_t index) { snprintf(out, 64, "images/%06" PRIu64 ".png", index); }
+
+static int scene_picture(const ScenesOutput *o, uint64_t index, ScenesExample *x, Error *e) {
+    char image[64], path[PATH_SIZE];
+    image_name(image, index);
     Image picture = { .width = SCENE_SIDE, .height = SCENE_SIDE, .rgb = x->rgb };
-    if (scenes_sft_example(o->seed, index, &o->mix, x, e) || path_join(path, o->folder, image, e) || image_write_png(path, &picture, e))
-        return -1;
+    return scenes_sft_example(o->seed, index, &o->mix, x, e) || path_join(path, o->folder, image, e) || image_write_png(path, &picture, e)
+               ? -1
+               : 0;
+}
+
+static int scene_rows(const ScenesOutput *o, uint64_t index, const ScenesExample *x, FILE *prompts, FILE *sft, Error *e) {
+    char id[64], image[64];
+    snprintf(id, sizeof id, "s%" PRIu64 "-%06" PRIu64, o->seed, index);
+    image_name(image, index);
     if (jsonl_write(prompts,
             json_pack("{s:s, s:s, s:s, s:o}", "id", id, "image", image, "question", scenes_prompt(o->seed, index), "truth",
                 scene_to_json(&x->scene)),
@@ -81,6 +91,23 @@ static int scene_rows(const ScenesOutput *o, uint64_t index, ScenesExample *x, F
     return 0;
 }
 
+/* Scenes first .. first + n - 1 of the output; of several failures the first in order is kept. */
+static int scenes_block(const ScenesOutput *o, int first, int n, ScenesExample *x, FILE *prompts, FILE *sft, Error *e) {
+    uint64_t from = o->first + (uint64_t)first;
+    int failed = n;
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < n; i++) {
+        Error own = { 0 };
+        if (!scene_picture(o, from + (uint64_t)i, &x[i], &own)) continue;
+#pragma omp critical
+        if (i < failed) failed = i, *e = own;
+    }
+    if (failed < n) return -1;
+    for (int i = 0; i < n; i++)
+        if (scene_rows(o, from + (uint64_t)i, &x[i], prompts, sft, e)) return -1;
+    return 0;
+}
+
 int scenes_write(const ScenesOutput *o, Error *e) {
     if (mix_check(&o->mix, e)) return -1;
     if (o->count < 1 || o->count > SCENES_COUNT_MOST)
@@ -88,14 +115,15 @@ int scenes_write(const ScenesOutput *o, Error *e) {
     char path[PATH_SIZE];
     int turns = o->mix.captions + o->mix.yes_no + o->mix.open > 0, failed = -1;
     if (path_join(path, o->folder, "images", e) || folder_make(path, e)) return -1;
-    ScenesExample *x = mem_new(1, sizeof *x, "a scene", e);
+    ScenesExample *x = mem_new(SCENES_AT_ONCE, sizeof *x, "scenes", e);
     if (!x) return -1;
     FileOut prompts = { 0 }, sft = { 0 };
     if (path_join(path, o->folder, "prompts.jsonl", e) || file_create(&prompts, path, e)) goto end;
     if (turns && (path_join(path, o->folder, "sft.jsonl", e) || file_create(&sft, path, e))) goto end;
-    for (int i = 0; i < o->count; i++) {
-        if (scene_rows(o, o->first + (uint64_t)i, x, prompts.stream, sft.stream, e)) goto end;
-        if (o->progress) o->progress(o->context, i + 1);
+    for (int i = 0; i < o->count; i += SCENES_AT_ONCE) {
+        int n = o->count - i < SCENES_AT_ONCE ? o->count - i : SCENES_AT_ONCE;
+        if (scenes_block(o, i, n, x, prompts.stream, sft.stream, e)) goto end;
+        if (o->progress) o->progress(o->context, i + n);
     }
     failed = (turns && file_commit(&sft, e)) || file_commit(&prompts, e) ? -1 : 0;
 end:

@@ -1,0 +1,136 @@
+#!/bin/sh
+# contract.sh - what other programs rely on: exit codes (0 done, 1 refused or failed, 2 wrong usage), one line of error, nothing left behind.
+program=${RLAIFV:-$PWD/build/rlaifv}
+golden=$PWD/tests/golden/llava15-hub
+temporary=$(mktemp -d) || exit 1
+trap 'rm -rf "$temporary"' EXIT
+trap 'exit 1' HUP INT TERM
+out=$temporary/out err=$temporary/err
+failed=0
+fail() {
+    echo "FAILED: $*"
+    head -3 "$err"
+    failed=1
+}
+
+expect() { # CODE ARGUMENTS...: the exit code, and for refusals exactly one line on stderr that begins with the program's name
+    want=$1
+    shift
+    "$program" "$@" >"$out" 2>"$err"
+    code=$?
+    [ $code -eq "$want" ] || fail "exit code $code, expected $want: rlaifv $*"
+    [ "$want" -eq 0 ] || [ "$(wc -l <"$err")" -eq 1 ] && [ "$want" -eq 0 -o "$(cut -c1-8 "$err")" = "rlaifv: " ] ||
+        fail "not exactly one line of error: rlaifv $*"
+}
+says() { grep -qF -- "$1" "$err" || fail "the error does not say \"$1\""; }
+
+# ---- usage ----
+commands=$("$program" --help | sed -n 's/^  \([a-z]*\)  *[a-z].*/\1/p')
+[ "$(echo "$commands" | wc -l)" -ge 15 ] || fail "--help lists too few commands: $commands"
+for command in $commands; do
+    expect 0 "$command" --help
+    grep -q "^usage: rlaifv $command" "$out" || fail "$command --help does not begin with its usage"
+    [ -s "$err" ] && fail "$command --help talks on stderr"
+    expect 2 "$command" --no-such-option
+done
+expect 0 --help
+"$program" >"$out" 2>"$err"
+[ $? -eq 2 ] || fail "no command: exit code is not 2"
+expect 2 trian
+says "did you mean train?"
+expect 2 generate --modle x
+says "did you mean"
+expect 2 generate --model "$golden/model"
+expect 2 generate --model "$golden/model" --data x --out y --temperature hot
+expect 2 preprocess --model "$golden/model" --out "$temporary/x"
+expect 2 train --train.learning_rat=1
+
+# ---- checkpoints that are refused ----
+fresh() { # NAME: a copy of the checkpoint to spoil, in $model
+    model=$temporary/$1
+    cp -r "$golden/model" "$model"
+}
+score() { expect 1 score --strict --model "$model" --data "$golden/pairs.jsonl" --out "$temporary/never"; }
+model=$temporary/absent
+score
+says "$model"
+fresh cut && head -c 100000 "$golden/model/model.safetensors" >"$model/model.safetensors" && score
+says model.safetensors
+fresh huge && printf '\377\377\377\377\377\377\377\177{}' >"$model/model.safetensors" && score
+fresh empty && : >"$model/model.safetensors" && score
+fresh weightless && rm "$model/model.safetensors" && score
+fresh noconfig && rm "$model/config.json" && score
+says config.json
+fresh badconfig && echo '{"model_type": "llava",' >"$model/config.json" && score
+says config.json
+fresh other && echo '{"model_type": "resnet"}' >"$model/config.json" && score
+fresh shapes && sed 's/"num_hidden_layers": *[0-9]*/"num_hidden_layers": 9/' "$golden/model/config.json" >"$model/config.json" && score
+fresh tokens && head -c 500 "$golden/model/tokenizer.model" >"$model/tokenizer.model" && score
+says tokenizer.model
+model=$temporary/shards
+cp -r tests/golden/llava15-orig/model "$model" && rm "$model/model-00002-of-00002.safetensors" && score
+says model-00002-of-00002.safetensors
+
+# ---- rows and images that are refused ----
+ln -s "$golden/images" "$temporary/images"
+rows() { # COMMAND LINE: one row that the command refuses, by file and line
+    printf '%s\n' "$2" >"$temporary/rows.jsonl"
+    strict=--strict
+    [ "$1" = tokenize ] && strict=
+    expect 1 "$1" $strict --model "$golden/model" --data "$temporary/rows.jsonl" --out "$temporary/never"
+    says "rows.jsonl:1"
+}
+rows tokenize '{"text": 3}'
+rows tokenize '{"txt": "a"}'
+rows tokenize '{"text": "a"'
+rows tokenize '{"text": "a", "text": "b"}'
+rows tokenize '["a"]'
+rows generate '{"image": "images/0.png"}'
+rows generate '{"image": "images/none.png", "question": "a"}'
+rows score '{"image": "images/0.png", "question": "a", "chosen": "b"}'
+rows probe '{"image": 1, "question": "a"}'
+: >"$temporary/rows.jsonl"
+expect 1 generate --model "$golden/model" --data "$temporary/rows.jsonl" --out "$temporary/never"
+expect 1 generate --model "$golden/model" --data "$temporary/nothing.jsonl" --out "$temporary/never"
+echo text >"$temporary/text.png"
+expect 1 preprocess --model "$golden/model" --out "$temporary/never" "$temporary/text.png"
+says text.png
+head -c 60 "$golden/images/0.png" >"$temporary/cut.png"
+expect 1 preprocess --model "$golden/model" --out "$temporary/never" "$golden/images/1.png" "$temporary/cut.png"
+says cut.png
+expect 1 tokenize --model "$golden/model" --data "$golden/expect/tokens.jsonl" --out "$temporary/no/such/folder"
+[ -e "$temporary/never" ] && fail "a refused command left its output behind"
+ls "$temporary" | grep -q '^never' && fail "a refused command left a partial file behind"
+
+# ---- configs that are refused ----
+config() { # NEEDLE TEXT
+    printf '%b' "$2" >"$temporary/c.ini"
+    expect 1 train "$temporary/c.ini"
+    says "$1"
+}
+config "did you mean lr?" '[train]\nlrr = 1\n'
+config "c.ini:2" '[train]\nlr = fast\n'
+config "c.ini:3" '[train]\nlr = 1\nlr = 2\n'
+config "did you mean [train]?" '[trian]\nlr = 1\n'
+config "c.ini:1" 'lr = 1\n'
+config "c.ini:2" '[train]\nloss = sigmod\n'
+config "run.dir" '[train]\nlr = 1\n'
+expect 1 train "$temporary/none.ini"
+says none.ini
+: >"$temporary/file"
+printf '[model]\ndir = %s\n[run]\nquiet = true\n' "$golden/model" >"$temporary/c.ini"
+expect 1 train "$temporary/c.ini" "--run.dir=$temporary/file" "--data.train=$golden/pairs.jsonl"
+expect 1 train "$temporary/c.ini" "--run.dir=$temporary/run" "--data.train=$temporary/rows.jsonl"
+expect 1 train "$temporary/c.ini" "--run.dir=$temporary/run" "--data.train=$golden/pairs.jsonl" --run.device=tpu
+expect 2 train "--run.dir=$temporary/run"
+expect 1 scenes --out "$temporary/file" --count 1
+expect 1 generate --device tpu --model "$golden/model" --data "$golden/pairs.jsonl" --out "$temporary/never"
+
+# ---- output that cannot be written ----
+if [ -w /dev/full ]; then
+    "$program" inspect "$golden/model" >/dev/full 2>"$err"
+    [ $? -eq 1 ] || fail "a full disk under stdout goes unnoticed"
+fi
+RLAIFV_ISA=avx1024 "$program" score --model "$golden/model" --data "$golden/pairs.jsonl" --out "$temporary/never" >"$out" 2>"$err"
+[ $? -eq 1 ] || fail "an unknown instruction set is not refused"
+exit $failed

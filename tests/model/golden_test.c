@@ -1,0 +1,260 @@
+/* golden_test.c - whole steps of the model against PyTorch's numbers (tests/golden): tower features, projector, logits of every row, and the
+ * gradients of the first DPO step, for the three naming layouts. */
+#include "tests/model/steps.h"
+
+#include "base/json.h"
+#include "model/image.h"
+
+static const char *const CASES[] = { "tests/golden/llava15-hub", "tests/golden/llava15-orig", "tests/golden/llava15-v5" };
+enum { CASES_N = sizeof CASES / sizeof *CASES, IDS = 512, PAIRS = 2 };
+
+/* Bounds of golden/README for a right fp32 implementation. */
+static const double ACTIVATION_RANGE = 2e-5, LOGP = 5e-5, GRADIENT_NORM = 1e-4;
+/* bf16 keeps 8 bits: a rounding has a relative variance of 2^-18 / 3 = 1.3e-6 at most. The tower, the projector and the decoder round some fifty
+ * times on the way to a logit, which adds up to 6e-5 when the errors are independent; twice that is allowed. */
+static const double BF16_NMSE = 1.3e-4;
+
+static TensorSet open_expected(const char *folder, const char *name) {
+    TensorSet s;
+    Error e = { 0 };
+    ok(tensors_open(&s, at(at(folder, "expect"), name), &e), &e);
+    return s;
+}
+
+static Buf image_features(Model *m, const char *path) {
+    const ModelConfig *c = &m->config;
+    Error e = { 0 };
+    Image image;
+    int side = c->vision.image_side;
+    float *pixels = malloc((size_t)side * (size_t)side * 3 * sizeof *pixels);
+    assert_non_null(pixels);
+    ok(image_load(path, &image, &e) || image_preprocess(&image, IMAGE_PAD, side, c->image_mean, c->image_std, pixels, &e), &e);
+    Buf features;
+    ok(k->alloc(&features, m->dtype, (int64_t)c->image_tokens * c->vision.width, "features", &e) ||
+           model_encode(m, features, pixels, 1, 0, &e) || k->sync(&e),
+        &e);
+    image_free(&image);
+    free(pixels);
+    return features;
+}
+
+/* A run of text, every row of which is scored: all but the last by their next id, the last by what follows. Returns the segment. */
+static int text_rows(Forest *f, int parent, const int *ids, int n) {
+    Error e = { 0 };
+    int s = add_text(f, parent, ids, n);
+    ok(forest_score(f, s, 1, &e) || forest_want(f, s, &e), &e);
+    return s;
+}
+
+/* head, one segment per image row (an id cannot stand behind an image row inside a run, so each is asked for by itself), tail, answer. */
+static void every_row(Forest *f, const int *ids, int n, int image_token, int image_tokens) {
+    Error e = { 0 };
+    int head = 0;
+    while (head < n && ids[head] != image_token) head++;
+    assert_in_range(head, 1, n - image_tokens - 2);
+    int s = text_rows(f, -1, ids, head);
+    for (int i = 0; i < image_tokens; i++) {
+        assert_int_equal(ids[head + i], image_token);
+        s = add_segment(f, s, 1);
+        ok(forest_extend_image(f, s, i, 1, &e) || forest_want(f, s, &e), &e);
+    }
+    int tail = head + image_tokens, answer = tail + (n - tail) / 2;
+    s = text_rows(f, s, ids + tail, answer - tail);
+    text_rows(f, s, ids + answer, n - answer);
+    assert_int_equal(f->scored_n, n);
+}
+
+/* Expanded image rows in the recorded ids carry this id; the original layout has no image id of its own and was recorded with the same one. */
+static int image_id(const Model *m) { return m->config.image_token >= 0 ? m->config.image_token : 476; }
+
+static int read_ids(const TensorSet *set, int *ids) {
+    Error e = { 0 };
+    const Tensor *t = tensors_find(set, "ids");
+    assert_non_null(t);
+    assert_in_range(t->count, 1, IDS);
+    int64_t wide[IDS];
+    ok(tensor_read(t, TENSOR_I64, wide, &e), &e);
+    for (int i = 0; i < t->count; i++) ids[i] = (int)wide[i];
+    return (int)t->count;
+}
+
+/* Runs image 1 with its first answer; the logits of all rows, malloc'd. `dump` names an activation to write to `path`, or is NULL. */
+static float *forward_all(Model *m, const char *folder, const TensorSet *expect, const char *dump, const char *path) {
+    Error e = { 0 };
+    int ids[IDS], n = read_ids(expect, ids), V = m->config.decoder.vocab;
+    Buf features = image_features(m, at(folder, "images/1.png")), logits;
+    Forest f = { 0 };
+    every_row(&f, ids, n, image_id(m), m->config.image_tokens);
+    if (dump) ok(model_dump(m, dump, path, &e), &e);
+    ok(model_forward(m, &f, features, STEP_SCORE, &e) || model_logits(m, &f, &logits, &e), &e);
+    float *out = malloc((size_t)n * (size_t)V * sizeof *out);
+    assert_non_null(out);
+    k->download(out, logits, (int64_t)n * V);
+    forest_free(&f);
+    k->free(features);
+    return out;
+}
+
+static void test_forward(void **state) {
+    (void)state;
+    char scratch[PATH_SIZE];
+    scratch_make(scratch);
+    static const char *const names[] = { "vision_features", "projected", "logits" };
+    for (int c = 0; c < CASES_N; c++) {
+        TensorSet expect = open_expected(CASES[c], "forward.safetensors");
+        Model m;
+        open_model(&m, at(CASES[c], "model"), FP32);
+        for (int i = 0; i < 3; i++) { /* one activation is kept per step */
+            const char *path = at(scratch, "dump.safetensors");
+            free(forward_all(&m, CASES[c], &expect, names[i], path));
+            TensorSet found;
+            Error e = { 0 };
+            ok(tensors_open(&found, at(scratch, "dump.safetensors"), &e), &e);
+            const Tensor *t = tensors_find(&expect, names[i]);
+            assert_non_null(t);
+            float *want = read_floats(&expect, names[i], t->count), *got = read_floats(&found, names[i], t->count);
+            char what[128];
+            snprintf(what, sizeof what, "%s %s, of its range", CASES[c], names[i]);
+            within(what, largest_gap(got, want, t->count) / range_of(want, t->count), ACTIVATION_RANGE);
+            free(want), free(got);
+            tensors_close(&found);
+        }
+        model_free(&m);
+        tensors_close(&expect);
+    }
+    scratch_drop(scratch);
+}
+
+static void test_forward_bf16(void **state) {
+    (void)state;
+    for (int c = 0; c < CASES_N; c++) {
+        TensorSet expect = open_expected(CASES[c], "forward.safetensors");
+        Model m;
+        open_model(&m, at(CASES[c], "model"), BF16);
+        int64_t n = tensors_find(&expect, "logits")->count;
+        float *want = read_floats(&expect, "logits", n), *got = forward_all(&m, CASES[c], &expect, NULL, NULL);
+        double nmse = error_squared(got, want, n);
+        print_message("%s: bf16 logits NMSE %.2g\n", CASES[c], nmse);
+        within(CASES[c], nmse, BF16_NMSE);
+        assert_true(nmse > 1e-9); /* else nothing was rounded, and this was no bf16 */
+        free(want), free(got);
+        model_free(&m);
+        tensors_close(&expect);
+    }
+}
+
+static int ids_of(const json_t *object, const char *key, int *ids) {
+    const json_t *list = json_object_get(object, key);
+    int n = (int)json_array_size(list);
+    assert_in_range(n, 1, IDS);
+    for (int i = 0; i < n; i++) ids[i] = (int)json_integer_value(json_array_get(list, (size_t)i));
+    return n;
+}
+
+/* One pair of score.jsonl as head / image / tail with an answer on either side; appends the log-probs PyTorch has for its scored rows. */
+static void pair_segments(Forest *f, const Model *m, const json_t *row, int pair, int *first, float *logps) {
+    static const char *const sides[] = { "chosen", "rejected" };
+    Error e = { 0 };
+    int ids[IDS], n = ids_of(json_object_get(row, "chosen"), "prompt_ids", ids), head = 0, P = m->config.image_tokens;
+    while (head < n && ids[head] != image_id(m)) head++;
+    assert_in_range(head, 1, n - P - 1);
+    int s = add_text(f, -1, ids, head), image = add_segment(f, s, P);
+    ok(forest_extend_image(f, image, pair * P, P, &e), &e);
+    int tail = add_text(f, image, ids + head + P, n - head - P);
+    for (int side = 0; side < 2; side++) {
+        const json_t *answer = json_object_get(row, sides[side]), *logp = json_object_get(answer, "logps");
+        n = ids_of(answer, "response_ids", ids);
+        int leaf = add_text(f, tail, ids, n);
+        first[2 * pair + side] = f->scored_n;
+        for (int i = 0; i < n; i++) logps[f->scored_n + i] = (float)json_number_value(json_array_get(logp, (size_t)i));
+        ok(forest_score(f, leaf, 0, &e), &e);
+    }
+}
+
+static void check_gradients(const Model *m, const char *folder) {
+    TensorSet expect = open_expected(folder, "grad_step0.safetensors");
+    size_t checked = 0;
+    for (int i = 0; i < m->params.n; i++) {
+        const Param *q = &m->params.list[i];
+        if (q->part == PART_VISION) {
+            assert_false(q->trained);
+            continue;
+        }
+        char name[PARAM_NAME], what[PARAM_NAME + 64];
+        params_name(q, m->params.layout, name);
+        float *want = read_floats(&expect, name, q->count), *got = malloc((size_t)q->count * sizeof *got);
+        assert_non_null(got);
+        k->download(got, buf_at(m->params.grads, q->offset), q->count);
+        snprintf(what, sizeof what, "%s gradient of %s", folder, name);
+        within(what, sqrt(error_squared(got, want, q->count)), GRADIENT_NORM);
+        free(want), free(got);
+        checked++;
+    }
+    assert_int_equal(checked, expect.n);
+    tensors_close(&expect);
+}
+
+/* The first optimiser step of dpo.json: two pairs, the reference is the policy itself, so every loss is ln 2. */
+static void dpo_step(const char *folder) {
+    Error e = { 0 };
+    Model m;
+    open_model(&m, at(folder, "model"), FP32);
+    ok(params_train_begin(&m.params, k, 1u << PART_VISION, &e), &e);
+    const int64_t image = (int64_t)m.config.image_tokens * m.config.vision.width;
+    Buf vision;
+    ok(k->alloc(&vision, FP32, PAIRS * image, "features", &e), &e);
+    Forest f = { 0 };
+    int first[2 * PAIRS + 1];
+    float want[2 * PAIRS * IDS], got[2 * PAIRS * IDS];
+    JsonLines lines;
+    ok(jsonl_open(&lines, at(at(folder, "expect"), "score.jsonl"), &e), &e);
+    for (int pair = 0; pair < PAIRS; pair++) {
+        json_t *row;
+        ok(jsonl_next(&lines, &row, &e) != 1, &e);
+        Buf features = image_features(&m, at(folder, json_string_value(json_object_get(row, "image"))));
+        k->copy(buf_at(vision, pair * image), features, image);
+        k->free(features);
+        pair_segments(&f, &m, row, pair, first, want);
+        json_decref(row);
+    }
+    jsonl_close(&lines);
+    first[2 * PAIRS] = f.scored_n;
+    ok(model_forward(&m, &f, vision, STEP_TRAIN, &e) || model_score(&m, &f, got, NULL, NULL, NULL, &e), &e);
+    within("log-probs", largest_gap(got, want, f.scored_n), LOGP);
+
+    double ref[2 * PAIRS] = { 0 }, columns[PAIRS * PAIR_COLUMNS], norm = 0;
+    for (int s = 0; s < 2 * PAIRS; s++)
+        for (int r = first[s]; r < first[s + 1]; r++) ref[s] += got[r];
+    Buf dlogp = model_dlogp(&m, &f, &e);
+    ok(!dlogp.at, &e);
+    const PreferenceLoss loss = { .kind = LOSS_SIGMOID, .beta = .1f, .pair_scale = 1.f / PAIRS };
+    k->preference_loss(dlogp, columns, model_logp(&m), first, ref, PAIRS, &loss);
+    for (int pair = 0; pair < PAIRS; pair++) assert_float_equal(columns[pair * PAIR_COLUMNS + PAIR_LOSS], log(2), 2e-5);
+    ok(model_backward(&m, &f, dlogp, &e), &e);
+    check_gradients(&m, folder);
+
+    json_t *dpo;
+    ok(json_read_object(at(at(folder, "expect"), "dpo.json"), &dpo, &e), &e);
+    double want_norm = json_number_value(json_object_get(json_array_get(json_object_get(dpo, "log"), 0), "grad_norm"));
+    json_decref(dpo);
+    norm = sqrt(k->norm_squared(m.params.grads, m.params.trained_count));
+    within("gradient norm", fabs(norm - want_norm) / want_norm, GRADIENT_NORM);
+    forest_free(&f);
+    k->free(vision);
+    params_train_end(&m.params, k);
+    model_free(&m);
+}
+
+static void test_dpo_gradients(void **state) {
+    (void)state;
+    for (int c = 0; c < CASES_N; c++) dpo_step(CASES[c]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_forward_bf16),
+        cmocka_unit_test(test_dpo_gradients),
+    };
+    return cmocka_run_group_tests_name("golden", tests, kernels_setup, NULL);
+}
