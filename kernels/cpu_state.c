@@ -1,5 +1,5 @@
 /* cpu_state.c - see cpu_state.h. Memory of the CPU backend comes from calloc, whose large blocks are untouched zero pages: what is never
- * written costs nothing. Large blocks ask for huge pages, which lets skinny products read weights with fewer TLB misses. */
+ * written costs nothing. Large blocks ask for huge pages, which lets products read weights with fewer TLB misses. */
 #include "kernels/cpu_state.h"
 
 #include <stdatomic.h>

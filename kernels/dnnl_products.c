@@ -8,6 +8,7 @@
 #include "kernels/dnnl_products.h"
 
 #include "kernels/cpu_state.h"
+#include "kernels/packs.h"
 
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
@@ -224,27 +225,7 @@ static Primitive *primitive_find(const Shape *s) {
     return p;
 }
 
-/* ---- packed weights by address ---- */
-
-typedef struct Pack {
-    const char *weights;
-    int64_t weights_bytes;
-    int n, k;
-    DType dtype;
-    void *packed;
-} Pack;
-static Pack *packs;
-static size_t packs_n, packs_cap;
-
-void products_forget(const void *at, int64_t bytes) {
-    const char *from = at;
-    size_t kept = 0;
-    for (size_t i = 0; i < packs_n; i++) {
-        if (packs[i].weights < from + bytes && from < packs[i].weights + packs[i].weights_bytes) cpu_memory_free(packs[i].packed);
-        else packs[kept++] = packs[i];
-    }
-    packs_n = kept;
-}
+/* ---- packed weights ---- */
 
 static int pack_into(Primitive *p, void *packed, Buf b) {
     TRY(dnnl_memory_set_data_handle(p->b_stored, b.at));
@@ -258,18 +239,13 @@ done:
 
 /* The packed form of b, made now if need be; NULL when there is no memory for it. The packed format depends on n, k and dtype alone. */
 static void *pack_kept(Primitive *p, const Product *q) {
-    for (size_t i = 0; i < packs_n; i++)
-        if (packs[i].weights == q->b.at && packs[i].n == q->n && packs[i].k == q->k && packs[i].dtype == q->b.dtype) return packs[i].packed;
-    int64_t bytes = (int64_t)q->n * q->k * (int64_t)dtype_size(q->b.dtype);
-    products_forget(q->b.at, bytes); /* the same memory under another shape */
-    if (mem_grow(&packs, &packs_cap, packs_n + 1, sizeof *packs, "packed weights", NULL)) return NULL;
-    void *packed = cpu_memory_new(p->packed_bytes, "packed weights", NULL);
-    if (!packed) return NULL;
-    if (!pack_into(p, packed, q->b)) {
-        cpu_memory_free(packed);
+    void *packed = packs_find(q->b, q->n, q->k);
+    if (packed) return packed;
+    packed = packs_add(q->b, q->n, q->k, p->packed_bytes);
+    if (packed && !pack_into(p, packed, q->b)) {
+        packs_forget(q->b.at, 1);
         return NULL;
     }
-    packs[packs_n++] = (Pack){ q->b.at, bytes, q->n, q->k, q->b.dtype, packed };
     return packed;
 }
 

@@ -12,7 +12,7 @@
 void products_limit_isa(const char *isa);
 
 /* C (m, n) = A B [+ bias (n)] [+ residual (m, n)], all row-major and dense; A is (m, k) and B is (k, n) unless stored transposed:
- *   PRODUCT_X_WT   B is stored (n, k): x w^T. When `keep` is set, its packed form is kept by address until products_forget.
+ *   PRODUCT_X_WT   B is stored (n, k): x w^T. When `keep` is set, its packed form is kept by address until packs_forget (packs.h).
  *   PRODUCT_X_W    B is stored (k, n): dy w
  *   PRODUCT_XT_Y   A is stored (k, m): dy^T x
  * C may be FP32 for BF16 operands. residual may be C itself. A failure goes to cpu_failure_set. */
@@ -23,8 +23,5 @@ typedef struct Product {
     Buf c, a, b, bias, residual;
 } Product;
 void product_run(const Product *p);
-
-/* Drops the packed form of weights that overlap [at, at + bytes). */
-void products_forget(const void *at, int64_t bytes);
 
 #endif

@@ -3,8 +3,8 @@
  * maxima are carried on (online softmax), and where a row sees several ranges its sums simply go on, which equals merging by log-sum-exp.
  *
  * Rows that share a range are gathered, with all query heads of a key/value head, so that the range is read once and the products are
- * matrix-shaped (attention_work.h). A few rows alone with their own keys, as in decoding, take a path of dot products. Any head size works;
- * multiples of the vector width (16 with AVX-512) waste nothing. */
+ * matrix-shaped (attention_work.h). The few new rows of a segment against its own keys, as in decoding, take a path of dot products. Any
+ * head size works; multiples of the vector width (16 with AVX-512) waste nothing. */
 #include "kernels/cpu/attention_work.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/tile.h"
@@ -12,10 +12,7 @@
 #include <math.h>
 #include <omp.h>
 
-enum {
-    FEW_COLUMNS = 4,    /* up to here dot products beat tiles, which are whole vectors of columns wide */
-    FEW_HEAD_SIZE = 512 /* of that path */
-};
+enum { FEW_HEAD_SIZE = 512 }; /* of the path of dot products */
 
 #define UNSEEN (-1e30f) /* score of a key that a column does not see: finite, so that differences stay numbers */
 
@@ -205,7 +202,7 @@ static void task_forward(const Call *call, const Scratch *s, const Chunk *chunk,
         sight = next;
         more = ISA_FN(sight_next)(&walk, &next, s->limits[turn]);
         if (more) slots_prefetch(call->k, call->v, call->kv_stride, kv_head * E, E, &next.range, 0);
-        if (sight.end - sight.first <= FEW_COLUMNS && padded <= FEW_HEAD_SIZE) sight_few(call, s, &sight, kv_head);
+        if (sight.few && padded <= FEW_HEAD_SIZE) sight_few(call, s, &sight, kv_head);
         else sight_add(call, s, &sight, kv_head);
     }
     for (int c = 0; c < chunk->columns; c++) {

@@ -107,6 +107,7 @@ int ISA_FN(sight_next)(SightWalk *k, Sight *s, int *limit) {
             k->piece = 0;
             continue;
         }
+        s->few = 0;
         s->range = w->plan->ranges[segment_of(k, p)->range_first + k->depth];
         s->first = w->pieces[p].column;
         for (; p < end && segment_of(k, p)->range_count > k->depth; p++) {
@@ -122,7 +123,10 @@ int ISA_FN(sight_next)(SightWalk *k, Sight *s, int *limit) {
     const Piece *p = &w->pieces[first + k->piece++];
     const AttentionSegment *a = &w->plan->segments[p->segment];
     int all = a->self_before + (w->plan->causal ? p->first + p->rows : a->q_count);
-    *s = (Sight){ .range = { a->self_first, all }, .first = p->column, .end = p->column + p->rows * w->group };
+    *s = (Sight){ .range = { a->self_first, all },
+        .first = p->column,
+        .end = p->column + p->rows * w->group,
+        .few = a->q_count * w->group <= FEW_COLUMNS };
     for (int c = s->first, row = 0; row < p->rows; row++) {
         int sees = w->plan->causal ? a->self_before + p->first + row + 1 : all;
         for (int g = 0; g < w->group; g++) limit[c++] = sees;

@@ -19,7 +19,8 @@ enum {
     BLOCK_COLUMNS = 64,  /* of a score tile */
     TILE_KEYS = 64,      /* of a score tile: 16 KiB of scores, beside as much of keys */
     AHEAD = 8,           /* columns: how far ahead queries are asked for */
-    MASKED_COLUMNS = 32  /* of a score tile across the causal diagonal: the narrower, the less is computed in vain */
+    FEW_COLUMNS = 4,
+    MASKED_COLUMNS = 32 /* of a score tile across the causal diagonal: the narrower, the less is computed in vain */
 };
 
 typedef struct Piece {
@@ -54,6 +55,8 @@ typedef struct Sight {
     KeyRange range;
     int first, end;   /* columns */
     const int *limit; /* column c sees the first limit[c] keys of the range; 0 for other columns of the vectors these lie in */
+    int few;          /* own keys of a segment with few columns in this step: dot products beat tiles, which are whole vectors wide. What
+                       * decides is the segment alone, never who shares its chunk: a row's bits must not depend on that. */
 } Sight;
 /* Walks the sights of a chunk in the order in which they are added up: ancestors from the root down, then own keys. Starts zeroed but for
  * work and chunk. */

@@ -1,15 +1,20 @@
 /* linear.c - products with weights, forward and backward.
  *
- * Three ways, chosen here and nowhere else: few rows go to skinny.c, which streams the weights as stored; the rest goes to oneDNN
- * (kernels/dnnl_products.h). BF16 on CPUs without bf16 instructions is widened tile by tile and multiplied in fp32, because oneDNN's
- * emulation reaches a third of that. Widened tiles cost memory for a tile, never for a matrix.
+ * Two ways forward, chosen here and nowhere else. oneDNN (kernels/dnnl_products.h) from packed weights where it packs them, with AVX-512:
+ * from one row, which it reads at the memory's bandwidth, to thousands, and in fp32 with the same bits for a row whatever M is. Elsewhere
+ * panel.c: oneDNN's AVX2 code has no packed form, loses up to 20 rows, and sums in an order that depends on M; its emulation of bf16
+ * reaches a third of what widening does.
+ *
+ * Backwards, oneDNN; bf16 on CPUs without bf16 instructions is widened tile by tile and multiplied in fp32. Widened tiles cost memory for a
+ * tile, never for a matrix.
  *
  * Gradients: dL/dx = dy w, dL/dw = dy^T x, dL/db = column sums of dy. */
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/ops.h"
-#include "kernels/cpu/skinny.h"
+#include "kernels/cpu/panel.h"
 #include "kernels/cpu_state.h"
 #include "kernels/dnnl_products.h"
+#include "kernels/packs.h"
 
 #include <string.h>
 
@@ -24,18 +29,10 @@ static const int native_bf16 = 1;
 #else
 static const int native_bf16 = 0;
 #endif
-
-/* Up to how many rows skinny.c is taken. Measured with weights in memory, not in cache (bench kernels linear): from packed weights oneDNN
- * is as fast at 1 to 4 rows and faster beyond on AVX-512; its AVX2 code has no packed form and loses at 2 to 20 rows. */
 #ifdef __AVX512F__
-enum { SKINNY_ROWS_FP32 = 4 };
+static const int packs_fp32 = 1;
 #else
-enum { SKINNY_ROWS_FP32 = 32 };
-#endif
-#ifdef __AVX512BF16__
-enum { SKINNY_ROWS_BF16 = 4 };
-#else
-enum { SKINNY_ROWS_BF16 = 32 };
+static const int packs_fp32 = 0;
 #endif
 
 static int min_int(int a, int b) { return a < b ? a : b; }
@@ -73,23 +70,6 @@ static Buf fp32(float *at) { return (Buf){ at, FP32 }; }
 static int tile_rows(int length, int n) {
     int rows = TILE_ELEMENTS / length / 16 * 16;
     return min_int(rows < 16 ? 16 : rows, n);
-}
-
-static void widened_forward(Buf y, Buf x, Buf w, Buf bias, Buf residual, int M, int N, int K) {
-    int tile_m = min_int(M, TILE_M), tile_n = tile_rows(K, N);
-    float *xt = cpu_scratch(SCRATCH_X, (int64_t)tile_m * K * 4), *wt = cpu_scratch(SCRATCH_W, (int64_t)tile_n * K * 4);
-    float *yt = cpu_scratch(SCRATCH_Y, (int64_t)tile_m * tile_n * 4);
-    if (!xt || !wt || !yt) return;
-    for (int m = 0; m < M; m += tile_m) {
-        int rows = min_int(tile_m, M - m);
-        widen(xt, (const bf16 *)x.at + (int64_t)m * K, rows, K, K);
-        for (int n = 0; n < N; n += tile_n) {
-            int columns = min_int(tile_n, N - n);
-            widen(wt, (const bf16 *)w.at + (int64_t)n * K, columns, K, K);
-            product_run(&(Product){ .kind = PRODUCT_X_WT, .m = rows, .n = columns, .k = K, .c = fp32(yt), .a = fp32(xt), .b = fp32(wt) });
-            tile_finish(y, yt, bias, residual, m, n, rows, columns, N);
-        }
-    }
 }
 
 static void widened_backward_input(Buf dx, Buf dy, Buf w, int M, int N, int K, int accumulate) {
@@ -137,11 +117,10 @@ static void widened_backward_weight(float *dw, Buf dy, Buf x, int M, int N, int 
 
 void ISA_FN(linear_forward)(Buf y, Buf x, Buf w, Buf bias, Buf residual, int M, int N, int K) {
     if (M <= 0 || N <= 0) return;
-    if (M <= (w.dtype == FP32 ? SKINNY_ROWS_FP32 : SKINNY_ROWS_BF16)) ISA_FN(skinny_forward)(y, x, w, bias, residual, M, N, K);
-    else if (w.dtype == BF16 && !native_bf16) widened_forward(y, x, w, bias, residual, M, N, K);
-    else
+    if (w.dtype == FP32 ? packs_fp32 : native_bf16)
         product_run(&(Product){
             .kind = PRODUCT_X_WT, .m = M, .n = N, .k = K, .keep = 1, .c = y, .a = x, .b = w, .bias = bias, .residual = residual });
+    else ISA_FN(panel_forward)(y, x, w, bias, residual, M, N, K);
 }
 
 void ISA_FN(linear_backward_input)(Buf dx, Buf dy, Buf w, int M, int N, int K, int accumulate) {
@@ -180,4 +159,4 @@ void ISA_FN(linear_backward_weight)(Buf dw, Buf db, Buf dy, Buf x, int M, int N,
     else product_run(&(Product){ .kind = PRODUCT_XT_Y, .m = N, .n = K, .k = M, .c = dw, .a = dy, .b = x, .residual = dw });
 }
 
-void ISA_FN(weights_changed)(Buf w, int64_t count) { products_forget(w.at, count * (int64_t)dtype_size(w.dtype)); }
+void ISA_FN(weights_changed)(Buf w, int64_t count) { packs_forget(w.at, count * (int64_t)dtype_size(w.dtype)); }

@@ -2,7 +2,7 @@
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu_state.h"
-#include "kernels/dnnl_products.h"
+#include "kernels/packs.h"
 
 #include <string.h>
 
@@ -19,7 +19,7 @@ int ISA_FN(alloc)(Buf *out, DType dtype, int64_t count, const char *what, Error 
 
 void ISA_FN(free)(Buf b) {
     if (!b.at) return;
-    products_forget(b.at, cpu_memory_bytes(b.at)); /* its address may come back as other weights */
+    packs_forget(b.at, cpu_memory_bytes(b.at)); /* its address may come back as other weights */
     cpu_memory_free(b.at);
 }
 

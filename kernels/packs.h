@@ -1,0 +1,17 @@
+/* packs.h - weights in the form a product wants them, kept by address until the weights change.
+ *
+ * A pack belongs to weights (n, k) of one dtype at one address. Packs of weights that overlap a changed range, or that stand at the same
+ * memory under another shape, are dropped. Called from one host thread at a time. */
+#ifndef RLAIFV_KERNELS_PACKS_H
+#define RLAIFV_KERNELS_PACKS_H
+
+#include "kernels/kernels.h"
+
+/* The pack of weights w (n, k), or NULL when there is none. */
+void *packs_find(Buf w, int n, int k);
+/* Room for it, `bytes` long, aligned to 64 and to be filled by the caller; NULL when there is no memory for it. */
+void *packs_add(Buf w, int n, int k, int64_t bytes);
+/* Drops the packs of weights that overlap [at, at + bytes). */
+void packs_forget(const void *at, int64_t bytes);
+
+#endif
