@@ -15,8 +15,9 @@ enum { CHUNK = 1 << 20 }; /* elements streamed at a time */
 
 void checkpoint_path(char out[PATH_SIZE], const char *folder, int64_t step) { snprintf(out, PATH_SIZE, "%s/checkpoint-%lld", folder, (long long)step); }
 
-DType checkpoint_dtype(const Model *m, const RunConfig *c) {
-    return c->train.save_dtype == SAVE_FP32 ? FP32 : c->train.save_dtype == SAVE_BF16 ? BF16 : m->params.stored;
+TensorType checkpoint_dtype(const Model *m, const RunConfig *c) {
+    static const TensorType types[] = { [SAVE_FP32] = TENSOR_F32, [SAVE_BF16] = TENSOR_BF16, [SAVE_FP16] = TENSOR_F16 };
+    return c->train.save_dtype == SAVE_SAME ? m->params.stored : types[c->train.save_dtype];
 }
 
 /* The flat fp32 tensors of training: exact weights, and Adam's moments. */

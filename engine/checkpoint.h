@@ -24,6 +24,6 @@ int checkpoint_load(Model *m, const char *folder, int64_t step, Error *e);
 /* Removes all but the newest `keep` checkpoints, sparing those in `spare`. keep 0: nothing is removed. */
 int checkpoint_prune(const char *folder, int keep, const int64_t *spare, int spare_n, Error *e);
 void checkpoint_path(char out[PATH_SIZE], const char *folder, int64_t step);
-DType checkpoint_dtype(const Model *m, const RunConfig *c);
+TensorType checkpoint_dtype(const Model *m, const RunConfig *c);
 
 #endif

@@ -32,7 +32,7 @@ static const char *const schedules[] = {
 static const char *const orders[] = { [ORDER_SHUFFLE] = "shuffle", [ORDER_FILE] = "file", NULL };
 static const char *const parts[] = { [PART_VISION] = "vision", [PART_PROJECTOR] = "projector", [PART_DECODER] = "decoder", NULL };
 static const char *const aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
-static const char *const save_dtypes[] = { [SAVE_SAME] = "same", [SAVE_FP32] = "fp32", [SAVE_BF16] = "bf16", NULL };
+static const char *const save_dtypes[] = { [SAVE_SAME] = "same", [SAVE_FP32] = "fp32", [SAVE_BF16] = "bf16", [SAVE_FP16] = "fp16", NULL };
 static const char *const select_rules[] = { [SELECT_LAST] = "last", [SELECT_REJECTIONS] = "rejections", NULL };
 static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCENES] = "scenes", NULL };
 
@@ -146,7 +146,7 @@ static const Key keys[] = {
     WHOLE("train", "keep", train.keep, "0", 0, 1e6, "newest checkpoints kept; 0: all"),
     WHOLE("train", "rows", train.rows, "8192", 1, 1e7, "token rows computed at once: a step of more is cut into chunks whose gradients add up"),
     WHOLE("train", "max_tokens", train.max_tokens, "2048", 8, 1e7, "longest prompt and answer, image tokens included; longer pairs are dropped"),
-    CHOICE("train", "save_dtype", train.save_dtype, "same", save_dtypes, "of model/ and of chosen checkpoints; same: as computed in"),
+    CHOICE("train", "save_dtype", train.save_dtype, "same", save_dtypes, "of model/ and of checkpoints; same: as the start was stored"),
     WHOLE("train", "log_every", train.log_every, "1", 1, 1e9, "steps between rows of metrics"),
 
     CHOICE("sft", "task", sft.task, "answers", sft_tasks,

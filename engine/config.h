@@ -28,7 +28,7 @@ typedef enum LengthBalance {
 } LengthBalance;
 typedef enum Schedule { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } Schedule;
 typedef enum TrainOrder { ORDER_SHUFFLE, ORDER_FILE } TrainOrder;
-typedef enum SaveDType { SAVE_SAME, SAVE_FP32, SAVE_BF16 } SaveDType;
+typedef enum SaveDType { SAVE_SAME, SAVE_FP32, SAVE_BF16, SAVE_FP16 } SaveDType;
 typedef enum SelectRule {
     SELECT_LAST,      /* the last checkpoint of the iteration */
     SELECT_REJECTIONS /* fewest rejected claims an answer on the validation prompts, among those that still name enough objects */

@@ -362,7 +362,7 @@ static int start_make(const RunConfig *c, const Kernels *k, char out[PATH_SIZE],
             model_free(&from);
         }
     }
-    bad = bad || folder_make(c->run.dir, e) || params_export(&m.params, k, FP32, c->model.dir, out, e);
+    bad = bad || folder_make(c->run.dir, e) || params_export(&m.params, k, TENSOR_F32, c->model.dir, out, e);
     model_free(&m);
     return bad ? -1 : 0;
 }

@@ -165,6 +165,6 @@ int64_t model_bytes(const Model *m) {
     int64_t bytes = p->count * (int64_t)dtype_size(p->weights.dtype);
     const Buf state[] = { p->master, p->grads, p->m, p->v };
     for (int i = 0; i < 4; i++)
-        if (state[i].at) bytes += p->count * 4;
+        if (state[i].at) bytes += p->trained_count * 4;
     return bytes + workspace_bytes(m);
 }

@@ -10,6 +10,7 @@
 #define RLAIFV_MODEL_PARAMS_H
 
 #include "model/config.h"
+#include "model/safetensors.h"
 
 enum { PARAM_NAME = 160 }; /* no name of any layout is longer */
 
@@ -40,7 +41,7 @@ typedef struct Param {
 typedef struct Params {
     const ModelConfig *config;
     Layout layout;
-    DType stored; /* dtype of the weights in the checkpoint that was read: BF16 when its matrices are BF16 or F16, else FP32 */
+    TensorType stored; /* of the weights in the checkpoint that was read: F16 or BF16 when all of them are, else F32 */
     int n;
     Param *list;
     int64_t count;      /* elements of the arena, padding included (tensors that must adjoin do; others start at multiples of 16) */
@@ -79,9 +80,9 @@ int params_load(Params *p, const Kernels *k, DType dtype, const char *folder, Er
  * tower positions N(0, .02), from `seed`, independent of the dtype. */
 int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_t seed, Error *e);
 
-/* Writes a checkpoint folder in layout p->layout and dtype `store` (weights from master when there is one): safetensors (shards of at most 5 GB
+/* Writes a checkpoint folder in layout p->layout and type `store` (F32, F16, which refuses what is beyond its range, or BF16; weights from master when there is one): safetensors (shards of at most 5 GB
  * with an index), and copies config.json, tokenizer, preprocessor, chat template, generation_config (made sane) and the vision folder from `like`. */
-int params_export(const Params *p, const Kernels *k, DType store, const char *like, const char *folder, Error *e);
+int params_export(const Params *p, const Kernels *k, TensorType store, const char *like, const char *folder, Error *e);
 
 /* Gradients, moments and master weights for every part not frozen (bit mask of 1 << ParamPart). */
 int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e);

@@ -63,8 +63,8 @@ static int copy_tower(const Params *p, const char *like, const char *folder, Err
                : 0;
 }
 
-static int write_config(const Params *p, DType store, const char *like, const char *folder, Error *e) {
-    const char *dtype = store == BF16 ? "bfloat16" : "float32";
+static int write_config(const Params *p, TensorType store, const char *like, const char *folder, Error *e) {
+    const char *dtype = store == TENSOR_BF16 ? "bfloat16" : store == TENSOR_F16 ? "float16" : "float32";
     char path[PATH_SIZE];
     json_t *o;
     if (path_join(path, like, "config.json", e) || json_read_object(path, &o, e)) return -1;
@@ -97,7 +97,7 @@ static int write_generation_config(const char *like, const char *folder, Error *
     return failed;
 }
 
-static int write_all(const Params *p, const Kernels *k, DType store, const char *like, const char *folder, Error *e) {
+static int write_all(const Params *p, const Kernels *k, TensorType store, const char *like, const char *folder, Error *e) {
     if (folder_make(folder, e) || params_write(p, k, store, folder, SHARD_LIMIT, e) || write_config(p, store, like, folder, e) ||
         write_generation_config(like, folder, e) || copy_tower(p, like, folder, e))
         return -1;
@@ -135,7 +135,7 @@ static int replace(const char *whole, const char *folder, const char *old, Error
     return folder_remove(old, e);
 }
 
-int params_export(const Params *p, const Kernels *k, DType store, const char *like, const char *folder, Error *e) {
+int params_export(const Params *p, const Kernels *k, TensorType store, const char *like, const char *folder, Error *e) {
     char partial[PATH_SIZE], old[PATH_SIZE];
     int n = (int)strlen(folder);
     while (n > 1 && folder[n - 1] == '/') n--;

@@ -78,5 +78,6 @@ int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_
     free(values);
     free(stored);
     p->layout = layout;
+    p->stored = dtype == BF16 ? TENSOR_BF16 : TENSOR_F32;
     return failed ? -1 : 0;
 }

@@ -27,6 +27,19 @@ static int read_tensor(const Params *p, const Kernels *k, const Param *q, const 
     return 0;
 }
 
+/* What an export of the same dtype means: the type of all tensors, F32 where they differ. */
+static TensorType stored_type(const Params *p, const Checkpoint *c) {
+    const Tensor *first = NULL;
+    for (int i = 0; i < p->n; i++) {
+        const Tensor *t = c->tensors[i];
+        if (!t) continue;
+        if (t->type != TENSOR_BF16 && t->type != TENSOR_F16) return TENSOR_F32;
+        if (first && first->type != t->type) return TENSOR_F32;
+        first = t;
+    }
+    return first ? first->type : TENSOR_F32;
+}
+
 static int load(Params *p, const Kernels *k, DType dtype, const Checkpoint *c, Error *e) {
     if (checkpoint_problem(c, 0, e) >= 0) return -1;
     void *piece = mem_new(PIECE, dtype_size(dtype), "loading weights", e);
@@ -40,9 +53,7 @@ static int load(Params *p, const Kernels *k, DType dtype, const Checkpoint *c, E
     free(piece);
     if (failed && p->weights.at) k->free(p->weights), p->weights = BUF_NONE;
     p->layout = c->layout;
-    p->stored = BF16; /* what it was stored as is what an export of the same dtype means: fp32 as soon as one tensor is */
-    for (int i = 0; i < p->n; i++)
-        if (c->tensors[i] && c->tensors[i]->type != TENSOR_BF16 && c->tensors[i]->type != TENSOR_F16) p->stored = FP32;
+    p->stored = stored_type(p, c);
     return failed ? -1 : 0;
 }
 
@@ -69,7 +80,7 @@ static int write_tensor(const Params *p, const Kernels *k, const Param *q, Tenso
     return 0;
 }
 
-int params_write(const Params *p, const Kernels *k, DType store, const char *folder, int64_t shard_limit, Error *e) {
+int params_write(const Params *p, const Kernels *k, TensorType store, const char *folder, int64_t shard_limit, Error *e) {
     TensorWriter *w;
     if (k->sync(e)) return -1;
     void *piece = mem_new(PIECE, sizeof(float), "writing weights", e);
@@ -83,7 +94,7 @@ int params_write(const Params *p, const Kernels *k, DType store, const char *fol
         char name[PARAM_NAME];
         const Param *q = &p->list[i];
         params_name(q, p->layout, name);
-        failed = !q->absent && tensors_declare(w, name, params_tensor_type(store), q->ndim, q->shape, e);
+        failed = !q->absent && tensors_declare(w, name, store, q->ndim, q->shape, e);
     }
     for (int i = 0; i < p->n && !failed; i++) failed = !p->list[i].absent && write_tensor(p, k, &p->list[i], w, piece, e);
     free(piece);

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,7 @@ static float f32_of_f16(uint16_t h) {
     return sign ? -tiny : tiny;
 }
 
+static const float F16_BEYOND = 65520; /* rounds to infinity */
 static uint16_t f16_of_f32(float x) {
     uint32_t bits = f32_bits(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00);  /* NaN stays NaN */
@@ -105,9 +107,16 @@ int tensor_convert(const void *from, TensorType from_type, void *to, TensorType 
     if (!from_fits || !to_fits)
         return error_what(e, "cannot convert elements"), error_found(e, "%s", types[from_type].name),
                error_expected(e, "%s", types[to_type].name);
-#pragma omp parallel for if (n > 1 << 16)
-    for (int64_t i = 0; i < n; i++)
-        store_f32((char *)to + (size_t)i * to_size, to_type, load_f32((const char *)from + (size_t)i * from_size, from_type));
+    int64_t beyond = 0;
+#pragma omp parallel for reduction(+ : beyond) if (n > 1 << 16)
+    for (int64_t i = 0; i < n; i++) {
+        float x = load_f32((const char *)from + (size_t)i * from_size, from_type);
+        beyond += to_type == TENSOR_F16 && fabsf(x) >= F16_BEYOND && !isinf(x);
+        store_f32((char *)to + (size_t)i * to_size, to_type, x);
+    }
+    if (beyond)
+        return error_what(e, "numbers are beyond the range of F16"), error_found(e, "%lld above 65504", (long long)beyond),
+               error_hint(e, "store as fp32 or bf16 (train.save_dtype)");
     return 0;
 }
 

@@ -34,7 +34,7 @@ const char *tensor_type_name(TensorType type); /* "F32", "BF16", ... as the form
 size_t tensor_type_size(TensorType type);
 
 /* Converts n elements between F64 (from only), F32, F16 and BF16, rounding to nearest even; the buffers need no alignment and must not
- * overlap. Other types convert only to themselves. 0 or -1. */
+ * overlap. Other types convert only to themselves. 0, or -1: also for numbers that F16 would make infinite. */
 int tensor_convert(const void *from, TensorType from_type, void *to, TensorType to_type, int64_t n, Error *e);
 
 /* ---- reading ---- */

@@ -194,7 +194,7 @@ static void export_same(void **state) {
         place(out, "same", i);
         strcat(out, "/"); /* a slash at the end is fine */
         load(&x, folders[i], FP32);
-        ok(params_export(&x.params, k, FP32, folders[i], out, &e), &e);
+        ok(params_export(&x.params, k, TENSOR_F32, folders[i], out, &e), &e);
         same_tensors(folders[i], out);
         static const char *const copied[] = { "config.json", "tokenizer.model", "tokenizer.json", "tokenizer_config.json",
             "added_tokens.json", "preprocessor_config.json" };
@@ -216,7 +216,7 @@ static void export_bf16(void **state) {
     char out[PATH_SIZE], a[HASH_TEXT], b[HASH_TEXT];
     strcpy(out, at(scratch, "bf16"));
     load(&x, HUB, FP32);
-    ok(params_export(&x.params, k, BF16, HUB, out, &e), &e);
+    ok(params_export(&x.params, k, TENSOR_BF16, HUB, out, &e), &e);
     TensorSet s = open_set(HUB), t = open_set(out);
     for (size_t i = 0; i < s.n; i++) {
         assert_int_equal(t.list[i].type, TENSOR_BF16);
@@ -238,11 +238,11 @@ static void export_bf16(void **state) {
 
     /* Loading fp32 as bf16 rounds alike, and bf16 read as fp32 is the same numbers. */
     load(&x, HUB, BF16), load(&y, out, BF16);
-    assert_int_equal(x.params.stored, FP32); /* what the files held, whatever it is computed in */
-    assert_int_equal(y.params.stored, BF16);
+    assert_int_equal(x.params.stored, TENSOR_F32); /* what the files held, whatever it is computed in */
+    assert_int_equal(y.params.stored, TENSOR_BF16);
     params_hash(&x.params, k, a), params_hash(&y.params, k, b);
     assert_string_equal(a, b);
-    ok(params_export(&x.params, k, BF16, out, at(scratch, "bf16-again"), &e), &e);
+    ok(params_export(&x.params, k, TENSOR_BF16, out, at(scratch, "bf16-again"), &e), &e);
     same_tensors(out, at(scratch, "bf16-again"));
     same_file(out, at(scratch, "bf16-again"), "config.json");
     drop(&y);
@@ -252,11 +252,30 @@ static void export_bf16(void **state) {
     const Param *q = params_find(&x.params, P_EMBED, -1);
     const float fine = 1.0f + 1e-4f; /* not a bf16 number */
     k->upload(buf_at(x.params.master, q->offset), &fine, 1);
-    ok(params_export(&x.params, k, FP32, HUB, at(scratch, "master"), &e), &e);
+    ok(params_export(&x.params, k, TENSOR_F32, HUB, at(scratch, "master"), &e), &e);
     load(&y, at(scratch, "master"), FP32);
     float first;
     k->download(&first, params_weight(&y.params, P_EMBED, -1), 1);
     assert_true(first == fine);
+    drop(&x), drop(&y);
+
+    /* Half precision, as the published models are stored, comes back as it came; what it cannot hold is refused. */
+    load(&x, HUB, FP32);
+    ok(params_export(&x.params, k, TENSOR_F16, HUB, at(scratch, "f16"), &e), &e);
+    load(&y, at(scratch, "f16"), FP32);
+    assert_int_equal(y.params.stored, TENSOR_F16);
+    ok(params_export(&y.params, k, y.params.stored, at(scratch, "f16"), at(scratch, "f16-again"), &e), &e);
+    same_tensors(at(scratch, "f16"), at(scratch, "f16-again"));
+    ok(json_read_object(at(at(scratch, "f16"), "config.json"), &config, &e) ||
+            json_need_string(config, "torch_dtype", "config", &dtype, &e),
+        &e);
+    assert_string_equal(dtype, "float16");
+    json_decref(config);
+    const float large = 65520;
+    k->upload(params_weight(&y.params, P_EMBED, -1), &large, 1);
+    assert_int_equal(params_export(&y.params, k, TENSOR_F16, HUB, at(scratch, "f16-beyond"), &e), -1);
+    assert_non_null(strstr(e.what, "range of F16"));
+    assert_false(file_exists(at(scratch, "f16-beyond")));
     drop(&x), drop(&y);
 }
 
@@ -275,7 +294,7 @@ static void every_layout(void **state) {
         char folder[PATH_SIZE];
         place(folder, "layout", i);
         x.params.layout = layouts[i];
-        ok(params_export(&x.params, k, FP32, HUB, folder, &e), &e);
+        ok(params_export(&x.params, k, TENSOR_F32, HUB, folder, &e), &e);
         load(&y, folder, FP32);
         assert_int_equal(y.params.layout, layouts[i]);
         params_hash(&y.params, k, b);
@@ -287,7 +306,7 @@ static void every_layout(void **state) {
     x.params.layout = LAYOUT_HUB;
     char shards[PATH_SIZE];
     strcpy(shards, at(scratch, "shards"));
-    ok(params_write(&x.params, k, FP32, shards, 1 << 16, &e) || file_copy(at(HUB, "config.json"), at(shards, "config.json"), &e), &e);
+    ok(params_write(&x.params, k, TENSOR_F32, shards, 1 << 16, &e) || file_copy(at(HUB, "config.json"), at(shards, "config.json"), &e), &e);
     assert_true(file_exists(at(shards, "model.safetensors.index.json")));
     load(&y, shards, FP32);
     params_hash(&y.params, k, b);
@@ -314,7 +333,7 @@ static void text_and_tied(void **state) {
     strcpy(text, at(scratch, "text")), strcpy(tied, at(scratch, "tied"));
     load(&x, HUB, FP32);
     x.params.layout = LAYOUT_TEXT;
-    ok(params_write(&x.params, k, FP32, at(scratch, "text-raw"), INT64_MAX, &e), &e);
+    ok(params_write(&x.params, k, TENSOR_F32, at(scratch, "text-raw"), INT64_MAX, &e), &e);
     edit_config(HUB, at(scratch, "text-raw"), NULL);
     edit(at(scratch, "text-raw"), at(scratch, "text-less"), (Edit){ .drop = "vision", .config = set_text });
     edit(at(scratch, "text-less"), text, (Edit){ .drop = "multi_modal" });
@@ -331,7 +350,7 @@ static void text_and_tied(void **state) {
     edit_config(HUB, tied, set_tied);
     load(&y, tied, FP32);
     assert_int_equal(y.params.n, 1 + 3 * 9 + 1);
-    ok(params_export(&y.params, k, FP32, tied, at(scratch, "tied-out"), &e), &e);
+    ok(params_export(&y.params, k, TENSOR_F32, tied, at(scratch, "tied-out"), &e), &e);
     same_tensors(tied, at(scratch, "tied-out"));
     drop(&y);
     /* A head of its own beside a tied config would be lost. */
@@ -374,7 +393,7 @@ static void tower_in_its_folder(void **state) {
     load(&x, ORIGINAL, FP32), load(&y, folder, FP32);
     params_hash(&x.params, k, a), params_hash(&y.params, k, b);
     assert_string_equal(a, b);
-    ok(params_export(&y.params, k, FP32, folder, at(scratch, "together"), &e), &e);
+    ok(params_export(&y.params, k, TENSOR_F32, folder, at(scratch, "together"), &e), &e);
     same_tensors(ORIGINAL, at(scratch, "together"));
     drop(&x), drop(&y);
 
@@ -392,7 +411,7 @@ static void tower_in_its_folder(void **state) {
     write_text(like, "config.json", text);
     free(text), json_decref(config);
     load(&x, like, FP32);
-    ok(params_export(&x.params, k, FP32, like, out, &e), &e);
+    ok(params_export(&x.params, k, TENSOR_F32, like, out, &e), &e);
     load(&y, out, FP32);
     params_hash(&y.params, k, b);
     assert_string_equal(a, b);
@@ -415,7 +434,7 @@ static void unused_absent(void **state) {
     assert_false(params_find(&y.params, P_VISION_FC1_W, 1)->absent);
     params_hash(&x.params, k, a), params_hash(&y.params, k, b);
     assert_string_equal(a, b);
-    ok(params_export(&y.params, k, FP32, least, at(scratch, "least-out"), &e), &e);
+    ok(params_export(&y.params, k, TENSOR_F32, least, at(scratch, "least-out"), &e), &e);
     TensorSet s = open_set(at(scratch, "least-out"));
     assert_int_equal(s.n, 89 - 16 - 2);
     tensors_close(&s);
@@ -472,34 +491,34 @@ static void whole_or_nothing(void **state) {
     load(&x, HUB, FP32);
 
     /* Nothing to copy the configuration from: nothing is left. */
-    assert_int_equal(params_export(&x.params, k, FP32, at(scratch, "nowhere"), target, &e), -1);
+    assert_int_equal(params_export(&x.params, k, TENSOR_F32, at(scratch, "nowhere"), target, &e), -1);
     error_says(&e, "config.json");
     assert_false(file_exists(target));
     assert_false(file_exists(partial));
 
-    ok(params_export(&x.params, k, FP32, HUB, target, &e), &e);
+    ok(params_export(&x.params, k, TENSOR_F32, HUB, target, &e), &e);
     write_text(target, "old", "mark");
-    assert_int_equal(params_export(&x.params, k, BF16, at(scratch, "nowhere"), target, &e), -1);
+    assert_int_equal(params_export(&x.params, k, TENSOR_BF16, at(scratch, "nowhere"), target, &e), -1);
     same_tensors(HUB, target); /* the old one stands */
     assert_true(file_exists(at(target, "old")));
     write_text(scratch, "left-over", "");
     assert_int_equal(folder_make(partial, NULL), 0); /* as a killed run leaves it */
     write_text(partial, "junk", "x");
-    ok(params_export(&x.params, k, BF16, HUB, target, &e), &e);
+    ok(params_export(&x.params, k, TENSOR_BF16, HUB, target, &e), &e);
     assert_false(file_exists(at(target, "old"))); /* replaced whole */
     assert_false(file_exists(at(target, "junk")));
     assert_false(file_exists(partial));
-    ok(params_export(&x.params, k, FP32, target, target, &e), &e); /* in place */
+    ok(params_export(&x.params, k, TENSOR_F32, target, target, &e), &e); /* in place */
     same_tensors(HUB, target);
 
     /* Under a file nothing can be written; a folder of something else is not ours to replace. */
-    assert_int_equal(params_export(&x.params, k, FP32, HUB, at(scratch, "left-over/model"), &e), -1);
+    assert_int_equal(params_export(&x.params, k, TENSOR_F32, HUB, at(scratch, "left-over/model"), &e), -1);
     error_says(&e, "left-over");
-    assert_int_equal(params_export(&x.params, k, FP32, HUB, at(scratch, "left-over"), &e), -1);
+    assert_int_equal(params_export(&x.params, k, TENSOR_F32, HUB, at(scratch, "left-over"), &e), -1);
     error_says(&e, "will not replace");
     assert_int_equal(folder_make(at(scratch, "thesis"), NULL), 0);
     write_text(at(scratch, "thesis"), "chapter-1", "dear reader");
-    assert_int_equal(params_export(&x.params, k, FP32, HUB, at(scratch, "thesis"), &e), -1);
+    assert_int_equal(params_export(&x.params, k, TENSOR_F32, HUB, at(scratch, "thesis"), &e), -1);
     error_says(&e, "will not replace");
     assert_true(file_exists(at(scratch, "thesis/chapter-1")));
     drop(&x);
@@ -515,11 +534,11 @@ static void generation_config(void **state) {
     edit(HUB, like, (Edit){ 0 });
     load(&x, like, FP32);
     write_text(like, "generation_config.json", "{\"bos_token_id\": 1, \"temperature\": 0.9, \"top_p\": 0.6}"); /* vicuna's */
-    ok(params_export(&x.params, k, FP32, like, out, &e) || json_read_object(at(out, "generation_config.json"), &o, &e), &e);
+    ok(params_export(&x.params, k, TENSOR_F32, like, out, &e) || json_read_object(at(out, "generation_config.json"), &o, &e), &e);
     assert_int_equal(json_object_size(o), 1);
     json_decref(o);
     write_text(like, "generation_config.json", "{\"do_sample\": true, \"temperature\": 0.9}");
-    ok(params_export(&x.params, k, FP32, like, out, &e), &e);
+    ok(params_export(&x.params, k, TENSOR_F32, like, out, &e), &e);
     same_file(like, out, "generation_config.json");
     drop(&x);
 }

@@ -25,7 +25,8 @@ static void conversions(void **state) {
     Error e;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint16_t half;
-        assert_int_equal(tensor_convert(&cases[i].x, TENSOR_F32, &half, TENSOR_F16, 1, &e), 0);
+        int beyond = isfinite(cases[i].x) && cases[i].f16 == 0x7c00; /* a weight made infinite is lost: refused */
+        assert_int_equal(tensor_convert(&cases[i].x, TENSOR_F32, &half, TENSOR_F16, 1, &e), beyond ? -1 : 0);
         assert_int_equal(half, cases[i].f16);
         assert_int_equal(tensor_convert(&cases[i].x, TENSOR_F32, &half, TENSOR_BF16, 1, &e), 0);
         assert_int_equal(half, cases[i].bf16);
