@@ -1,0 +1,66 @@
+/* state.h - what the operations of the CUDA backend share: the device, its compute stream, scratch memory, host arrays on their way to the
+ * device, the account of memory, and the first failure since the last sync.
+ *
+ * Operations are called from one host thread at a time and queue their work on one stream, in order. They return nothing: what fails is
+ * recorded here by name, file and line, and `sync` reports it. After a failure scratch and staged arrays are NULL, and operations return.
+ */
+#ifndef RLAIFV_KERNELS_CUDA_STATE_H
+#define RLAIFV_KERNELS_CUDA_STATE_H
+
+#include "base/error.h"
+
+#include <cuda_runtime_api.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Finds the device, or says what is in the way: no driver, no device, a compute capability under 8.0. Calls after the first do nothing. */
+int cuda_open(Error *e);
+
+cudaStream_t cuda_stream(void);
+int cuda_multiprocessors(void);
+int64_t cuda_shared_limit(void); /* bytes of shared memory that one block may ask for */
+extern char cuda_capability[16]; /* "sm_80" */
+
+/* Scratch on the device of at least `bytes`, contents undefined, valid until the next call for the same use. It is kept and only grows, and
+ * growing waits for the stream. NULL after cuda_failure_set when there is no memory, or a failure was recorded before. */
+#define CUDA_SCRATCH_LIST(USE)                                                                                                             \
+    USE(ROWS, "sums and results of rows") /* loss.cu, optimizer.cu, sample.cu */                                                           \
+    USE(NORM, "partial sums of norms")    /* norm.cu */                                                                                    \
+    USE(ATTENTION_FORWARD, "the work of attention")            /* attention.cu */                                                          \
+    USE(ATTENTION_BACKWARD, "the work of attention, backward") /* attention.cu */                                                          \
+    USE(ATTENTION_PARTS, "sums of attention's parts")          /* attention.cu */
+#define CUDA_SCRATCH_NAME(use, text) CUDA_SCRATCH_##use,
+typedef enum CudaScratch { CUDA_SCRATCH_LIST(CUDA_SCRATCH_NAME) CUDA_SCRATCH_USES } CudaScratch;
+#undef CUDA_SCRATCH_NAME
+void *cuda_scratch(CudaScratch use, int64_t bytes);
+
+/* Copies a host array to the device, queued on the compute stream; the array is free again on return. The result is aligned to 256 bytes
+ * and good for kernels launched before CUDA_STAGE_KEPT more bytes are staged, uploaded or downloaded. NULL after a failure. */
+enum { CUDA_STAGE_KEPT = 4 << 20 };
+const void *cuda_stage(const void *host, int64_t bytes);
+
+/* Copies between host and device through pinned memory. An upload is queued and `from` is free again on return; a download waits. */
+void cuda_bytes_upload(void *to, const void *from, int64_t bytes);
+void cuda_bytes_download(void *to, const void *from, int64_t bytes);
+
+/* Device memory on the account, contents undefined. NULL with the Error filled when there is none. Freeing waits for the stream. */
+void *cuda_memory_new(int64_t bytes, const char *what, Error *e);
+void cuda_memory_free(void *at);
+int64_t cuda_memory_peak(void);
+
+/* Keeps the first failure until cuda_failure_take, which returns -1 and fills `e`, or 0 when there was none. */
+void cuda_failure_set(const char *what, const char *found, ...) __attribute__((format(printf, 2, 3)));
+int cuda_failure_take(Error *e);
+
+/* Not zero when the call failed; the failure is recorded by the call's name, file and line. */
+#define CUDA_TRY(call) cuda_check((call), #call, __FILE__, __LINE__)
+int cuda_check(cudaError_t code, const char *call, const char *file, int line);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,556 @@
+/* cudart.cpp - the calls of the emulated CUDA runtime: which of them fail, streams as queues, events, copies, the device. See cudart.h. */
+#include "tests/simt/cudart.h"
+#include "tests/simt/engine.h"
+
+#include <deque>
+#include <memory>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <string>
+#include <time.h>
+#include <unistd.h>
+#include <vector>
+
+/* ---- settings and failures ---- */
+
+int64_t runtime_setting(const char *name, int64_t otherwise) {
+    const char *text = getenv(name);
+    if (!text || !*text) return otherwise;
+    char *end;
+    long long value = strtoll(text, &end, 10);
+    if (*end) runtime_fail("%s is %s; expected a whole number", name, text);
+    return value;
+}
+
+static cudaError_t last_error, lasting_error;
+static uint64_t calls;
+static int handles;      /* streams, events and what other libraries have made */
+static int frees_failed; /* as planned, or because an earlier error stays */
+
+static cudaError_t failed_with(cudaError_t code) { return last_error = code; }
+
+void runtime_handle(int by) { handles += by; }
+
+static void leaks_report(void) {
+    if (frees_failed || (!memory_leaks() && !handles)) return;
+    if (handles) fprintf(stderr, "simt: not destroyed: %d streams, events or handles\n", handles);
+    fflush(NULL);
+    _exit(23); /* as LeakSanitizer does */
+}
+
+static int is_among(const char *name, const char *const *names, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(name, names[i])) return 1;
+    return 0;
+}
+
+/* What the call to fail fails with: what the real one most likely would. */
+static cudaError_t planned_failure(const char *name) {
+    static const char *const memory[] = { "cudaMalloc", "cudaMallocHost", "cudaHostAlloc", "cudaMallocAsync" };
+    static const char *const waiting[] = { "cudaStreamSynchronize", "cudaEventSynchronize", "cudaDeviceSynchronize", "cudaMemcpy" };
+    if (is_among(name, memory, sizeof memory / sizeof *memory)) return cudaErrorMemoryAllocation;
+    if (is_among(name, waiting, sizeof waiting / sizeof *waiting)) return lasting_error = cudaErrorIllegalAddress;
+    return cudaErrorUnknown;
+}
+
+cudaError_t runtime_call(const char *name) {
+    static FILE *log;
+    if (calls++ == 0) {
+        const char *path = getenv("SIMT_CALLS");
+        if (atexit(leaks_report) || (path && !(log = fopen(path, "w")))) perror("simt: runtime"), abort();
+        if (log) setvbuf(log, NULL, _IOLBF, 0);
+    }
+    if (log) fprintf(log, "%s\n", name);
+    cudaError_t code = lasting_error;
+    if (!code && calls == (uint64_t)runtime_setting("SIMT_FAIL_CALL", 0)) code = planned_failure(name);
+    if (!code) return cudaSuccess;
+    if (strstr(name, "Free") || strstr(name, "Destroy")) frees_failed = 1;
+    return failed_with(code);
+}
+/* First in every call. */
+#define CALL()                                                                                                                             \
+    do {                                                                                                                                   \
+        cudaError_t call_error_ = runtime_call(__func__);                                                                                  \
+        if (call_error_) return call_error_;                                                                                               \
+    } while (0)
+
+static uint64_t random_state;
+static unsigned random_below(unsigned n) {
+    if (!random_state) random_state = ((uint64_t)runtime_setting("SIMT_SEED", 0) + 1) * 0x9E3779B97F4A7C15u;
+    random_state ^= random_state << 13, random_state ^= random_state >> 7, random_state ^= random_state << 17;
+    return (unsigned)((random_state >> 32) * n >> 32);
+}
+static int schedule_is_random(void) {
+    const char *s = getenv("SIMT_SCHEDULE");
+    return s && !strcmp(s, "random");
+}
+
+/* ---- queues ---- */
+
+/* Records are numbered: a wait is for the record that was the last when it was queued. */
+struct Record {
+    uint64_t queued, done;
+    struct timespec at;
+};
+struct CUevent_st {
+    std::shared_ptr<Record> record;
+};
+struct Work {
+    std::function<void()> run;
+    std::shared_ptr<Record> waits; /* for its record number `until` */
+    uint64_t until;
+};
+struct CUstream_st {
+    std::deque<Work> queue;
+    int waits_for_default; /* 0: cudaStreamNonBlocking */
+};
+
+static std::vector<cudaStream_t> streams;
+static CUstream_st default_stream;
+enum { QUEUE_MOST = 100000, PROGRESS = 4 };
+
+static int stream_is(cudaStream_t s) {
+    for (cudaStream_t each : streams)
+        if (each == s) return 1;
+    return 0;
+}
+
+static int ready(const CUstream_st *s) {
+    if (s->queue.empty()) return 0;
+    const Work &w = s->queue.front();
+    return !w.waits || w.waits->done >= w.until;
+}
+
+/* Runs one piece of work of a stream that is ready; 0 when there is none. */
+static int work_run(void) {
+    std::vector<cudaStream_t> choice;
+    for (cudaStream_t s : streams)
+        if (ready(s)) choice.push_back(s);
+    if (choice.empty()) return 0;
+    cudaStream_t s = choice[schedule_is_random() ? random_below((unsigned)choice.size()) : 0];
+    Work w = std::move(s->queue.front());
+    s->queue.pop_front();
+    if (w.run) {
+        memory_show(1);
+        w.run();
+        memory_show(0);
+    }
+    return 1;
+}
+
+/* Runs work until the condition holds. */
+template <typename F> static void run_until(F holds) {
+    while (!holds())
+        if (!work_run()) runtime_fail("the host waits for work that waits for an event which nobody records");
+}
+
+static void stream_drain(cudaStream_t s) {
+    run_until([s]() { return s->queue.empty(); });
+}
+static void all_drain(void) {
+    for (cudaStream_t s : streams) stream_drain(s);
+}
+
+static void queue(cudaStream_t s, Work w) {
+    if (!s) { /* the default stream: after the streams that wait for it, at once */
+        for (cudaStream_t each : streams)
+            if (each->waits_for_default) stream_drain(each);
+        memory_show(1);
+        if (w.run) w.run();
+        memory_show(0);
+        return;
+    }
+    s->queue.push_back(std::move(w));
+    if (s->queue.size() > QUEUE_MOST) stream_drain(s);
+    if (schedule_is_random())
+        for (unsigned n = random_below(PROGRESS); n > 0 && work_run(); n--) {}
+}
+
+static void stream_check(const char *call, cudaStream_t s) {
+    if (s && !stream_is(s)) runtime_fail("%s: no such stream", call);
+}
+
+void runtime_queue(cudaStream_t stream, std::function<void()> run) {
+    stream_check("work of a library", stream);
+    queue(stream, Work{ std::move(run), nullptr, 0 });
+}
+
+int simt_enqueue(SimtLaunch launch, cudaStream_t stream) {
+    cudaError_t code = runtime_call(launch.name);
+    uint64_t threads = (uint64_t)launch.block.x * launch.block.y * launch.block.z;
+    stream_check(launch.name, stream);
+    if (!code && (!launch.grid.x || !launch.grid.y || !launch.grid.z || launch.grid.x > INT32_MAX || launch.grid.y > 65535 ||
+                     launch.grid.z > 65535 || !threads || threads > 1024 || launch.block.z > 64))
+        code = cudaErrorInvalidConfiguration;
+    if (!code && launch.shared_bytes > SHARED_MOST) code = cudaErrorInvalidValue;
+    last_error = cudaSuccess; /* a launch reports by cudaGetLastError, which clears */
+    if (!code) queue(stream, Work{ [launch]() { simt_run(launch); }, nullptr, 0 });
+    return code;
+}
+
+/* ---- streams and events ---- */
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags) {
+    CALL();
+    *out = new CUstream_st{ {}, flags != cudaStreamNonBlocking };
+    streams.push_back(*out);
+    runtime_handle(1);
+    return cudaSuccess;
+}
+cudaError_t cudaStreamCreate(cudaStream_t *out) { return cudaStreamCreateWithFlags(out, cudaStreamDefault); }
+
+/* What is queued still runs. */
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+    CALL();
+    stream_check(__func__, s);
+    stream_drain(s);
+    for (size_t i = 0; i < streams.size(); i++)
+        if (streams[i] == s) streams.erase(streams.begin() + (ptrdiff_t)i);
+    delete s;
+    runtime_handle(-1);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+    CALL();
+    stream_check(__func__, s);
+    if (s) stream_drain(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t s) {
+    CALL();
+    stream_check(__func__, s);
+    if (s && !s->queue.empty()) work_run();
+    return !s || s->queue.empty() ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaDeviceSynchronize(void) {
+    CALL();
+    all_drain();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t event, unsigned) {
+    CALL();
+    stream_check(__func__, s);
+    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    std::shared_ptr<Record> r = event->record;
+    uint64_t until = r->queued;
+    if (!s) run_until([r, until]() { return r->done >= until; });
+    else queue(s, Work{ nullptr, r, until });
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned) {
+    CALL();
+    *out = new CUevent_st{ std::make_shared<Record>() };
+    runtime_handle(1);
+    return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t *out) { return cudaEventCreateWithFlags(out, cudaEventDefault); }
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    CALL();
+    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    delete event;
+    runtime_handle(-1);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t s) {
+    CALL();
+    stream_check(__func__, s);
+    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    std::shared_ptr<Record> r = event->record;
+    uint64_t number = ++r->queued;
+    queue(s, Work{ [r, number]() {
+                      r->done = number;
+                      clock_gettime(CLOCK_MONOTONIC, &r->at);
+                  },
+                 nullptr, 0 });
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    CALL();
+    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    std::shared_ptr<Record> r = event->record;
+    run_until([r]() { return r->done >= r->queued; });
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    CALL();
+    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    if (event->record->done < event->record->queued) work_run();
+    return event->record->done < event->record->queued ? cudaErrorNotReady : cudaSuccess;
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
+    CALL();
+    if (!from->record->done || !to->record->done || from->record->done < from->record->queued || to->record->done < to->record->queued)
+        return failed_with(cudaErrorNotReady);
+    *ms = (float)((double)(to->record->at.tv_sec - from->record->at.tv_sec) * 1e3 +
+                  (double)(to->record->at.tv_nsec - from->record->at.tv_nsec) * 1e-6);
+    return cudaSuccess;
+}
+
+/* ---- memory ---- */
+
+cudaError_t cudaMalloc(void **out, size_t bytes) {
+    CALL();
+    *out = memory_new(MEMORY_DEVICE, bytes);
+    return *out ? cudaSuccess : failed_with(cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFree(void *at) {
+    CALL();
+    all_drain();
+    return !at || !memory_free(MEMORY_DEVICE, at) ? cudaSuccess : failed_with(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned) {
+    CALL();
+    *out = memory_new(MEMORY_PINNED, bytes);
+    return *out ? cudaSuccess : failed_with(cudaErrorMemoryAllocation);
+}
+cudaError_t cudaMallocHost(void **out, size_t bytes) { return cudaHostAlloc(out, bytes, cudaHostAllocDefault); }
+
+cudaError_t cudaFreeHost(void *at) {
+    CALL();
+    all_drain();
+    return !at || !memory_free(MEMORY_PINNED, at) ? cudaSuccess : failed_with(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
+    CALL();
+    memory_info(free_bytes, total);
+    return cudaSuccess;
+}
+
+/* A copy of rows, checked when it is queued and again when it runs. */
+struct Copy {
+    char *to;
+    const char *from;
+    size_t to_pitch, from_pitch, width, height;
+    int to_device, from_device;
+};
+
+static size_t span(size_t pitch, const Copy &c) { return c.height ? pitch * (c.height - 1) + c.width : 0; }
+
+static void copy_check(const char *call, const Copy &c) {
+    if (c.to_device) memory_check(call, c.to, span(c.to_pitch, c));
+    else if (memory_is(MEMORY_DEVICE, c.to)) runtime_fail("%s: a copy to the host is to device memory", call);
+    if (c.from_device) memory_check(call, c.from, span(c.from_pitch, c));
+    else if (memory_is(MEMORY_DEVICE, c.from)) runtime_fail("%s: a copy from the host is from device memory", call);
+}
+
+static void copy_run(const char *call, const Copy &c) {
+    copy_check(call, c);
+    for (size_t row = 0; row < c.height; row++) {
+        char *to = c.to + row * c.to_pitch;
+        const char *from = c.from + row * c.from_pitch;
+        if (to < from + c.width && from < to + c.width && c.to_device && c.from_device) runtime_fail("%s: the ranges overlap", call);
+        memcpy(to, from, c.width);
+        if (c.to_device) memory_written(to, c.width);
+    }
+}
+
+/* Queues a copy as the runtime does: pageable memory of the host is read at once, and is written before the call returns. */
+static cudaError_t copy_queue(const char *call, Copy c, cudaMemcpyKind kind, cudaStream_t s, int wait) {
+    stream_check(call, s);
+    c.to_device = kind == cudaMemcpyDefault ? memory_is(MEMORY_DEVICE, c.to) : kind & 1;
+    c.from_device = kind == cudaMemcpyDefault ? memory_is(MEMORY_DEVICE, c.from) : kind >> 1 & 1;
+    if (!c.width || !c.height) return cudaSuccess;
+    copy_check(call, c);
+    if (c.to_device && !c.from_device && !memory_is(MEMORY_PINNED, c.from)) {
+        auto kept = std::make_shared<std::string>(c.from, span(c.from_pitch, c));
+        c.from = kept->data();
+        queue(s, Work{ [call, c, kept]() { copy_run(call, c); }, nullptr, 0 });
+    } else {
+        queue(s, Work{ [call, c]() { copy_run(call, c); }, nullptr, 0 });
+        wait = wait || (!c.to_device && !memory_is(MEMORY_PINNED, c.to));
+    }
+    if (wait && s) stream_drain(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s) {
+    CALL();
+    return copy_queue(__func__, Copy{ (char *)to, (const char *)from, bytes, bytes, bytes, 1, 0, 0 }, kind, s, 0);
+}
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+    CALL();
+    return copy_queue(__func__, Copy{ (char *)to, (const char *)from, bytes, bytes, bytes, 1, 0, 0 }, kind, NULL, 1);
+}
+cudaError_t cudaMemcpy2DAsync(
+    void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind, cudaStream_t s) {
+    CALL();
+    if (width > to_pitch || width > from_pitch) return failed_with(cudaErrorInvalidPitchValue);
+    return copy_queue(__func__, Copy{ (char *)to, (const char *)from, to_pitch, from_pitch, width, height, 0, 0 }, kind, s, 0);
+}
+
+cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t s) {
+    CALL();
+    stream_check(__func__, s);
+    memory_check(__func__, at, bytes);
+    queue(s, Work{ [at, value, bytes]() {
+                      memory_check("cudaMemsetAsync", at, bytes);
+                      memset(at, value, bytes);
+                      memory_written(at, bytes);
+                  },
+                 nullptr, 0 });
+    return cudaSuccess;
+}
+cudaError_t cudaMemset(void *at, int value, size_t bytes) { return cudaMemsetAsync(at, value, bytes, NULL); }
+
+/* ---- the device ---- */
+
+/* An H100, unless SIMT_DEVICE says otherwise. */
+static const char *device_setting(void) {
+    const char *s = getenv("SIMT_DEVICE");
+    return s && *s ? s : "9.0";
+}
+
+cudaError_t cudaGetDeviceCount(int *n) {
+    CALL();
+    *n = 0;
+    if (!strcmp(device_setting(), "none")) return failed_with(cudaErrorNoDevice);
+    if (!strcmp(device_setting(), "nodriver")) return failed_with(cudaErrorInsufficientDriver);
+    *n = 1;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version) {
+    CALL();
+    *version = strcmp(device_setting(), "nodriver") ? CUDART_VERSION : 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version) {
+    CALL();
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int *device) {
+    CALL();
+    *device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) {
+    CALL();
+    return device ? failed_with(cudaErrorInvalidDevice) : cudaSuccess;
+}
+
+static void properties_fill(struct cudaDeviceProp *p) {
+    size_t free_bytes = 0;
+    memset(p, 0, sizeof *p);
+    snprintf(p->name, sizeof p->name, "emulated device");
+    if (sscanf(device_setting(), "%d.%d", &p->major, &p->minor) != 2) runtime_fail("SIMT_DEVICE is %s", device_setting());
+    memory_info(&free_bytes, &p->totalGlobalMem);
+    p->multiProcessorCount = 132;
+    p->sharedMemPerBlock = SHARED_STATIC_MOST;
+    p->sharedMemPerBlockOptin = SHARED_MOST;
+    p->sharedMemPerMultiprocessor = SHARED_MOST + 1024;
+    p->regsPerBlock = p->regsPerMultiprocessor = 65536;
+    p->maxThreadsPerBlock = 1024;
+    p->maxThreadsPerMultiProcessor = 2048;
+    p->l2CacheSize = 50 << 20;
+    p->memoryBusWidth = 5120;
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device) {
+    CALL();
+    if (device) return failed_with(cudaErrorInvalidDevice);
+    properties_fill(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
+    CALL();
+    if (device) return failed_with(cudaErrorInvalidDevice);
+    struct cudaDeviceProp p;
+    properties_fill(&p);
+    switch (attribute) {
+    case cudaDevAttrComputeCapabilityMajor:
+        *value = p.major;
+        break;
+    case cudaDevAttrComputeCapabilityMinor:
+        *value = p.minor;
+        break;
+    case cudaDevAttrMultiProcessorCount:
+        *value = p.multiProcessorCount;
+        break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+        *value = (int)p.sharedMemPerBlockOptin;
+        break;
+    case cudaDevAttrMaxSharedMemoryPerBlock:
+        *value = (int)p.sharedMemPerBlock;
+        break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+        *value = (int)p.sharedMemPerMultiprocessor;
+        break;
+    case cudaDevAttrL2CacheSize:
+        *value = p.l2CacheSize;
+        break;
+    default:
+        runtime_fail("cudaDeviceGetAttribute: attribute %d is not emulated", (int)attribute);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute attribute, int value) {
+    CALL();
+    if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && (value < 0 || value > SHARED_MOST))
+        return failed_with(cudaErrorInvalidValue);
+    return cudaSuccess;
+}
+
+/* ---- errors ---- */
+
+cudaError_t cudaGetLastError(void) {
+    cudaError_t code = last_error;
+    last_error = lasting_error;
+    return code;
+}
+cudaError_t cudaPeekAtLastError(void) { return last_error; }
+
+#define ERRORS(E)                                                                                                                          \
+    E(cudaSuccess, "no error")                                                                                                             \
+    E(cudaErrorInvalidValue, "invalid argument")                                                                                           \
+    E(cudaErrorMemoryAllocation, "out of memory")                                                                                          \
+    E(cudaErrorInvalidConfiguration, "invalid configuration argument")                                                                     \
+    E(cudaErrorInvalidPitchValue, "invalid pitch argument")                                                                                \
+    E(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version")                                         \
+    E(cudaErrorNoDevice, "no CUDA-capable device is detected")                                                                             \
+    E(cudaErrorInvalidDevice, "invalid device ordinal")                                                                                    \
+    E(cudaErrorInvalidResourceHandle, "invalid resource handle")                                                                           \
+    E(cudaErrorNotReady, "device not ready")                                                                                               \
+    E(cudaErrorIllegalAddress, "an illegal memory access was encountered")                                                                 \
+    E(cudaErrorUnknown, "unknown error")
+const char *cudaGetErrorString(cudaError_t code) {
+    switch (code) {
+#define TEXT(name, text)                                                                                                                   \
+    case name:                                                                                                                             \
+        return text;
+        ERRORS(TEXT)
+#undef TEXT
+    default:
+        return "unrecognized error code";
+    }
+}
+const char *cudaGetErrorName(cudaError_t code) {
+    switch (code) {
+#define NAME(name, text)                                                                                                                   \
+    case name:                                                                                                                             \
+        return #name;
+        ERRORS(NAME)
+#undef NAME
+    default:
+        return "unrecognized error code";
+    }
+}

@@ -1,0 +1,59 @@
+/* cudart.h - the emulated CUDA runtime that is linked in place of libcudart, for the parts of it and for its tests.
+ *
+ * It behaves as the real one does where that differs from plain C, and is as unhelpful as the real one may be:
+ *   - work is queued and runs as late as it may: when the host waits, or (SIMT_SCHEDULE=random) at any call; streams that no event orders
+ * run interleaved at random (SIMT_SEED);
+ *   - device memory holds 0xFF (NaN) when new, and the host that touches it faults, with a message that names the allocation;
+ *   - a copy from pinned memory reads it when it runs, not when it is queued;
+ *   - an error stays the last one until cudaGetLastError; one found while waiting stays for ever.
+ * Ranges of copies must lie within one allocation; what is written around allocations, and what is not freed at exit, ends the process.
+ *
+ * SIMT_FAIL_CALL=n fails the n-th call of the runtime, of launches and of cuBLASLt; SIMT_CALLS=FILE writes the names of all calls there, a
+ * line each; SIMT_MEMORY=bytes is what the device has; SIMT_DEVICE=none|nodriver|7.5 is another machine. One host thread calls at a time.
+ */
+#ifndef RLAIFV_TESTS_SIMT_CUDART_H
+#define RLAIFV_TESTS_SIMT_CUDART_H
+
+#include <cuda_runtime_api.h>
+
+#include <functional>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- calls (cudart.cpp) ---- */
+
+/* Counts a call. An error when it is the one to fail, or when an earlier error stays; the caller returns it. */
+cudaError_t runtime_call(const char *name);
+/* The value of an environment variable that is a whole number, or `otherwise` where it is not set. */
+int64_t runtime_setting(const char *name, int64_t otherwise);
+/* Work of other libraries (cublaslt.cpp), queued on a stream. */
+void runtime_queue(cudaStream_t stream, std::function<void()> run);
+
+/* Handles that a caller got (1) and gave back (-1): those left at exit are leaks. */
+void runtime_handle(int by);
+
+/* ---- memory (cudart_memory.cpp) ---- */
+
+enum MemoryKind { MEMORY_DEVICE, MEMORY_PINNED };
+/* NULL when the device has no room. */
+void *memory_new(MemoryKind kind, size_t bytes);
+/* 0, or -1 when `at` is no start of a live allocation of that kind. Ends the process when memory around the allocation was written. */
+int memory_free(MemoryKind kind, void *at);
+/* Whether `at` lies in a live allocation of that kind. */
+int memory_is(MemoryKind kind, const void *at);
+/* Ends the process unless [at, at + bytes) lies in one live allocation of device memory. */
+void memory_check(const char *call, const void *at, size_t bytes);
+/* Something other than a kernel has written device memory. */
+void memory_written(const void *at, size_t bytes);
+/* The host, or the device, is at work: device memory faults, or does not. */
+void memory_show(int device_runs);
+void memory_info(size_t *free_bytes, size_t *total);
+/* Allocations alive; each is named on stderr. */
+int memory_leaks(void);
+/* What messages call an allocation; given before anything is written there. */
+extern "C" void simt_memory_name(const void *at, const char *name);
+
+/* Says what is wrong and ends the process. */
+[[noreturn]] void runtime_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

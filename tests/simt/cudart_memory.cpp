@@ -1,0 +1,222 @@
+/* cudart_memory.cpp - device and pinned memory of the emulated runtime: allocations between guard pages, shut to the host, and what is said
+ * when somebody reaches for them. See cudart.h. */
+#include "tests/simt/cudart.h"
+#include "tests/simt/engine.h"
+
+#include <execinfo.h>
+#include <map>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <string>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#endif
+#ifdef WITH_ASAN
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
+/* What the checker (checker.cpp), where it is linked, wants to know of memory. */
+__attribute__((weak)) void checker_region_new(const void *, size_t, const char *) {}
+__attribute__((weak)) void checker_region_gone(const void *) {}
+__attribute__((weak)) void checker_region_written(const void *, size_t) {}
+
+enum { PAGE = 4096, ALIGN = 256, FRAMES = 12, PAINT = 0xA5 };
+static const int64_t DEVICE_BYTES = (int64_t)80 << 30;
+
+/* [guard page][paint][bytes][paint][guard page]; the bytes end as near to the guard as their alignment lets them. */
+struct Allocation {
+    MemoryKind kind;
+    char *map, *at;
+    size_t mapped, bytes;
+    uint64_t number;
+    std::string name;
+    void *frames[FRAMES];
+    int frames_n;
+};
+
+static std::map<uintptr_t, Allocation> allocations; /* by the end of the mapping */
+static uint64_t allocations_made;
+static size_t device_live;
+static int device_shown;
+static struct sigaction fault_before;
+
+static Allocation *allocation_around(const void *at) {
+    auto found = allocations.upper_bound((uintptr_t)at);
+    if (found == allocations.end() || (uintptr_t)at < (uintptr_t)found->second.map) return NULL;
+    return &found->second;
+}
+
+static const char *allocation_text(const Allocation &a) {
+    static char text[256];
+    snprintf(text, sizeof text, "%s memory \"%s\" (allocation %llu, %zu bytes)", a.kind == MEMORY_DEVICE ? "device" : "pinned",
+        a.name.empty() ? "without a name" : a.name.c_str(), (unsigned long long)a.number, a.bytes);
+    return text;
+}
+
+static void frames_print(const char *title, void *const *frames, int n) {
+    fprintf(stderr, "  %s\n", title);
+    fflush(stderr);
+    backtrace_symbols_fd(frames, n, 2);
+}
+
+void runtime_fail(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fflush(stdout);
+    fputs("simt: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    fflush(stderr);
+    abort();
+}
+
+/* ---- faults ---- */
+
+static void fault(int number, siginfo_t *info, void *context) {
+    const Allocation *a = allocation_around(info->si_addr);
+    if (!a) {
+        sigaction(number, &fault_before, NULL);
+        if (fault_before.sa_flags & SA_SIGINFO) fault_before.sa_sigaction(number, info, context);
+        return; /* and faults again */
+    }
+    long long offset = (char *)info->si_addr - a->at;
+    if (simt_self) simt_fail(SIMT_HERE, "an access at byte %lld of %s", offset, allocation_text(*a));
+    void *here[FRAMES];
+    fflush(stdout);
+    fprintf(stderr, "simt: the host touches byte %lld of %s\n", offset, allocation_text(*a));
+    frames_print("at", here, backtrace(here, FRAMES));
+    frames_print("allocated at", a->frames, a->frames_n);
+    abort();
+}
+
+static void faults_watch(void) {
+    static int watched;
+    if (watched) return;
+    watched = 1;
+    void *loaded[1];
+    backtrace(loaded, 1); /* loads what it needs now, not in the handler */
+    static char stack[64 << 10];
+    stack_t alternative = {};
+    alternative.ss_sp = stack;
+    alternative.ss_size = sizeof stack;
+    struct sigaction action = {};
+    action.sa_sigaction = fault;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    if (sigaltstack(&alternative, NULL) || sigaction(SIGSEGV, &action, &fault_before)) perror("simt: no fault handler"), abort();
+}
+
+/* ---- allocations ---- */
+
+static int device_protection(void) { return device_shown ? PROT_READ | PROT_WRITE : PROT_NONE; }
+static int64_t device_bytes(void) { return runtime_setting("SIMT_MEMORY", DEVICE_BYTES); }
+
+void *memory_new(MemoryKind kind, size_t bytes) {
+    faults_watch();
+    if (kind == MEMORY_DEVICE && (bytes > (size_t)device_bytes() || device_live > (size_t)device_bytes() - bytes)) return NULL;
+    size_t room = (bytes + ALIGN - 1) / ALIGN * ALIGN, pages = (room + ALIGN + PAGE - 1) / PAGE * PAGE;
+    Allocation a = {};
+    a.kind = kind;
+    a.mapped = pages + 2 * PAGE;
+    a.map = (char *)mmap(NULL, a.mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (a.map == MAP_FAILED) return NULL;
+    char *from = a.map + PAGE;
+    if (mprotect(from, pages, PROT_READ | PROT_WRITE)) return munmap(a.map, a.mapped), nullptr;
+    a.at = from + pages - room;
+    a.bytes = bytes;
+    a.number = ++allocations_made;
+    a.frames_n = backtrace(a.frames, FRAMES);
+    memset(from, PAINT, (size_t)(a.at - from));
+    memset(a.at, 0xFF, bytes);
+    memset(a.at + bytes, PAINT, room - bytes);
+    ASAN_POISON_MEMORY_REGION(from, (size_t)(a.at - from));
+    ASAN_POISON_MEMORY_REGION(a.at + bytes, room - bytes);
+    if (kind == MEMORY_DEVICE) {
+        device_live += bytes;
+        mprotect(from, pages, device_protection());
+        checker_region_new(a.at, bytes, NULL);
+    }
+    allocations[(uintptr_t)a.map + a.mapped] = a;
+    return a.at;
+}
+
+static void paint_check(const Allocation &a) {
+    const char *from = a.map + PAGE, *to = a.map + a.mapped - PAGE;
+    ASAN_UNPOISON_MEMORY_REGION(from, (size_t)(to - from));
+    for (const char *p = from; p < to; p = p + 1 == a.at ? a.at + a.bytes : p + 1)
+        if ((unsigned char)*p != PAINT) runtime_fail("byte %lld of %s was written", (long long)(p - a.at), allocation_text(a));
+}
+
+int memory_free(MemoryKind kind, void *at) {
+    Allocation *a = allocation_around(at);
+    if (!a || a->kind != kind || a->at != at) return -1;
+    mprotect(a->map + PAGE, a->mapped - 2 * PAGE, PROT_READ | PROT_WRITE);
+    paint_check(*a);
+    if (kind == MEMORY_DEVICE) {
+        device_live -= a->bytes;
+        checker_region_gone(a->at);
+    }
+    uintptr_t key = (uintptr_t)a->map + a->mapped;
+    munmap(a->map, a->mapped);
+    allocations.erase(key);
+    return 0;
+}
+
+int memory_is(MemoryKind kind, const void *at) {
+    const Allocation *a = allocation_around(at);
+    return a && a->kind == kind && (const char *)at >= a->at && (const char *)at < a->at + a->bytes;
+}
+
+void memory_check(const char *call, const void *at, size_t bytes) {
+    const Allocation *a = allocation_around(at);
+    if (!bytes) return;
+    if (!a || a->kind != MEMORY_DEVICE) runtime_fail("%s: %p is no device memory", call, at);
+    long long offset = (const char *)at - a->at;
+    if (offset < 0 || (size_t)offset > a->bytes || bytes > a->bytes - (size_t)offset)
+        runtime_fail("%s: %zu bytes from byte %lld reach beyond %s", call, bytes, offset, allocation_text(*a));
+}
+
+void memory_show(int device_runs) {
+    if (device_shown == device_runs) return;
+    device_shown = device_runs;
+    for (const auto &entry : allocations)
+        if (entry.second.kind == MEMORY_DEVICE) mprotect(entry.second.map + PAGE, entry.second.mapped - 2 * PAGE, device_protection());
+}
+
+void memory_written(const void *at, size_t bytes) { checker_region_written(at, bytes); }
+
+void memory_info(size_t *free_bytes, size_t *total) {
+    *total = (size_t)device_bytes();
+    *free_bytes = *total - device_live;
+}
+
+int memory_leaks(void) {
+    for (const auto &entry : allocations) {
+        const Allocation &a = entry.second;
+        fprintf(stderr, "simt: not freed: %s\n", allocation_text(a));
+        frames_print("allocated at", a.frames, a.frames_n);
+    }
+    return (int)allocations.size();
+}
+
+void simt_memory_name(const void *at, const char *name) {
+    Allocation *a = allocation_around(at);
+    if (!a) return;
+    a->name = name;
+    if (a->kind != MEMORY_DEVICE) return;
+    checker_region_gone(a->at);
+    checker_region_new(a->at, a->bytes, name);
+}
