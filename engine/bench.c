@@ -1,6 +1,7 @@
 /* bench.c - `rlaifv bench`: which part, and the command line of `bench kernels` (the measuring stands in bench/). */
 #include "engine/bench.h"
 
+#include "bench/device.h"
 #include "bench/kernels.h"
 #include "engine/commands.h"
 #include "engine/options.h"
@@ -15,7 +16,9 @@ static int kernels_part(int argc, char **argv, Error *e) {
     int got = options_parse(table, argc, argv, &operands, e);
     if (got == OPTIONS_HELP)
         return options_help(table, "bench kernels [NAME] [OPTION]...",
-                   "Checks and times the ladders whose names contain NAME, beside this machine's measured roofs. Both dtypes are measured.",
+                   "Checks and times the kernels whose names contain NAME: on the CPU by ladders beside this machine's measured roofs, on "
+                   "a GPU at the "
+                   "models' shapes beside its roofs; the emulator counts memory traffic instead of time.",
                    stdout),
                0;
     if (got) return 2;
@@ -23,7 +26,7 @@ static int kernels_part(int argc, char **argv, Error *e) {
         return error_what(e, "too many names"), error_where(e, "rlaifv bench kernels"), error_found(e, "%d", operands),
                error_expected(e, "at most one"), 2;
     const Kernels *k = kernels_open(common.device, (int)common.threads, e);
-    return k ? bench_kernels(operands ? argv[0] : NULL, k, stderr, stdout, e) : -1;
+    return k ? (k->unified ? bench_kernels : bench_device)(operands ? argv[0] : NULL, k, stderr, stdout, e) : -1;
 }
 
 int command_bench(int argc, char **argv, Error *e) {
