@@ -169,7 +169,7 @@ static void prefill_all(Model *m, const int ids[GREEDY_IDS], const float *rows) 
 
 static void test_stories260k(void **state) {
     (void)state;
-    const char *shared = shared_path("tinyllamas/stories260K.bin");
+    const char *shared = shared_path("data/tinyllamas/stories260K.bin");
     if (!shared) skip();
     char folder[PATH_SIZE], data[PATH_SIZE], *rows;
     path_folder(data, shared);
