@@ -35,10 +35,11 @@ LIB_engine = $(BUILD)/libengine.a
 LIBS = $(LIB_engine) $(LIB_model) $(LIB_tokenizer) $(LIB_kernels) $(LIB_base)
 
 all: rlaifv
+include kernels/cuda/cuda.mk
 rlaifv: $(BUILD)/rlaifv
 	@ln -sf $(BUILD)/rlaifv rlaifv
-$(BUILD)/rlaifv: $(BUILD)/engine/main.o $(LIBS)
-	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/rlaifv: $(BUILD)/engine/main.o $(PROGRAM_OBJECTS) $(LIBS) $(BUILD)/parts
+	$(CC) $(CFLAGS) -o $@ $(filter-out %/parts,$^) $(LDLIBS) $(PROGRAM_LIBS)
 
 define library
 $(LIB_$(1)): $(2)
@@ -63,7 +64,7 @@ endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
 # One cmocka program per test file; it links the rooms at and below its own: tests/ROOM/NAME_test.c -> $(BUILD)/tests/ROOM/NAME_test
-TESTS = $(wildcard tests/*/*_test.c)
+TESTS = $(filter-out tests/simt/%,$(wildcard tests/*/*_test.c))
 TEST_BINS = $(patsubst %.c,$(BUILD)/%,$(TESTS))
 below_base = $(LIB_base)
 below_kernels = $(LIB_kernels) $(below_base)
@@ -83,18 +84,17 @@ tests: $(TEST_BINS)
 PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev
 HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jansson.h pcre2.h utf8proc.h xxhash.h cmocka.h
 deps:
-	@sh tests/tools/deps.sh "$(PACKAGES)" "$(HEADERS_NEEDED)"
-found:
+	@sh tests/tools/deps.sh "$(PACKAGES)$(if $(CUDA_HEADERS), $(SIMT_PACKAGES))" "$(HEADERS_NEEDED)" "$(if $(CUDA_HEADERS),$(SIMT_CXX) $(SIMT_CHECKER_CXX) objcopy addr2line)"
+found: found-cuda
 	@echo "compiler: $$($(CC) --version | head -1)"
 	@echo "oneDNN:   $$(grep -hE 'DNNL_VERSION_(MAJOR|MINOR|PATCH) ' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | awk '{printf "%s%s", sep, $$3; sep="."}')"
-	@echo "nvcc:     $$(command -v nvcc || echo 'not found') (no CUDA sources yet: the CPU program is what is built)"
 	@echo "sets:     $(ISAS)"
 
 # ---- checks ----
 test: deps
 	@$(MAKE) --no-print-directory found
 	$(MAKE) all tests
-	sh tests/run.sh $(BUILD) --sanitize
+	sh tests/run.sh $(BUILD) --sanitize --cuda
 check: deps
 	$(MAKE) all tests
 	sh tests/run.sh $(BUILD)
@@ -126,6 +126,8 @@ help:
 	@echo "make demo       the whole method on the built-in world, in minutes"
 	@echo "make test       all checks      make check     without sanitizers     make sanitize  those alone"
 	@echo "make base       train the demo's base models again     make bench  kernel microbenchmarks"
+	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
+	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
 	@echo "make deps found debug format peer-tokenizer clean"
 clean:
 	rm -rf build build-* rlaifv

@@ -21,6 +21,7 @@ int arrow_folder(const RunConfig *c, int iteration, char out[PATH_SIZE], Error *
 static int model_key(const Vlm *v, char *out, size_t size, Error *e) {
     char weights[HASH_TEXT], words[HASH_TEXT];
     params_hash(&v->model.params, v->model.k, weights);
+    if (v->model.k->sync(e)) return -1;
     tokenizer_hash(v->tokenizer, words);
     if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d dtype %d", weights, words, v->chat->name, v->aspect,
             v->model.dtype) < (int)size)

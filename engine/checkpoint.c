@@ -44,7 +44,7 @@ static int save_optimizer(const Model *m, const char *path, Error *e) {
         for (int64_t at = 0; at < m->params.trained_count && !bad; at += CHUNK) {
             int64_t count = m->params.trained_count - at < CHUNK ? m->params.trained_count - at : CHUNK;
             m->k->download(chunk, buf_at(list[i].buf, at), count);
-            bad = tensors_append(w, list[i].name, chunk, TENSOR_F32, count, e);
+            bad = m->k->sync(e) || tensors_append(w, list[i].name, chunk, TENSOR_F32, count, e);
         }
     free(chunk);
     if (!bad) return tensors_commit(w, e);

@@ -83,7 +83,7 @@ typedef struct Key {
 static const Key keys[] = {
     PATH("run", "dir", run.dir, "folder of the run: all its files go there"),
     LONG("run", "seed", run.seed, "0", 0, 9007199254740991.0, "of everything random"),
-    TEXT("run", "device", run.device, "cpu", "where to compute"),
+    TEXT("run", "device", run.device, "cpu", "where to compute: cpu or cuda"),
     CHOICE("run", "dtype", run.dtype, "fp32", dtypes, "weights and activations; the paper trains in bf16, fp32 is exact on every machine"),
     WHOLE("run", "threads", run.threads, "0", 0, 4096, "0: all cores"),
     WHOLE("run", "iterations", run.iterations, "4", 1, 1000, "rounds of sample, label, pair, train, evaluate"),

@@ -62,8 +62,8 @@ static int step_run(Vlm *v, Packer *k, const int ids[PROBE_WORDS], ProbeResult *
         m->k->alloc(&p, FP32, (int64_t)R * PROBE_WORDS, "probe results", e))
         return -1;
     m->k->probe(p, logits, ids, PROBE_WORDS, R, m->config.decoder.vocab);
+    m->k->download(k->p, p, (int64_t)R * PROBE_WORDS);
     int bad = m->k->sync(e);
-    if (!bad) m->k->download(k->p, p, (int64_t)R * PROBE_WORDS);
     m->k->free(p);
     for (size_t i = 0; i < k->rows_n && !bad; i++) {
         if (k->rows[i] < 0) continue;

@@ -38,7 +38,7 @@ typedef struct CommonOptions {
 extern const char *const dtype_choices[]; /* in the order of DType */
 /* The four table lines for a CommonOptions variable. */
 #define OPTIONS_COMMON(C)                                                                                                                  \
-    { "device", OPTION_TEXT, &(C).device, "NAME", "where to compute: cpu", 0, 0, 0, NULL },                                                \
+    { "device", OPTION_TEXT, &(C).device, "NAME", "where to compute: cpu or cuda", 0, 0, 0, NULL },                                           \
         { "dtype", OPTION_CHOICE, &(C).dtype, "TYPE", "weights and activations", 0, 0, 0, dtype_choices },                                 \
         { "threads", OPTION_INT, &(C).threads, "N", "0: all cores", 0, 0, 4096, NULL }, {                                                  \
         "seed", OPTION_INT, &(C).seed, "N", "of everything random", 0, 0, 9007199254740991.0, NULL                                         \

@@ -250,6 +250,7 @@ static int job_hash(const RunConfig *c, const Vlm *v, char out[HASH_TEXT], Error
     if (config_hash(c, "train sft run.seed run.dtype", settings, e) || (c->sft.source == SFT_ROWS && hash_file(c->data.train, data, e)))
         return -1;
     params_hash(&v->model.params, v->model.k, weights);
+    if (v->model.k->sync(e)) return -1;
     int n = snprintf(text, sizeof text, "sft %s %s %s", settings, weights, data);
     hash_bytes(text, (size_t)n, out);
     return 0;

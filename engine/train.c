@@ -108,6 +108,7 @@ static int references_fill(Job *job, const char *path, Error *e) {
     }
     char model[HASH_TEXT];
     reference_model_key(job->v, model);
+    if (job->v->model.k->sync(e)) goto done;
     for (int i = 0; i < job->n; i++) {
         Row *r = &job->rows[i];
         int known = 1;
@@ -256,7 +257,7 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
 
     int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * job.n / c->train.batch_pairs);
     reference_model_key(v, model);
-    if (path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, path, e)) goto done;
+    if (m->k->sync(e) || path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, path, e)) goto done;
     if (job_hash(&job, model, steps, state.job, e)) goto done;
     char own[HASH_TEXT];
     memcpy(own, state.job, sizeof own);

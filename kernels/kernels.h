@@ -1,7 +1,7 @@
 /* kernels.h - the arithmetic of rlaifv: one interface, one implementation per device.
  *
  * Code above this header never sees a device. A Kernels table has one function pointer per operation; kernels_open() picks the table
- * (cpu: the best instruction set of this machine, or the one RLAIFV_ISA names). Operations are queued in order; `sync` waits and reports any
+ * (cpu: the best instruction set of this machine, or the one RLAIFV_ISA names; cuda). Operations are queued in order; `sync` waits and reports any
  * failure since the last one, so the operations themselves return nothing. On the CPU they have run when they return.
  *
  * Buf is a device address with a dtype. The host must not look behind it, except on devices whose `unified` is 1 (cpu). Matrices are
@@ -80,8 +80,8 @@ typedef struct SampleRow {
 } SampleRow;
 
 typedef struct Kernels {
-    const char *name; /* "cpu" */
-    const char *isa;  /* "avx512bf16", "avx512", "avx2", "generic" */
+    const char *name; /* "cpu", "cuda", "simt" */
+    const char *isa;  /* "avx512bf16", "avx512", "avx2", "generic"; of cuda the compute capability: "sm_80" */
     int unified;      /* host may read and write buffers directly */
     int native_bf16;  /* products of bf16 operands run on bf16 instructions */
 
@@ -89,7 +89,7 @@ typedef struct Kernels {
     int (*alloc)(Buf *out, DType dtype, int64_t count, const char *what, Error *e); /* zeroed, 64-byte aligned */
     void (*free)(Buf b);
     void (*upload)(Buf to, const void *from, int64_t count); /* same dtype */
-    void (*download)(void *to, Buf from, int64_t count);
+    void (*download)(void *to, Buf from, int64_t count); /* waits; whether it worked is for sync to say */
     void (*copy)(Buf to, Buf from, int64_t count); /* converts dtype where they differ (round to nearest even) */
     void (*zero)(Buf b, int64_t count);
     int (*sync)(Error *e);
@@ -181,7 +181,8 @@ typedef struct Kernels {
     void (*scale)(Buf x, float by, int64_t n);
 } Kernels;
 
-/* device "cpu". NULL with the Error filled for an unknown device or a machine that lacks what RLAIFV_ISA asks for. threads 0 = all cores. */
+/* device "cpu", "cuda", or "simt" (the CUDA backend on an emulated device, in test builds). NULL with the Error filled for an unknown device, one
+ * that this program was built without or this machine lacks, or an instruction set (RLAIFV_ISA) that it lacks. threads 0 = all cores. */
 const Kernels *kernels_open(const char *device, int threads, Error *e);
 
 #endif

@@ -2,7 +2,10 @@
  *
  * The CPU backend exists once per instruction set (kernels/cpu/isa.h). The best one that this machine has is taken, unless RLAIFV_ISA names
  * another: tests and honest measurements of lesser machines need that. oneDNN is held to the same set; it accepts one limit per process,
- * the first. */
+ * the first.
+ *
+ * The CUDA backend is in programs built with it (WITH_CUDA), and in programs of the tests as "simt", on the emulated runtime (WITH_SIMT).
+ */
 #include "kernels/dnnl_products.h"
 #include "kernels/kernels.h"
 
@@ -55,11 +58,46 @@ static const Kernels *cpu_table(Error *e) {
     return isa_tables[i];
 }
 
+#if defined(WITH_CUDA) || defined(WITH_SIMT)
+extern const Kernels kernels_cuda;
+int cuda_open(Error *e);
+
+static const Kernels *cuda_table(Error *e) { return cuda_open(e) ? NULL : &kernels_cuda; }
+#endif
+
+#ifdef WITH_CUDA
+#define cuda_known cuda_table
+#else
+static const Kernels *cuda_known(Error *e) {
+    error_what(e, "this program was built without CUDA");
+    error_found(e, "device cuda");
+    error_hint(e, "use --device cpu, or build with make where nvcc is found");
+    return NULL;
+}
+#endif
+
+#ifdef WITH_SIMT
+#define simt_known cuda_table
+#else
+static const Kernels *simt_known(Error *e) {
+    error_what(e, "this program was built without the emulated GPU");
+    error_found(e, "device simt");
+    error_hint(e, "use --device cpu, or build rlaifv-simt with make simt");
+    return NULL;
+}
+#endif
+
+enum { DEVICES = 3 };
+static const char *const device_names[DEVICES] = { "cpu", "cuda", "simt" };
+static const Kernels *(*const device_tables[DEVICES])(Error *e) = { cpu_table, cuda_known, simt_known };
+
 const Kernels *kernels_open(const char *device, int threads, Error *e) {
-    if (strcmp(device, "cpu") != 0) {
+    int d = 0;
+    while (d < DEVICES && strcmp(device, device_names[d]) != 0) d++;
+    if (d == DEVICES) {
         error_what(e, "unknown device");
         error_found(e, "%s", device);
-        error_expected(e, "cpu");
+        error_expected(e, "cpu, cuda or simt");
         return NULL;
     }
     if (threads < 0 || threads > 4096) {
@@ -68,10 +106,9 @@ const Kernels *kernels_open(const char *device, int threads, Error *e) {
         error_expected(e, "0 for all cores, or 1 to 4096");
         return NULL;
     }
-    const Kernels *k = cpu_table(e);
-    if (!k) return NULL;
     omp_set_dynamic(0);
     omp_set_num_threads(threads ? threads : omp_get_num_procs());
-    products_limit_isa(k->isa);
+    const Kernels *k = device_tables[d](e);
+    if (k && k->unified) products_limit_isa(k->isa);
     return k;
 }

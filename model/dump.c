@@ -14,7 +14,7 @@ int dump_write(Model *m, const char *name, Buf b, int rows, int width, Error *e)
     if (!host) return -1;
     m->k->download(host, b, n);
     TensorWriter *out = NULL;
-    int bad = tensors_create(&out, w->dump_path, 0, e) || tensors_declare(out, name, TENSOR_F32, 2, shape, e) ||
+    int bad = m->k->sync(e) || tensors_create(&out, w->dump_path, 0, e) || tensors_declare(out, name, TENSOR_F32, 2, shape, e) ||
               tensors_append(out, name, host, b.dtype == FP32 ? TENSOR_F32 : TENSOR_BF16, n, e);
     free(host);
     if (bad) {

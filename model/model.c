@@ -104,12 +104,11 @@ int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *h
         return -1;
     k->logprob_forward(w->logp.buf, entropy ? w->entropy.buf : BUF_NONE, hit ? w->hit.buf : BUF_NONE,
         mean_logit ? w->mean_logit.buf : BUF_NONE, w->lse.buf, w->hidden.buf, head_of(m), f->score_targets, R, V, D);
-    if (k->sync(e)) return -1;
     if (logp) k->download(logp, w->logp.buf, R);
     if (entropy) k->download(entropy, w->entropy.buf, R);
     if (hit) k->download(hit, w->hit.buf, R);
     if (mean_logit) k->download(mean_logit, w->mean_logit.buf, R);
-    return 0;
+    return k->sync(e);
 }
 
 Buf model_logp(const Model *m) { return m->work->logp.buf; }

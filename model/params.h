@@ -88,7 +88,7 @@ int params_export(const Params *p, const Kernels *k, TensorType store, const cha
 int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e);
 void params_train_end(Params *p, const Kernels *k);
 void params_free(Params *p, const Kernels *k);
-/* XXH3 of the weights as stored, for cache keys. */
+/* XXH3 of the weights as stored, for cache keys. Whether they could be read is for k->sync to say. */
 void params_hash(const Params *p, const Kernels *k, char out[HASH_TEXT]);
 
 #endif

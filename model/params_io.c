@@ -75,7 +75,7 @@ static int write_tensor(const Params *p, const Kernels *k, const Param *q, Tenso
     for (int64_t done = 0, n; done < q->count; done += n) {
         n = piece_of(q->count, done);
         k->download(piece, buf_at(from, done), n);
-        if (tensors_append(w, name, piece, params_tensor_type(from.dtype), n, e)) return -1;
+        if (k->sync(e) || tensors_append(w, name, piece, params_tensor_type(from.dtype), n, e)) return -1;
     }
     return 0;
 }

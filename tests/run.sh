@@ -1,8 +1,9 @@
 #!/bin/sh
-# run.sh BUILD [--sanitize] - runs every check and closes with "N passed, N failed, N skipped".
+# run.sh BUILD [--sanitize] [--cuda] - runs every check and closes with "N passed, N failed, N skipped".
 #
-# The cmocka programs BUILD/tests/*/*_test, the shell checks tests/cli/*.sh (with RLAIFV naming the program), the layer check, and with --sanitize
-# the same programs built with ASan and UBSan. A program that crashes, hangs or prints no closing counts is a failure.
+# The cmocka programs BUILD/tests/*/*_test, the shell checks tests/cli/*.sh (with RLAIFV naming the program), the layer check; with --sanitize
+# the same programs built with ASan and UBSan; with --cuda the CUDA backend: compiled by nvcc, and executed by the emulator (docs/cuda.md). A
+# program that crashes, hangs or prints no closing counts is a failure.
 build=$1
 passed=0 failed=0 skipped=0
 log=$(mktemp)
@@ -22,28 +23,48 @@ run_program() { # NAME PROGRAM
     [ "$bad" -gt 0 ] && { echo "    exit code $code"; grep -vE '^\[ *(OK|RUN) *\]' "$log" | tail -40 | sed 's/^/    /'; }
     return 0
 }
-run_script() { # a shell check: exit 0 passed, 77 skipped with a reason on its last line, anything else failed
-    RLAIFV="$PWD/$build/rlaifv" timeout 900 sh "$1" >"$log" 2>&1
+run_script() { # NAME COMMAND...: a check: exit 0 passed, 77 skipped with a reason on its last line, anything else failed
+    name=$1
+    shift
+    timeout 1800 "$@" >"$log" 2>&1
     case $? in
     0) passed=$((passed + 1)) word=passed ;;
     77) skipped=$((skipped + 1)) word="skipped: $(tail -1 "$log")" ;;
     *) failed=$((failed + 1)) word=FAILED ;;
     esac
-    printf '%-44s %s\n' "$1" "$word"
+    printf '%-44s %s\n' "$name" "$word"
+    grep -E '^  (all |[a-z_]*_test: )' "$log" # lines of kernels reached, seeds of slow programs
     [ "$word" = FAILED ] && tail -40 "$log" | sed 's/^/    /'
     return 0
 }
+export RLAIFV="$PWD/$build/rlaifv"
 for program in "$build"/tests/*/*_test; do [ -x "$program" ] && run_program "${program#"$build"/}" "$program"; done
 if [ "$build" != build-asan ]; then
-    for script in tests/*.sh tests/cli/*.sh; do [ "$script" != tests/run.sh ] && [ -f "$script" ] && run_script "$script"; done
+    for script in tests/layers.sh tests/cli/*.sh; do run_script "$script" sh "$script"; done
 fi
-if [ "$2" = --sanitize ]; then
+wants() { case " $options " in *" $1 "*) return 0 ;; esac; return 1; }
+options="$2 $3"
+if wants --sanitize; then
     if make -s sanitize-build >"$log" 2>&1; then
         for program in build-asan/tests/*/*_test; do run_program "${program#build-}" "$program" 1200; done
     else
         failed=$((failed + 1))
         echo "sanitizer build FAILED"
         tail -20 "$log"
+    fi
+fi
+if wants --cuda; then
+    if [ -z "$(make -s cuda-headers)" ]; then
+        skipped=$((skipped + 1))
+        echo "the CUDA backend is skipped: no CUDA toolkit on this machine"
+    else
+        run_script "nvcc for sm_80, sm_90a, sm_100; registers" make -s BUILD="$build" cuda
+        run_script "emulator: build" make -s BUILD="$build" simt simt-counts simt-tests
+        for program in "$build"/simt/tests/*/*_test; do run_program "${program#"$build"/}" "$program"; done
+        run_script "emulator: golden cases" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/golden.sh simt
+        run_script "emulator: a demo iteration as on the CPU" sh tests/simt/iteration.sh "$build/rlaifv" "$build/rlaifv-simt"
+        run_script "emulator: every call failing in turn" env RLAIFV_SIMT="$PWD/$build/rlaifv-simt" sh tests/simt/faults.sh
+        run_script "emulator: kernels at the models' shapes" "$build/rlaifv-simt-counts" bench kernels --device simt
     fi
 fi
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -11,6 +11,7 @@ enum { FORWARD_COLUMNS = 64, FORWARD_OWN = FORWARD_COLUMNS / PLAIN_SIDE /* colum
 template <int HEAD> struct PlainForward {
     static constexpr int KEYS = HEAD > 128 ? 32 : 64, PITCH = HEAD + PLAIN_PAD, WEIGHTS_PITCH = KEYS + PLAIN_PAD;
     static constexpr int BYTES = (int)sizeof(float) * (FORWARD_COLUMNS * PITCH + KEYS * PITCH + FORWARD_COLUMNS * WEIGHTS_PITCH);
+    static constexpr int BLOCKS = HEAD > 128 ? 1 : 2; /* of a multiprocessor: asked for more, the compiler spills registers */
 };
 
 /* Weights of the scores of one tile of keys, from its first key on, in place; carries the columns' largest score and sum of weights on. */
@@ -41,7 +42,7 @@ __device__ __forceinline__ void plain_softmax(float (&scores)[FORWARD_OWN][KEYS 
 }
 
 template <typename T, int HEAD>
-__global__ void __launch_bounds__(PLAIN_THREADS) attention_plain_forward_kernel(AttentionCall c, int whole) {
+__global__ void __launch_bounds__(PLAIN_THREADS, PlainForward<HEAD>::BLOCKS) attention_plain_forward_kernel(AttentionCall c, int whole) {
     typedef PlainForward<HEAD> P;
     constexpr int OWN = FORWARD_OWN, KEYS = P::KEYS, PITCH = P::PITCH;
     SHARED_DYN(float, queries);

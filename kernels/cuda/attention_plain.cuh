@@ -8,6 +8,9 @@
 
 enum { PLAIN_SIDE = 16, PLAIN_THREADS = PLAIN_SIDE * PLAIN_SIDE, PLAIN_PAD = 4 };
 
+/* Blocks that a multiprocessor holds at once: small heads leave registers for two. */
+template <int HEAD> struct Plain { static constexpr int BLOCKS = HEAD <= 64 ? 2 : 1; };
+
 /* Four elements of a row; those from `left` on are zero. `whole`: rows may be read four at a time. */
 template <typename T> __device__ __forceinline__ Vec<float, 4> four_load(const T *from, int left, int whole) {
     Vec<float, 4> y;

@@ -19,7 +19,8 @@ template <int HEAD> struct PlainKeys {
         (int)sizeof(float) * (2 * KEYS * PITCH + 2 * COLUMNS * PITCH + 2 * KEYS * WEIGHTS_PITCH + 2 * COLUMNS) + (int)sizeof(int) * COLUMNS;
 };
 
-template <typename T, int HEAD> __global__ void __launch_bounds__(PLAIN_THREADS) attention_plain_dq_kernel(AttentionCall c, int whole) {
+template <typename T, int HEAD>
+__global__ void __launch_bounds__(PLAIN_THREADS, Plain<HEAD>::BLOCKS) attention_plain_dq_kernel(AttentionCall c, int whole) {
     typedef PlainQueries<HEAD> P;
     constexpr int COLUMNS = P::COLUMNS, KEYS = P::KEYS, PITCH = P::PITCH, OWN = COLUMNS / PLAIN_SIDE;
     SHARED_DYN(float, queries);
@@ -79,7 +80,8 @@ template <typename T, int HEAD> __global__ void __launch_bounds__(PLAIN_THREADS)
             share_store<T, HEAD>((T *)c.dq + column_query(c, tile, kv_head, first + own + i), sums[i], c.scale, E, whole);
 }
 
-template <typename T, int HEAD> __global__ void __launch_bounds__(PLAIN_THREADS) attention_plain_dkv_kernel(AttentionCall c, int whole) {
+template <typename T, int HEAD>
+__global__ void __launch_bounds__(PLAIN_THREADS, Plain<HEAD>::BLOCKS) attention_plain_dkv_kernel(AttentionCall c, int whole) {
     typedef PlainKeys<HEAD> P;
     constexpr int COLUMNS = P::COLUMNS, KEYS = P::KEYS, PITCH = P::PITCH, OWN = KEYS / PLAIN_SIDE;
     SHARED_DYN(float, keys);
@@ -107,7 +109,7 @@ template <typename T, int HEAD> __global__ void __launch_bounds__(PLAIN_THREADS)
         AttentionSight sight = c.lists.sights[visit.sight];
         int column = visit.column + v % (ATTENTION_STEP / COLUMNS) * COLUMNS, columns = tile.rows_n * group;
         int sees = columns_see_most(sight, column, column + COLUMNS, group);
-        if (sight.key_first + sees <= key_tile.slot_first + first) continue;
+        if (sees == 0 || sight.key_first + sees <= key_tile.slot_first + first) continue;
         __syncthreads();
         rows_fill(queries, PITCH, COLUMNS, (const T *)c.q, E, whole,
             [&](int r) { return column + r < columns ? column_query(c, tile, kv_head, column + r) : (int64_t)-1; });

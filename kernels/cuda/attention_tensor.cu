@@ -1,179 +1,201 @@
-/* attention_tensor.cu - attention forward on tensor cores: bfloat16 operands, fp32 scores and sums (Dao 2023, arXiv 2307.08691).
+/* attention_tensor.cu - attention on tensor cores, forward (Dao 2023, arXiv 2307.08691), for bfloat16 whose heads start at multiples of 16
+ * bytes.
  *
- * A block of 4 warps has a tile of up to 128 columns; warp w computes strips w and w + 4 of it, so that each fragment of keys and values that
- * it reads serves two strips, and short tiles and the causal diagonal keep all warps busy. Keys and values are loaded once per tile, 64 at a
- * time: the values of a key tile come in while its scores are computed, the next keys while the values are added up. Weights stay in
- * registers: accumulators of scores are left operands of the next product. Stored are results and log-sum-exps alone.
- *
- * A key tile of which a row sees nothing changes none of its bits, whether the strip is skipped or not: maxima stay, sums are multiplied by
- * exactly 1 and get zeros. */
-#include "kernels/cuda/attention_tile.cuh"
+ * A warp holds 16 or 32 columns: their queries as fragments, scores and sums as results of products, a quarter of a warp's lanes per row.
+ * Key tiles come by asynchronous copies, one ahead of the one at work, with one barrier each. Weights go from results of one product to
+ * operands of the next in registers. Only results and log-sum-exp are stored. */
+#include "kernels/cuda/attention_tensor.cuh"
 
-enum { WARPS = 4, THREADS = WARPS * 32, COLUMNS = ATTENTION_COLUMNS_MOST, STRIPS = COLUMNS / STRIP / WARPS /* of a warp */ };
-static_assert(WARPS == KEY_STRIPS, "each warp loads a strip of a key tile");
-
-/* What a warp carries for one strip: numerators, and of rows g and g + 8 the largest score and the lane's part of the denominator. */
-template <int HEAD> struct Sums {
-    float o[STRIPS][HEAD / 8][4], top[STRIPS][2], total[STRIPS][2];
+/* Two blocks of these sizes have room on an A100's multiprocessor (but one at 112), and registers enough to spill none. */
+template <int HEAD> struct TensorForward {
+    static constexpr int WARPS = HEAD == 112 ? 8 : 4;
+    static constexpr int GROUPS = HEAD > 96 ? 1 : 2; /* of 16 columns, per warp */
+    static constexpr int OWN = 16 * GROUPS, COLUMNS = WARPS * OWN, THREADS = WARPS * 32, STAGES = 2, BLOCKS = HEAD == 112 ? 1 : 2;
+    static constexpr int BYTES = (COLUMNS + STAGES * 2 * ATTENTION_KEYS) * HEAD * (int)sizeof(bf16);
 };
 
-/* Scores of a key tile become weights; what was summed before fades to the new maximum. scale: log2 e times that of scores. */
-template <int HEAD>
-__device__ __forceinline__ void strip_soften(float (&s)[8][4], float (&o)[HEAD / 8][4], float (&top)[2], float (&total)[2], float scale) {
+/* Online softmax of a warp's 16 columns over one key tile: scores become weights. `low` and `high` are how many of the tile's keys the
+ * lane's two columns see. */
+struct Columns {
+    float top[2], total[2]; /* of the lane's two columns: largest score; sum of weights in this lane */
+};
+__device__ __forceinline__ void columns_softmax(
+    Columns &c, float (&scores)[ATTENTION_KEYS / 8][4], float fades[2], const int sees[2], int masked, float scale) {
+    int t = threadIdx.x % 4 * 2;
     UNROLL
     for (int h = 0; h < 2; h++) {
-        float most = top[h], sum = 0;
+        float top = c.top[h];
         UNROLL
-        for (int n = 0; n < 8; n++) most = fmaxf(most, fmaxf(s[n][h * 2], s[n][h * 2 + 1]));
-        most = fmaxf(most, __shfl_xor_sync(FULL_WARP, most, 1));
-        most = fmaxf(most, __shfl_xor_sync(FULL_WARP, most, 2));
-        float base = most == -INFINITY ? 0.0f : most, fade = exp2_approx((top[h] - base) * scale), shift = base * scale;
-        UNROLL
-        for (int n = 0; n < 8; n++)
-            UNROLL
-            for (int i = h * 2; i < h * 2 + 2; i++) sum += s[n][i] = exp2_approx(fmaf(s[n][i], scale, -shift));
-        top[h] = most;
-        total[h] = total[h] * fade + sum;
-        UNROLL
-        for (int e = 0; e < HEAD / 8; e++) o[e][h * 2] *= fade, o[e][h * 2 + 1] *= fade;
-    }
-}
-
-/* Hides the keys from `low` on from row g, those from `high` on from row g + 8. */
-__device__ __forceinline__ void strip_mask(float (&s)[8][4], int low, int high) {
-    int t = threadIdx.x % 4;
-    UNROLL
-    for (int n = 0; n < 8; n++)
-        UNROLL
-        for (int i = 0; i < 4; i++)
-            if (n * 8 + t * 2 + i % 2 >= (i < 2 ? low : high)) s[n][i] = -INFINITY;
-}
-
-/* Results of a strip: rounded by way of shared memory, or as a part in fp32. */
-template <int HEAD>
-__device__ __forceinline__ void strip_finish(const AttentionCall &c, const AttentionTile &tile, int kv_head, int first, int columns, bf16 *strip,
-    const float (&o)[HEAD / 8][4], const float (&top)[2], const float (&total)[2]) {
-    int lane = threadIdx.x % 32, t = lane % 4;
-    float share[2];
-    UNROLL
-    for (int h = 0; h < 2; h++) {
-        float sum = total[h] + __shfl_xor_sync(FULL_WARP, total[h], 1);
-        sum += __shfl_xor_sync(FULL_WARP, sum, 2);
-        share[h] = sum > 0 ? 1.0f / sum : 0.0f;
-        int column = first + lane / 4 + h * 8;
-        float lse = sum > 0 ? top[h] * c.scale + logf(sum) : -INFINITY;
-        if (column >= columns) continue;
-        if (tile.part >= 0) {
-            int64_t at = column_part(c, tile, kv_head, column);
-            if (t == 0) c.part_lse[at] = lse;
-            UNROLL
-            for (int e = 0; e < HEAD / 8; e++)
-                if (e * 8 < c.E)
-                    vec_store(c.part_out + at * c.E + e * 8 + t * 2, Vec<float, 2>{ { o[e][h * 2] * share[h], o[e][h * 2 + 1] * share[h] } });
-        } else if (c.lse && t == 0) {
-            c.lse[column_head(c, tile, kv_head, column)] = lse;
+        for (int n = 0; n < ATTENTION_KEYS / 8; n++) {
+            float *s = &scores[n][2 * h];
+            if (masked) {
+                if (n * 8 + t >= sees[h]) s[0] = -INFINITY;
+                if (n * 8 + t + 1 >= sees[h]) s[1] = -INFINITY;
+            }
+            top = fmaxf(top, fmaxf(s[0], s[1]));
         }
+        top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, 2));
+        float base = top == -INFINITY ? 0.0f : top; /* a column that has seen nothing yet */
+        fades[h] = exp2_approx((c.top[h] - base) * scale);
+        float total = c.total[h] * fades[h];
+        UNROLL
+        for (int n = 0; n < ATTENTION_KEYS / 8; n++) UNROLL
+        for (int i = 0; i < 2; i++) {
+            float weight = exp2_approx(fmaf(scores[n][2 * h + i], scale, -base * scale));
+            scores[n][2 * h + i] = weight;
+            total += weight;
+        }
+        c.top[h] = top, c.total[h] = total;
     }
-    if (tile.part >= 0) return;
-    int column = first + lane % 16;
-    strip_write<HEAD>(strip, o, share[0], share[1]);
-    __syncwarp(FULL_WARP);
-    strip_scatter<HEAD>((bf16 *)c.out, column < columns ? column_head(c, tile, kv_head, column) * c.E : -1, strip, c.E / CHUNK);
 }
 
-template <int HEAD> __global__ void __launch_bounds__(THREADS, 2) attention_tensor_forward_kernel(AttentionCall c) {
+template <int HEAD>
+__global__ void __launch_bounds__(TensorForward<HEAD>::THREADS, TensorForward<HEAD>::BLOCKS)
+    attention_tensor_forward_kernel(AttentionCall c) {
+    typedef TensorForward<HEAD> F;
+    constexpr int GROUPS = F::GROUPS, THREADS = F::THREADS, STEPS = HEAD / 16, KEY_STEPS = ATTENTION_KEYS / 16;
+    constexpr int TILE = ATTENTION_KEYS * HEAD;
     SHARED_DYN(bf16, queries);
-    bf16 *keys = queries + COLUMNS / STRIP * Strip<HEAD>::SIZE, *values = keys + KEY_STRIPS * Strip<HEAD>::SIZE;
-    const AttentionTile tile = c.lists.tiles[blockIdx.x / c.kv_heads];
-    int kv_head = blockIdx.x % c.kv_heads, group = c.lists.group, columns = tile.rows_n * group, chunks = c.E / CHUNK;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4;
-    const bf16 *k = (const bf16 *)c.k + (int64_t)kv_head * c.E, *v = (const bf16 *)c.v + (int64_t)kv_head * c.E;
-    float scale = c.scale * LOG2_E;
-    bf16 *own = queries + warp * Strip<HEAD>::SIZE; /* and WARPS strips on, the second */
-    constexpr int APART = WARPS * Strip<HEAD>::SIZE;
+    bf16 *stages = queries + F::COLUMNS * HEAD; /* keys, values; keys, values */
+    AttentionTile tile = c.lists.tiles[blockIdx.x / c.kv_heads];
+    int kv_head = blockIdx.x % c.kv_heads, group = c.lists.group, columns = tile.rows_n * group, E = c.E;
+    int lane = threadIdx.x % 32, first = (int)threadIdx.x / 32 * F::OWN; /* the warp's first column */
+    const bf16 *head_k = (const bf16 *)c.k + (int64_t)kv_head * E, *head_v = (const bf16 *)c.v + (int64_t)kv_head * E;
 
-    UNROLL
-    for (int z = 0; z < STRIPS; z++) {
-        int first = (warp + z * WARPS) * STRIP, column = first + lane % 16;
-        if (first < columns)
-            strip_gather<HEAD>(own + z * APART, (const bf16 *)c.q, column < columns ? column_query(c, tile, kv_head, column) : -1, chunks);
-    }
-    KeyWalk walk = walk_start(c, tile);
-    keys_load<HEAD>(keys, k, c.kv_stride, walk, warp, chunks);
+    Copy<HEAD, THREADS> copy = copy_open<HEAD, THREADS>();
+    auto stage_copy = [&](const Cursor &at, int stage) {
+        int n = at.sight.keys - at.key;
+        bf16 *keys = stages + stage * 2 * TILE;
+        slots_copy_async(keys, copy, head_k, at.sight.key_first + at.key, n, c.kv_stride, E);
+        slots_copy_async(keys + TILE, copy, head_v, at.sight.key_first + at.key, n, c.kv_stride, E);
+    };
+    rows_copy_async<F::COLUMNS>(
+        queries, copy, (const bf16 *)c.q, E, [&](int r) { return r < columns ? column_query(c, tile, kv_head, r) : (int64_t)-1; });
+    Cursor next = cursor_open(c.lists, tile);
+    stage_copy(next, 0);
     cp_async_commit();
-    Sums<HEAD> sums;
+
+    float sums[GROUPS][HEAD / 8][4];
+    Columns state[GROUPS];
     UNROLL
-    for (int z = 0; z < STRIPS; z++) {
+    for (int m = 0; m < GROUPS; m++) {
         UNROLL
-        for (int i = 0; i < HEAD / 8 * 4; i++) sums.o[z][i / 4][i % 4] = 0;
+        for (int h = 0; h < 2; h++) state[m].top[h] = -INFINITY, state[m].total[h] = 0;
         UNROLL
-        for (int h = 0; h < 2; h++) sums.top[z][h] = -INFINITY, sums.total[z][h] = 0;
+        for (int n = 0; n < HEAD / 8; n++) UNROLL
+        for (int i = 0; i < 4; i++) sums[m][n][i] = 0;
     }
-    int sees[STRIPS][2] = {};
-    for (bool more = true; more;) {
-        if (walk.from == 0) {
-            UNROLL
-            for (int i = 0; i < STRIPS * 2; i++)
-                sees[i / 2][i % 2] = column_sees(*walk.sight, (warp + i / 2 * WARPS) * STRIP + g + i % 2 * 8, group);
-        }
-        View view[STRIPS];
-        bool all = true;
-        UNROLL
-        for (int z = 0; z < STRIPS; z++) {
-            view[z] = strip_view(sees[z][0] - walk.from, sees[z][1] - walk.from);
-            all = all && view[z] == VIEW_ALL;
-        }
-        KeyWalk ahead = walk;
-        more = walk_next(ahead);
-        float s[STRIPS][8][4];
+    int most = 0, least = 0; /* keys of the sight that the warp's columns see */
+    for (int stage = 0, more = 1; more; stage ^= 1) {
+        AttentionSight sight = next.sight;
+        int key = next.key;
         cp_async_wait<0>();
-        __syncthreads(); /* keys are here, and nobody reads the last values */
-        keys_load<HEAD>(values, v, c.kv_stride, walk, warp, chunks);
+        __syncthreads();
+        more = cursor_next(next);
+        if (more) stage_copy(next, stage ^ 1);
         cp_async_commit();
-        if (all) {
-            strips_dot<HEAD, STRIPS, KEY_STRIPS>(s, own, APART, keys);
-        } else {
+        if (key == 0) {
+            most = columns_see_most(sight, first, first + F::OWN, group);
+            least = columns_see_least(sight, first, first + F::OWN, columns, group);
+        }
+        if (most <= key) continue;
+        bf16 *keys = stages + stage * 2 * TILE, *values = keys + TILE;
+        float scores[GROUPS][ATTENTION_KEYS / 8][4];
+        UNROLL
+        for (int m = 0; m < GROUPS; m++) UNROLL
+        for (int n = 0; n < ATTENTION_KEYS / 8; n++) UNROLL
+        for (int i = 0; i < 4; i++) scores[m][n][i] = 0;
+        UNROLL
+        for (int k = 0; k < STEPS; k++) {
+            uint32_t q[GROUPS][4];
             UNROLL
-            for (int z = 0; z < STRIPS; z++) {
-                if (view[z] == VIEW_NONE) continue;
-                strips_dot<HEAD, 1, KEY_STRIPS>(s + z, own + z * APART, 0, keys);
-                if (view[z] == VIEW_PART) strip_mask(s[z], sees[z][0] - walk.from, sees[z][1] - walk.from);
+            for (int m = 0; m < GROUPS; m++) rows_as_a<HEAD>(q[m], queries, first + 16 * m, k);
+            UNROLL
+            for (int n = 0; n < KEY_STEPS; n++) {
+                if (key + 16 * n >= most) continue;
+                uint32_t b[4];
+                rows_as_b<HEAD>(b, keys, 16 * n, k);
+                UNROLL
+                for (int m = 0; m < GROUPS; m++) {
+                    mma_m16n8k16_bf16(scores[m][2 * n], q[m], b, scores[m][2 * n]);
+                    mma_m16n8k16_bf16(scores[m][2 * n + 1], q[m], b + 2, scores[m][2 * n + 1]);
+                }
             }
         }
-        cp_async_wait<0>();
-        __syncthreads(); /* values are here, and nobody reads the keys */
-        if (more) keys_load<HEAD>(keys, k, c.kv_stride, ahead, warp, chunks);
-        cp_async_commit();
+        int masked = least < key + ATTENTION_KEYS;
         UNROLL
-        for (int z = 0; z < STRIPS; z++)
-            if (all || view[z] != VIEW_NONE) strip_soften<HEAD>(s[z], sums.o[z], sums.top[z], sums.total[z], scale);
-        if (all) {
-            strips_weigh<HEAD, STRIPS, KEY_STRIPS>(sums.o, s, values);
-        } else {
+        for (int m = 0; m < GROUPS; m++) {
+            float fades[2];
+            int sees[2] = { ATTENTION_KEYS, ATTENTION_KEYS };
+            if (masked) {
+                UNROLL
+                for (int h = 0; h < 2; h++) sees[h] = column_sees(sight, first + 16 * m + lane / 4 + 8 * h, group) - key;
+            }
+            columns_softmax(state[m], scores[m], fades, sees, masked, c.scale * LOG2_E);
             UNROLL
-            for (int z = 0; z < STRIPS; z++)
-                if (view[z] != VIEW_NONE) strips_weigh<HEAD, 1, KEY_STRIPS>(sums.o + z, s + z, values);
+            for (int n = 0; n < HEAD / 8; n++) UNROLL
+            for (int i = 0; i < 4; i++) sums[m][n][i] *= fades[i / 2];
         }
-        walk = ahead;
+        UNROLL
+        for (int k = 0; k < KEY_STEPS; k++) {
+            if (key + 16 * k >= most) continue;
+            uint32_t p[GROUPS][4];
+            UNROLL
+            for (int m = 0; m < GROUPS; m++) results_as_a(p[m], scores[m][2 * k], scores[m][2 * k + 1]);
+            UNROLL
+            for (int n = 0; n < STEPS; n++) {
+                uint32_t b[4];
+                rows_as_b_trans<HEAD>(b, values, 16 * k, n);
+                UNROLL
+                for (int m = 0; m < GROUPS; m++) {
+                    mma_m16n8k16_bf16(sums[m][2 * n], p[m], b, sums[m][2 * n]);
+                    mma_m16n8k16_bf16(sums[m][2 * n + 1], p[m], b + 2, sums[m][2 * n + 1]);
+                }
+            }
+        }
     }
     UNROLL
-    for (int z = 0; z < STRIPS; z++) {
-        int first = (warp + z * WARPS) * STRIP;
-        if (first < columns)
-            strip_finish<HEAD>(c, tile, kv_head, first, columns, own + z * APART, sums.o[z], sums.top[z], sums.total[z]);
+    for (int m = 0; m < GROUPS; m++) {
+        float share[2];
+        int column = first + 16 * m;
+        UNROLL
+        for (int h = 0; h < 2; h++) {
+            float total = state[m].total[h];
+            total += __shfl_xor_sync(FULL_WARP, total, 1);
+            total += __shfl_xor_sync(FULL_WARP, total, 2);
+            share[h] = total > 0 ? 1.0f / total : 0.0f;
+            int own = column + lane / 4 + 8 * h;
+            if (own >= columns) continue;
+            float lse = state[m].top[h] * c.scale + logf(total); /* of no keys: -infinity */
+            if (tile.part < 0) {
+                if (lane % 4 == 0 && c.lse) c.lse[column_head(c, tile, kv_head, own)] = lse;
+                continue;
+            }
+            int64_t part = column_part(c, tile, kv_head, own);
+            if (lane % 4 == 0) c.part_lse[part] = lse;
+            UNROLL
+            for (int n = 0; n < HEAD / 8; n++) {
+                int e = n * 8 + lane % 4 * 2;
+                Vec<float, 2> y = { { sums[m][n][2 * h] * share[h], sums[m][n][2 * h + 1] * share[h] } };
+                if (e < E) vec_store(c.part_out + part * E + e, y);
+            }
+        }
+        if (tile.part < 0)
+            results_store<HEAD>((bf16 *)c.out, queries + column * HEAD, sums[m], share[0], share[1], E,
+                [&](int r) { return column + r < columns ? column_head(c, tile, kv_head, column + r) * E : (int64_t)-1; });
     }
 }
 
 int attention_tensor_columns(int E) {
-    (void)E;
-    return COLUMNS;
+    int columns = 0;
+    FOR_TENSOR_HEAD(E, HEAD, columns = TensorForward<HEAD>::COLUMNS);
+    return columns;
 }
 
 void attention_tensor_forward(const AttentionCall *c) {
-    if (c->lists.tiles_n == 0) return;
-    unsigned blocks = (unsigned)c->lists.tiles_n * (unsigned)c->kv_heads;
     FOR_TENSOR_HEAD(c->E, HEAD, {
-        size_t shared = sizeof(bf16) * (COLUMNS / STRIP + 2 * KEY_STRIPS) * Strip<HEAD>::SIZE;
-        LAUNCH(attention_tensor_forward_kernel<HEAD>, blocks, THREADS, shared, cuda_stream(), *c);
+        LAUNCH(attention_tensor_forward_kernel<HEAD>, (unsigned)(c->lists.tiles_n * c->kv_heads), TensorForward<HEAD>::THREADS,
+            TensorForward<HEAD>::BYTES, cuda_stream(), *c);
     });
 }

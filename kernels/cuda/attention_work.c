@@ -24,7 +24,7 @@ typedef struct Build {
     AttentionVisit *visits;
     int *rows, *part_first;
     size_t tiles_cap, sights_cap, merges_cap, key_tiles_cap, rows_cap, part_first_cap, visits_cap, order_cap, part_of_cap;
-    int tiles_n, sights_n, merges_n, key_tiles_n, visits_n, rows_n, parts_n;
+    int whole_n, tiles_n, sights_n, merges_n, key_tiles_n, visits_n, rows_n, parts_n;
     Piece pieces[ATTENTION_COLUMNS_MOST]; /* of the tile at hand: at least a row each */
     int pieces_n, tile_rows, row_first;
     Error *e;
@@ -81,7 +81,7 @@ static int segments_order(Build *b) {
         grow(b, &b->part_of, &b->part_of_cap, plan->segments_n, sizeof *b->part_of))
         return -1;
     for (int s = 0; s < plan->segments_n; s++) b->order[s] = s;
-    qsort_r(b->order, (size_t)plan->segments_n, sizeof *b->order, order_compare, (void *)(uintptr_t)plan);
+    if (plan->segments_n > 1) qsort_r(b->order, (size_t)plan->segments_n, sizeof *b->order, order_compare, (void *)(uintptr_t)plan);
     for (int s = 0; s < plan->segments_n; s++) {
         int parts = segment_parts(b, s), rows = plan->segments[s].q_count;
         b->part_of[s] = parts > 1 ? b->parts_n : -1;
@@ -95,9 +95,10 @@ static int segments_order(Build *b) {
 
 /* ---- tiles ---- */
 
-static int tile_add(Build *b, int part) {
+/* A tile of rows from .. end - 1 of those at hand. */
+static int tile_add(Build *b, int from, int end, int part) {
     if (grow(b, &b->tiles, &b->tiles_cap, b->tiles_n + 1, sizeof *b->tiles)) return -1;
-    b->tiles[b->tiles_n++] = (AttentionTile){ b->row_first, b->tile_rows, b->sights_n, 0, part };
+    b->tiles[b->tiles_n++] = (AttentionTile){ b->row_first + from, end - from, b->sights_n, 0, part };
     return 0;
 }
 
@@ -108,16 +109,19 @@ static int sight_add(Build *b, AttentionSight s) {
     return 0;
 }
 
-/* A sight of the tile at hand; its spans in tiles of their own where its rows' keys are dealt in parts, of which it is number `part`. */
-static int sight_deal(Build *b, AttentionSight s, int in_parts, int part) {
+/* Rows from .. end - 1 of those at hand see a range: a sight of their tile, or, where their keys are dealt in parts, a tile of these rows
+ * for each of its spans, from part number `part` on. */
+static int sight_deal(Build *b, AttentionSight s, int from, int end, int in_parts, int part) {
     if (s.keys == 0) return 0;
+    int before = in_parts ? from : 0; /* rows before the tile's first */
+    s.column_first = (from - before) * b->group, s.column_end = (end - before) * b->group;
     if (!in_parts) return sight_add(b, s);
-    for (int from = 0; from < s.keys; from += ATTENTION_SPAN) {
+    for (int key = 0; key < s.keys; key += ATTENTION_SPAN) {
         AttentionSight span = s;
-        span.key_first += from;
-        span.keys = least(ATTENTION_SPAN, s.keys - from);
-        span.limit -= from;
-        if (tile_add(b, part++) || sight_add(b, span)) return -1;
+        span.key_first += key;
+        span.keys = least(ATTENTION_SPAN, s.keys - key);
+        span.limit -= key;
+        if (tile_add(b, from, end, part++) || sight_add(b, span)) return -1;
     }
     return 0;
 }
@@ -135,8 +139,8 @@ static int depth_sights(Build *b, int depth, int in_parts, int *seen) {
         int part = 0;
         for (int d = 0; d < depth; d++) part += spans(range_of(plan, segment, d)->count);
         const KeyRange *r = range_of(plan, segment, depth);
-        AttentionSight s = { r->first, r->count, from * b->group, row * b->group, r->count };
-        if (sight_deal(b, s, in_parts, part)) return -1;
+        AttentionSight s = { .key_first = r->first, .keys = r->count, .limit = r->count };
+        if (sight_deal(b, s, from, row, in_parts, part)) return -1;
     }
     return 0;
 }
@@ -151,9 +155,8 @@ static int own_sights(Build *b, int in_parts) {
         int part = 0, whole = in_parts || !plan->causal; /* parts are counted alike for all rows of a segment */
         for (int d = 0; d < a->range_count; d++) part += spans(range_of(plan, p->segment, d)->count);
         int keys = a->self_before + (whole ? a->q_count : p->first + p->rows);
-        AttentionSight s = { a->self_first, keys, row * b->group, (row + p->rows) * b->group,
-            plan->causal ? a->self_before + p->first + 1 : keys };
-        if (sight_deal(b, s, in_parts, part)) return -1;
+        AttentionSight s = { .key_first = a->self_first, .keys = keys, .limit = plan->causal ? a->self_before + p->first + 1 : keys };
+        if (sight_deal(b, s, row, row + p->rows, in_parts, part)) return -1;
         row += p->rows;
     }
     return 0;
@@ -162,7 +165,7 @@ static int own_sights(Build *b, int in_parts) {
 /* Closes the tile at hand. */
 static int tile_close(Build *b, int in_parts) {
     if (b->pieces_n == 0) return 0;
-    if (!in_parts && tile_add(b, -1)) return -1;
+    if (!in_parts && tile_add(b, 0, b->tile_rows, -1)) return -1;
     for (int depth = 0, seen = 1; seen; depth++) {
         seen = 0;
         if (depth_sights(b, depth, in_parts, &seen)) return -1;
@@ -176,7 +179,7 @@ static int tile_close(Build *b, int in_parts) {
  * nothing in common with the tile at hand starts a new one, for another thread block to work on at the same time. */
 static int tiles_gather(Build *b, int in_parts) {
     const AttentionPlan *plan = b->plan;
-    int rows_most = b->columns / b->group;
+    int rows_most = (in_parts ? least(b->columns, ATTENTION_FEW_COLUMNS) : b->columns) / b->group;
     for (int i = 0; i < plan->segments_n; i++) {
         int segment = b->order[i], total = plan->segments[segment].q_count;
         if ((b->part_of[segment] >= 0) != in_parts) continue;
@@ -208,6 +211,7 @@ static int64_t tile_cost(const Build *b, const AttentionTile *t) {
 }
 static int cost_compare(const void *left, const void *right, void *of) {
     const AttentionTile *a = left, *b = right;
+    if ((a->part < 0) != (b->part < 0)) return a->part < 0 ? -1 : 1;
     int64_t x = tile_cost(of, a), y = tile_cost(of, b);
     if (x != y) return x > y ? -1 : 1;
     return a->sight_first < b->sight_first ? -1 : a->sight_first > b->sight_first;
@@ -329,6 +333,7 @@ static void list_copy(const void *to, const void *from, int n, size_t size) {
 
 static int lists_pack(AttentionWork *w, const Build *b) {
     AttentionLists l = { .group = b->group,
+        .whole_n = b->whole_n,
         .tiles_n = b->tiles_n,
         .sights_n = b->sights_n,
         .merges_n = b->merges_n,
@@ -338,7 +343,7 @@ static int lists_pack(AttentionWork *w, const Build *b) {
         .parts_n = b->parts_n };
     int64_t bytes = lists_place(&l, NULL);
     if (mem_grow(&w->bytes, &w->bytes_cap, (size_t)bytes, 1, "attention's work", b->e)) return -1;
-    memset(w->bytes, 0, (size_t)bytes);
+    if (bytes > 0) memset(w->bytes, 0, (size_t)bytes);
     lists_place(&l, w->bytes);
     list_copy(l.tiles, b->tiles, l.tiles_n, sizeof *l.tiles);
     list_copy(l.sights, b->sights, l.sights_n, sizeof *l.sights);
@@ -355,11 +360,13 @@ static int lists_pack(AttentionWork *w, const Build *b) {
 /* ---- the work ---- */
 
 static int build_all(Build *b) {
-    if (segments_order(b) || tiles_gather(b, 0) || tiles_gather(b, 1)) return -1;
-    qsort_r(b->tiles, (size_t)b->tiles_n, sizeof *b->tiles, cost_compare, b);
+    if (segments_order(b) || tiles_gather(b, 0)) return -1;
+    b->whole_n = b->tiles_n;
+    if (tiles_gather(b, 1)) return -1;
+    if (b->tiles_n > 1) qsort_r(b->tiles, (size_t)b->tiles_n, sizeof *b->tiles, cost_compare, b);
     if (b->purpose == ATTENTION_FORWARD) return 0;
     if (key_tiles_cut(b) || visits_list(b)) return -1;
-    qsort(b->key_tiles, (size_t)b->key_tiles_n, sizeof *b->key_tiles, visits_compare);
+    if (b->key_tiles_n > 1) qsort(b->key_tiles, (size_t)b->key_tiles_n, sizeof *b->key_tiles, visits_compare);
     return 0;
 }
 

@@ -13,12 +13,17 @@
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum {
     ATTENTION_KEYS = 64,          /* of a key tile */
     ATTENTION_STEP = 64,          /* columns that backward adds to a key tile's gradients at a time */
     ATTENTION_COLUMNS_MOST = 128, /* of a tile */
-    ATTENTION_FEW_ROWS = 8,       /* a segment of at most so many rows (decoding) has its keys dealt to several thread blocks, */
-    ATTENTION_SPAN = 256          /* so many to each: enough blocks for the device, and sums of parts that are few beside the keys */
+    ATTENTION_FEW_ROWS = 8,       /* a segment of at most so many rows (decoding) has its keys dealt to several thread blocks */
+    ATTENTION_FEW_COLUMNS = 64,   /* in tiles of at most so many columns, */
+    ATTENTION_SPAN = 256          /* and so many keys: enough blocks for the device, and sums of parts that are few beside the keys */
 };
 
 /* Column c of [column_first, column_end) sees the first min(keys, limit + (c - column_first) / group) slots from key_first on; other
@@ -57,6 +62,7 @@ typedef struct AttentionLists {
     const int *rows;       /* of the tiles */
     const int *part_first; /* beside `rows`: the row's first part, or -1 */
     int group;             /* query heads per key/value head */
+    int whole_n;           /* tiles whose part is -1: they come first; of either kind the costliest first */
     int tiles_n, sights_n, merges_n, key_tiles_n, visits_n, rows_n;
     int parts_n; /* of all rows together */
 } AttentionLists;
@@ -87,5 +93,9 @@ void attention_work_free(AttentionWork *w);
 
 /* The same lists at another address: that of a copy of w->bytes. */
 AttentionLists attention_lists_at(const AttentionWork *w, const void *at);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

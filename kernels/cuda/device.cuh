@@ -33,6 +33,8 @@ static inline void launch_result(int error, const char *kernel, const char *file
 
 #ifdef __CUDACC__
 #define UNROLL _Pragma("unroll")
+#define UNROLL_PRAGMA(text) _Pragma(#text)
+#define UNROLL_BY(n) UNROLL_PRAGMA(unroll n)
 #define SHARED(T, name, N) __shared__ __align__(16) T name[N]
 #define SHARED_DYN(T, name)                                                                                                                \
     extern __shared__ __align__(128) unsigned char shared_dynamic_bytes[];                                                                 \
@@ -50,6 +52,7 @@ static inline void launch_result(int error, const char *kernel, const char *file
     } while (0)
 #else
 #define UNROLL
+#define UNROLL_BY(n)
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                                             \
     launch_result(simt_launch(SIMT_HERE, #kernel, kernel, dim3(grid), dim3(block), (size_t)(shared_bytes), (stream), __VA_ARGS__),         \
         #kernel, __FILE__, __LINE__)

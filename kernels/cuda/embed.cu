@@ -13,7 +13,7 @@
 enum { COPY_THREADS = 256, COPY_DEEP = 4 /* words that a thread has in flight */ };
 
 /* Row t of `rows` goes to row to_rows[t] (t itself where that is NULL), from row from_rows[t] of `from` (t where NULL), or, where that is
- * negative, from row other_rows[t] of `other`. Strides and width in words of type W. */
+ * negative, from row other_rows[t] of `other`. Strides and width in words. */
 typedef struct RowsCopy {
     void *to;
     const void *from, *other;
@@ -22,21 +22,22 @@ typedef struct RowsCopy {
     int rows, width;
 } RowsCopy;
 
-/* `lanes` threads copy a row. */
-template <typename W> __global__ void __launch_bounds__(COPY_THREADS) rows_copy_kernel(RowsCopy c, int lanes) {
+/* `lanes` threads copy a row in words of N numbers of type W. */
+template <typename W, int N> __global__ void __launch_bounds__(COPY_THREADS) rows_copy_kernel(RowsCopy c, int lanes) {
     int t = blockIdx.x * (COPY_THREADS / lanes) + threadIdx.x / lanes;
     if (t >= c.rows) return;
-    int from_row = c.from_rows ? c.from_rows[t] : t, to_row = c.to_rows ? c.to_rows[t] : t;
-    const W *from = from_row < 0 ? (const W *)c.other + c.other_rows[t] * c.from_stride : (const W *)c.from + from_row * c.from_stride;
-    W *to = (W *)c.to + to_row * c.to_stride;
+    int64_t from_row = c.from_rows ? c.from_rows[t] : t, to_row = c.to_rows ? c.to_rows[t] : t;
+    const W *from =
+        from_row < 0 ? (const W *)c.other + c.other_rows[t] * c.from_stride * N : (const W *)c.from + from_row * c.from_stride * N;
+    W *to = (W *)c.to + to_row * c.to_stride * N;
     for (int base = threadIdx.x % lanes; base < c.width; base += lanes * COPY_DEEP) {
-        W words[COPY_DEEP];
+        Vec<W, N> words[COPY_DEEP];
         UNROLL
         for (int d = 0; d < COPY_DEEP; d++)
-            if (base + d * lanes < c.width) words[d] = from[base + d * lanes];
+            if (base + d * lanes < c.width) words[d] = elements_load<N>(from + (base + d * lanes) * N);
         UNROLL
         for (int d = 0; d < COPY_DEEP; d++)
-            if (base + d * lanes < c.width) to[base + d * lanes] = words[d];
+            if (base + d * lanes < c.width) elements_store(to + (base + d * lanes) * N, words[d]);
     }
 }
 
@@ -51,9 +52,9 @@ static void rows_copy(RowsCopy c, int64_t size) {
     int lanes = 32;
     while (lanes < COPY_THREADS && lanes < c.width) lanes *= 2;
     unsigned blocks = (unsigned)blocks_for(c.rows, COPY_THREADS / lanes);
-    if (word == 16) LAUNCH(rows_copy_kernel<uint4>, blocks, COPY_THREADS, 0, cuda_stream(), c, lanes);
-    else if (word == 4) LAUNCH(rows_copy_kernel<uint32_t>, blocks, COPY_THREADS, 0, cuda_stream(), c, lanes);
-    else LAUNCH(rows_copy_kernel<uint16_t>, blocks, COPY_THREADS, 0, cuda_stream(), c, lanes);
+    if (word == 16) LAUNCH((rows_copy_kernel<uint32_t, 4>), blocks, COPY_THREADS, 0, cuda_stream(), c, lanes);
+    else if (word == 4) LAUNCH((rows_copy_kernel<uint32_t, 1>), blocks, COPY_THREADS, 0, cuda_stream(), c, lanes);
+    else LAUNCH((rows_copy_kernel<uint16_t, 1>), blocks, COPY_THREADS, 0, cuda_stream(), c, lanes);
 }
 
 /* A host array of n indices on the device; NULL for NULL. *bad is set when there is no room. */
@@ -81,12 +82,30 @@ extern "C" void cuda_rows_gather(Buf y, Buf x, const int *rows, int R, int D) {
     if (!bad) rows_copy(c, (int64_t)dtype_size(y.dtype));
 }
 
+/* Element e of row t, of another type, to row slots[t]. */
+template <typename To, typename From>
+__global__ void __launch_bounds__(COPY_THREADS)
+    rows_convert_kernel(To *to, const From *from, const int *slots, int64_t to_stride, int64_t from_stride, int T, int width) {
+    int64_t i = (int64_t)blockIdx.x * COPY_THREADS + threadIdx.x, t = i / width, e = i % width;
+    if (t < T) to[slots[t] * to_stride + e] = from_float<To>(to_float(from[t * from_stride + e]));
+}
+
 extern "C" void cuda_rows_store(Buf to, int64_t to_stride, Buf from, int64_t from_stride, const int *slots, int T, int width) {
-    const Buf all[] = { to, from };
     int bad = 0;
-    if (T <= 0 || !dtypes_agree("rows_store", to.dtype, all, 2)) return;
-    RowsCopy c = { to.at, from.at, NULL, indices_stage(slots, T, &bad), NULL, NULL, to_stride, from_stride, T, width };
-    if (!bad) rows_copy(c, (int64_t)dtype_size(to.dtype));
+    if (T <= 0 || width <= 0) return;
+    const int *staged = indices_stage(slots, T, &bad);
+    if (bad) return;
+    if (to.dtype == from.dtype) {
+        rows_copy(RowsCopy{ to.at, from.at, NULL, staged, NULL, NULL, to_stride, from_stride, T, width }, (int64_t)dtype_size(to.dtype));
+        return;
+    }
+    unsigned blocks = (unsigned)blocks_for((int64_t)T * width, COPY_THREADS);
+    if (to.dtype == BF16)
+        LAUNCH((rows_convert_kernel<bf16, float>), blocks, COPY_THREADS, 0, cuda_stream(), (bf16 *)to.at, (const float *)from.at, staged,
+            to_stride, from_stride, T, width);
+    else
+        LAUNCH((rows_convert_kernel<float, bf16>), blocks, COPY_THREADS, 0, cuda_stream(), (float *)to.at, (const bf16 *)from.at, staged,
+            to_stride, from_stride, T, width);
 }
 
 /* ---- sums ---- */

@@ -21,64 +21,64 @@ typedef struct Operand {
 /* k of a tile: as many as give every thread four elements to fetch of each operand. */
 template <int TILE> struct Depth { static constexpr int K = 4 * THREADS / TILE; };
 
-/* Where (i, k) lies in a tile of shared memory. Rows are permuted by groups of i, so that what a warp stores of an operand whose memory runs
- * along k (fours of k, each of as many i as there are lanes left) falls into 32 banks; fours of i stay together. */
-template <int TILE> __device__ __forceinline__ int tile_at(int i, int k) {
+/* Where (i, k) lies in a tile of shared memory. Where memory runs along k, rows are permuted by groups of i, so that what a warp stores
+ * (fours of k, each of as many i as there are lanes left) falls into 32 banks; fours of i stay together. */
+template <int TILE, int ALONG_K> __device__ __forceinline__ int tile_at(int i, int k) {
     constexpr int FOURS = Depth<TILE>::K / 4;
-    return k * TILE + (i ^ (k / 4 * (32 / FOURS)));
+    return k * TILE + (ALONG_K ? i ^ (k / 4 * (32 / FOURS)) : i);
 }
 
 /* Four elements along memory, zeros beyond `left`. */
 template <int VECTORS> __device__ __forceinline__ Vec<float, 4> four_load(const float *from, int left) {
-    if constexpr (VECTORS) return left > 0 ? elements_load<4>(from) : elements_zero<float, 4>();
     Vec<float, 4> v = elements_zero<float, 4>();
-    UNROLL
-    for (int j = 0; j < 4; j++)
-        if (j < left) v.v[j] = from[j];
+    if constexpr (VECTORS) {
+        if (left > 0) v = elements_load<4>(from);
+    } else {
+        UNROLL
+        for (int j = 0; j < 4; j++)
+            if (j < left) v.v[j] = from[j];
+    }
     return v;
 }
 
 /* A thread's four elements of a tile. ALONG_K: memory runs along k. */
 template <int TILE, int ALONG_K> struct TilePart {
+    static constexpr int DEPTH = Depth<TILE>::K;
     const float *from; /* of the next tile */
     int64_t step;      /* to the tile after it */
-    int i, k, left;    /* place in the tile; elements of i (k, when memory runs along it) that are left from there */
+    int place, left;   /* in a tile of shared memory; k that are left from there, 0 beyond the last i */
+    int there;         /* i that are left, where memory runs along them */
     Vec<float, 4> v;
 
     __device__ __forceinline__ TilePart(const Operand &o, int first, int depth) {
-        constexpr int DEPTH = Depth<TILE>::K;
-        int piece = threadIdx.x;
-        if constexpr (ALONG_K) {
-            i = piece / (DEPTH / 4), k = piece % (DEPTH / 4) * 4;
-            from = o.at + (first + i) * o.row + k;
-            step = DEPTH;
-            left = first + i < o.extent ? depth - k : 0;
-        } else {
-            i = piece % (TILE / 4) * 4, k = piece / (TILE / 4);
-            from = o.at + k * o.row + first + i;
-            step = DEPTH * o.row;
-            left = o.extent - first - i;
-        }
+        int piece = threadIdx.x, across = ALONG_K ? DEPTH / 4 : TILE / 4;
+        int along = piece % across * 4, row = piece / across, i = ALONG_K ? row : along, k = ALONG_K ? along : row;
+        place = tile_at<TILE, ALONG_K>(i, k);
+        there = o.extent - first - i;
+        left = there > 0 ? depth - k : 0;
+        from = o.at + (ALONG_K ? (first + i) * o.row + k : k * o.row + first + i);
+        step = DEPTH * (ALONG_K ? 1 : o.row);
     }
-    /* tile_left: k of the operands from this tile on */
-    template <int VECTORS> __device__ __forceinline__ void load(int tile_left) {
-        v = four_load<VECTORS>(from, ALONG_K ? left : k < tile_left ? left : 0);
-        if constexpr (ALONG_K) left -= Depth<TILE>::K;
+    template <int VECTORS> __device__ __forceinline__ void load(void) {
+        v = four_load<VECTORS>(from, ALONG_K || VECTORS || left <= 0 ? left : there);
+        left -= DEPTH;
         from += step;
     }
     __device__ __forceinline__ void store(float *tile) const {
         if constexpr (ALONG_K) {
             UNROLL
-            for (int j = 0; j < 4; j++) tile[tile_at<TILE>(i, k + j)] = v.v[j];
+            for (int j = 0; j < 4; j++) tile[place + j * TILE] = v.v[j];
         } else {
-            vec_store(tile + tile_at<TILE>(i, k), v);
+            vec_store(tile + place, v);
         }
     }
 };
 
-/* Threads of a warp are 4 by 8; each has fours of rows and of columns, 64 apart. */
+/* The large tile of two operands along k wants a register more than two blocks of a multiprocessor have. Threads of a warp are 4 by 8; each
+ * has fours of rows and of columns, 64 apart. */
 template <int TILE, int A_ALONG_K, int B_ALONG_K, int VECTORS>
-__global__ void __launch_bounds__(THREADS, 2) gemm_fp32_kernel(Operand a, Operand b, int depth, Epilogue e) {
+__global__ void __launch_bounds__(THREADS, TILE == LARGE && A_ALONG_K && B_ALONG_K ? 1 : 2)
+    gemm_fp32_kernel(Operand a, Operand b, int depth, Epilogue e) {
     constexpr int FOURS = TILE / SIDE / 4, DEPTH = Depth<TILE>::K;
     SHARED(float, tile_a, 2 * DEPTH * TILE);
     SHARED(float, tile_b, 2 * DEPTH * TILE);
@@ -88,24 +88,24 @@ __global__ void __launch_bounds__(THREADS, 2) gemm_fp32_kernel(Operand a, Operan
     float sums[FOURS * 4][FOURS * 4] = {};
     TilePart<TILE, A_ALONG_K> part_a(a, first_row, depth);
     TilePart<TILE, B_ALONG_K> part_b(b, first_column, depth);
-    part_a.template load<VECTORS>(depth);
-    part_b.template load<VECTORS>(depth);
+    part_a.template load<VECTORS>();
+    part_b.template load<VECTORS>();
     for (int left = depth, turn = 0; left > 0; left -= DEPTH, turn ^= 1) {
         float *ta = tile_a + turn * (DEPTH * TILE), *tb = tile_b + turn * (DEPTH * TILE);
         part_a.store(ta);
         part_b.store(tb);
         __syncthreads(); /* the other tiles were last read before the barrier of the last turn */
         if (left > DEPTH) {
-            part_a.template load<VECTORS>(left - DEPTH);
-            part_b.template load<VECTORS>(left - DEPTH);
+            part_a.template load<VECTORS>();
+            part_b.template load<VECTORS>();
         }
         UNROLL
         for (int k = 0; k < DEPTH; k++) {
             Vec<float, 4> va[FOURS], vb[FOURS];
             UNROLL
             for (int f = 0; f < FOURS; f++) {
-                va[f] = vec_load<4>(ta + tile_at<TILE>(ty * 4 + f * 64, k));
-                vb[f] = vec_load<4>(tb + tile_at<TILE>(tx * 4 + f * 64, k));
+                va[f] = vec_load<4>(ta + tile_at<TILE, A_ALONG_K>(ty * 4 + f * 64, k));
+                vb[f] = vec_load<4>(tb + tile_at<TILE, B_ALONG_K>(tx * 4 + f * 64, k));
             }
             UNROLL
             for (int i = 0; i < FOURS * 4; i++) {
@@ -139,7 +139,6 @@ extern "C" void gemm_fp32_run(const CudaProduct *p) {
     int vectors = row_a % 4 == 0 && row_b % 4 == 0 && buffers_aligned(16, operands, 2);
     int large = blocks_for(p->m, LARGE) * blocks_for(p->n, LARGE) >= cuda_multiprocessors();
     if (large && vectors) tiles_run<LARGE, 1>(p, a, b);
-    else if (large) tiles_run<LARGE, 0>(p, a, b);
     else if (vectors) tiles_run<SMALL, 1>(p, a, b);
-    else tiles_run<SMALL, 0>(p, a, b);
+    else tiles_run<SMALL, 0>(p, a, b); /* large tiles would want more registers than there are */
 }

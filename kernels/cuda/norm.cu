@@ -79,7 +79,7 @@ typedef struct NormForward {
 } NormForward;
 
 template <typename T, int N, int LANES, int PER, int ROWS, bool LAYER>
-__global__ void __launch_bounds__(Groups<LANES>::THREADS, 768 / Groups<LANES>::THREADS) norm_forward_kernel(NormForward f) {
+__global__ void __launch_bounds__(Groups<LANES>::THREADS, 512 / Groups<LANES>::THREADS) norm_forward_kernel(NormForward f) {
     constexpr int GROUPS = Groups<LANES>::COUNT, WARPS = LANES / 32;
     SHARED(float, parts, 2 * WARPS * ROWS);
     int lane = threadIdx.x % LANES, group = threadIdx.x / LANES, vectors = f.D / N, turn = 0;

@@ -20,8 +20,8 @@ static inline Epilogue epilogue_of(const CudaProduct *p) {
     int aligned = p->n % 4 == 0;
     for (int i = 0; i < 3; i++)
         if (all[i].at && (uintptr_t)all[i].at % (4 * dtype_size(all[i].dtype))) aligned = 0;
-    return Epilogue{ p->c.at, p->bias.at, p->residual.at, p->m, p->n, p->c.dtype == FP32, p->bias.dtype == FP32,
-        p->residual.dtype == FP32, aligned };
+    return Epilogue{ p->c.at, p->bias.at, p->residual.at, p->m, p->n, p->c.dtype == FP32, p->bias.dtype == FP32, p->residual.dtype == FP32,
+        aligned };
 }
 
 __device__ __forceinline__ float epilogue_read(const void *from, int wide, int64_t at) {

@@ -35,9 +35,8 @@ void skinny_run(const CudaProduct *p);
 void gemm_bf16_run(const CudaProduct *p);
 void gemm_fp32_run(const CudaProduct *p);
 
-/* cublaslt.c: whether the library has the product, and the product. */
-int cublaslt_has(const CudaProduct *p);
-void cublaslt_run(const CudaProduct *p);
+/* cublaslt.c: 0 when the library does not have the product, and nothing was done. */
+int cublaslt_run(const CudaProduct *p);
 
 #ifdef __cplusplus
 }

@@ -216,9 +216,10 @@ void *cuda_scratch(CudaScratch use, int64_t bytes) {
     if (failed) return NULL;
     if (s->at && s->bytes >= bytes) return s->at;
     Error e;
-    int64_t want = bytes + bytes / 4;
+    int64_t want = bytes + bytes / 4; /* so that what grows by little does not grow often */
     cuda_memory_free(s->at);
     s->at = cuda_memory_new(want, scratch_names[use], &e);
+    if (!s->at) s->at = cuda_memory_new(want = bytes, scratch_names[use], &e);
     s->bytes = s->at ? want : 0;
     if (!s->at) cuda_failure_set(e.what, "%s", e.found);
     return s->at;

@@ -31,7 +31,11 @@ extern char cuda_capability[16]; /* "sm_80" */
     USE(NORM, "partial sums of norms")    /* norm.cu */                                                                                    \
     USE(ATTENTION_FORWARD, "the work of attention")            /* attention.cu */                                                          \
     USE(ATTENTION_BACKWARD, "the work of attention, backward") /* attention.cu */                                                          \
-    USE(ATTENTION_PARTS, "sums of attention's parts")          /* attention.cu */
+    USE(ATTENTION_PARTS, "sums of attention's parts")          /* attention.cu */                                                          \
+    USE(BIAS, "partial sums of a bias gradient")               /* linear.cu */                                                             \
+    USE(LOGITS, "a chunk of logits")                           /* logprob.cu */                                                            \
+    USE(SCORED, "the rows of a chunk of logits")               /* logprob.cu */                                                            \
+    USE(CUBLASLT, "the workspace of cuBLASLt")                 /* cublaslt.c */
 #define CUDA_SCRATCH_NAME(use, text) CUDA_SCRATCH_##use,
 typedef enum CudaScratch { CUDA_SCRATCH_LIST(CUDA_SCRATCH_NAME) CUDA_SCRATCH_USES } CudaScratch;
 #undef CUDA_SCRATCH_NAME

@@ -1,6 +1,8 @@
 #!/bin/sh
-# golden.sh - the commands on the golden checkpoints, against what PyTorch and SentencePiece said; training, and training killed and run again.
+# golden.sh [DEVICE] - the commands on the golden checkpoints, against what PyTorch and SentencePiece said; training; and on the CPU, training
+# killed and run again.
 program=${RLAIFV:-$PWD/build/rlaifv}
+device=${1:-cpu}
 temporary=$(mktemp -d) || exit 1
 trap 'rm -rf "$temporary"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -27,6 +29,7 @@ train_config() { # CASE RUN STEPS SAVE_EVERY: the settings that the golden case 
 dir = $2
 threads = 2
 quiet = true
+device = $device
 [model]
 dir = $PWD/tests/golden/$1/model
 [data]
@@ -60,13 +63,13 @@ for name in llava15-hub llava15-orig llava15-v5; do
         check "$name pixels, $aspect" "$compare" pixels "$golden/expect/pixels.safetensors" "$at/$aspect.safetensors" $aspect
     done
 
-    check "$name score" "$program" score --strict --model "$golden/model" --data "$golden/pairs.jsonl" --out "$at/score.jsonl"
+    check "$name score" "$program" score --strict --device "$device" --model "$golden/model" --data "$golden/pairs.jsonl" --out "$at/score.jsonl"
     check "$name log-probs" "$compare" score "$golden/expect/score.jsonl" "$at/score.jsonl"
 
-    check "$name generate" "$program" generate --strict --temperature 0 --max-new-tokens 16 --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/greedy.jsonl"
+    check "$name generate" "$program" generate --strict --device "$device" --temperature 0 --max-new-tokens 16 --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/greedy.jsonl"
     check "$name greedy ids" "$compare" greedy "$golden/expect/greedy.jsonl" "$at/greedy.jsonl"
 
-    check "$name probe" "$program" probe --strict --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/probe.jsonl"
+    check "$name probe" "$program" probe --strict --device "$device" --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/probe.jsonl"
     check "$name yes and no" "$compare" probe "$golden/expect/greedy.jsonl" "$at/probe.jsonl"
 
     train_config $name "$at/run" 8 0 >"$at/train.ini"
@@ -75,6 +78,8 @@ for name in llava15-hub llava15-orig llava15-v5; do
     check "$name weights in model" "$compare" weights "$golden/expect/dpo_final.safetensors" "$at/run/model" 2e-5
     check "$name weights in checkpoint-8" "$compare" weights "$golden/expect/dpo_final.safetensors" "$at/run/checkpoint-8" 2e-5
 done
+
+[ "$device" = cpu ] || exit $failed
 
 # Killed twice while it trains, run a third time: the bits of an undisturbed run. The run is long enough to be caught at any speed.
 steps=40

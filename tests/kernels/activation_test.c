@@ -43,7 +43,7 @@ static void test_activations(void **state) {
 
 static void test_swiglu(void **state) {
     (void)state;
-    static const int shapes[][2] = { { 1, 1 }, { 3, 5 }, { 7, 172 }, { 2, 1100 }, { 40, 1031 } };
+    static const int shapes[][2] = { { 1, 1 }, { 3, 5 }, { 7, 172 }, { 2, 1100 }, { 40, 1031 }, { 3, 2368 } };
     for (size_t c = 0; c < sizeof shapes / sizeof *shapes; c++) FOR_EACH_DTYPE(t) FOR_EACH_ISA(k) {
             int T = shapes[c][0], F = shapes[c][1], n = T * F;
             float *x = inputs(2 * n, t), *g = fill_normal(n, 1, t, 2);
@@ -82,7 +82,35 @@ static void test_add(void **state) {
     }
 }
 
+/* Operands that start at any element give what aligned ones give, and nothing beside them is written. */
+static void test_offsets(void **state) {
+    (void)state;
+    enum { N = 1003, ROOM = N + 16 };
+    static const int offsets[][3] = { { 1, 1, 1 }, { 7, 7, 7 }, { 0, 3, 0 }, { 2, 1, 5 }, { 8, 8, 0 } };
+    for (size_t c = 0; c < sizeof offsets / sizeof *offsets; c++) FOR_EACH_DTYPE(t) FOR_EACH_ISA(k) {
+            float *fx = inputs(ROOM, t), *fg = fill_normal(ROOM, 1, t, 2), *fy = fill_normal(ROOM, 1, t, 3);
+            Buf x = buf_of(k, t, fx, ROOM), g = buf_of(k, t, fg, ROOM), y = buf_of(k, t, fy, ROOM);
+            const int *o = offsets[c];
+            Buf want = buf_new(k, t, N), wx = buf_of(k, t, fx + o[0], N), wg = buf_of(k, t, fg + o[1], N);
+            k->activation_backward(want, wg, wx, GELU, N);
+            k->activation_backward(buf_at(y, o[2]), buf_at(g, o[1]), buf_at(x, o[0]), GELU, N);
+            compare_bits(k, "slope at an offset", buf_at(y, o[2]), want, N);
+            k->add(want, wg, wx, N);
+            k->add(buf_at(y, o[2]), buf_at(g, o[1]), buf_at(x, o[0]), N);
+            compare_bits(k, "add at an offset", buf_at(y, o[2]), want, N);
+            k->swiglu_forward(want, wx, 1, N / 2);
+            k->swiglu_forward(buf_at(y, o[2]), buf_at(x, o[0]), 1, N / 2);
+            compare_bits(k, "swiglu at an offset", buf_at(y, o[2]), want, N);
+            float *all = buf_read(k, y, ROOM);
+            for (int i = 0; i < ROOM; i++)
+                if (i < o[2] || i >= o[2] + N) assert_true(all[i] == fy[i]);
+            k->free(x), k->free(g), k->free(y), k->free(want), k->free(wx), k->free(wg);
+            free(fx), free(fg), free(fy), free(all);
+        }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_activations), cmocka_unit_test(test_swiglu), cmocka_unit_test(test_add) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_activations), cmocka_unit_test(test_swiglu), cmocka_unit_test(test_add),
+        cmocka_unit_test(test_offsets) };
     return cmocka_run_group_tests_name("activation_test", tests, NULL, NULL);
 }

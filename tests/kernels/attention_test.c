@@ -95,7 +95,7 @@ static void forest_check(const char *name, TwinForest *f, int heads, int kv_head
 
 static void test_one_segment(void **state) {
     (void)state;
-    static const int lengths[] = { 1, 2, 15, 16, 17, 63, 64, 65, 130 };
+    static const int lengths[] = { 1, 2, 15, 16, 17, 63, 64, 65, 127, 128, 129, 130 };
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         TwinForest f = { 0 };
         twin_segment(&f, -1, lengths[i]);
@@ -105,13 +105,14 @@ static void test_one_segment(void **state) {
 
 static void test_head_sizes(void **state) {
     (void)state;
-    static const int sizes[] = { 1, 4, 5, 8, 12, 16, 24, 32, 40, 64, 80, 96, 128, 160 };
+    static const int sizes[] = { 1, 4, 5, 8, 12, 16, 24, 32, 40, 48, 64, 72, 80, 88, 96, 112, 120, 128, 160 };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         TwinForest f = { 0 };
         twin_segment(&f, -1, 21);
         twin_segment(&f, 0, 1);
         twin_segment(&f, 0, 19);
-        forest_check("head sizes", &f, 2, 1, sizes[i], 1, 3);
+        forest_check("head sizes", &f, 2, 1, sizes[i], 1, 0);
+        forest_check("head sizes, odd rows", &f, 2, 1, sizes[i], 1, 3);
     }
 }
 
@@ -141,6 +142,33 @@ static void test_chunk_edges(void **state) {
     forest_check("chunk edges", &f, 3, 1, 8, 1, 0);
 }
 
+/* Rows and keys around the edges of tiles, with the head sizes of large models: 7 query heads per key head are 18 rows to 126 columns. */
+static void test_tile_edges(void **state) {
+    (void)state;
+    static const int edges[] = { 63, 64, 65, 127, 128, 129 };
+    for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {
+        TwinForest f = { 0 };
+        twin_segment(&f, -1, edges[i]);
+        twin_segment(&f, 0, edges[(i + 2) % 6]);
+        twin_segment(&f, 0, 17);
+        forest_check("tile edges", &f, 1, 1, 64, 1, 0);
+    }
+    TwinForest f = { 0 };
+    twin_segment(&f, -1, 130);
+    for (int leaf = 0; leaf < 4; leaf++) twin_segment(&f, 0, 9 + leaf);
+    forest_check("tile edges, 7 heads", &f, 7, 1, 128, 1, 0);
+}
+
+/* Leaves of one token, as probes have them, gathered below one trunk and below others. */
+static void test_single_token_leaves(void **state) {
+    (void)state;
+    TwinForest f = { 0 };
+    twin_segment(&f, -1, 150);
+    twin_segment(&f, 0, 20);
+    for (int leaf = 0; leaf < 40; leaf++) twin_segment(&f, leaf % 2, 1);
+    forest_check("single-token leaves", &f, 2, 1, 80, 1, 0);
+}
+
 static void test_images(void **state) {
     (void)state;
     TwinForest f = { 0 };
@@ -148,6 +176,9 @@ static void test_images(void **state) {
     twin_segment(&f, -1, 50);
     twin_segment(&f, -1, 1);
     forest_check("images", &f, 3, 3, 64, 0, 0);
+    TwinForest tower = { 0 }; /* the rows of an image of 336 x 336 in patches of 14 */
+    twin_segment(&tower, -1, 577);
+    forest_check("tower", &tower, 1, 1, 16, 0, 0);
 }
 
 /* One key with a score far above the others, then far below: sums must neither overflow nor vanish. */
@@ -179,10 +210,60 @@ static void test_tail(void **state) {
     f.segments[1] = f.segments[2];
     f.plan.segments_n = 2;
     f.segments[0].q_first += 10, f.segments[0].q_count = 25, f.segments[0].self_before = 10;
-    FOR_EACH_ISA(k) {
-        Step s = step_new(k, &f.plan, f.T, 0, FP32, 11);
+    FOR_EACH_ISA(k) FOR_EACH_DTYPE(t) {
+        Step s = step_new(k, &f.plan, f.T, 0, t, 11);
         forward_check(&s, "tail");
         backward_check(&s, "tail");
+        step_free(&s);
+    }
+}
+
+/* A decode step: the last row of each of ten leaves, whose earlier ones are held, below a long trunk; and a question of a few rows between.
+ */
+static void test_decode_long_trunk(void **state) {
+    (void)state;
+    static const int groups[] = { 1, 7 };
+    for (int i = 0; i < 2; i++) {
+        enum { LEAVES = 10 };
+        TwinForest f = { 0 };
+        twin_segment(&f, -1, 600);
+        twin_segment(&f, 0, 5);
+        for (int leaf = 0; leaf < LEAVES; leaf++) twin_segment(&f, leaf % 2, leaf == 3 ? 70 : 1 + leaf);
+        twin_plan(&f, groups[i], 1, 128, 1);
+        for (int s = 0; s < LEAVES; s++) { /* only leaves have rows in this step */
+            f.segments[s] = f.segments[2 + s];
+            int held = f.segments[s].q_count - 1;
+            f.segments[s].q_first += held, f.segments[s].q_count = 1, f.segments[s].self_before = held;
+        }
+        f.plan.segments_n = LEAVES;
+        FOR_EACH_ISA(k) FOR_EACH_DTYPE(t) {
+            Step s = step_new(k, &f.plan, f.T, 0, t, 13);
+            forward_check(&s, "decode below a long trunk");
+            step_free(&s);
+        }
+    }
+}
+
+/* A segment's rows have the same bits in a step of their own as in company: what is sampled does not depend on what shares the batch. */
+static void test_rows_alone(void **state) {
+    (void)state;
+    enum { HEADS = 4, KV_HEADS = 2, E = 32 };
+    static const int rows[] = { 150, 33, 3, 1, 1, 7, 70, 20, 9, 64, 1, 130 }, parents[] = { -1, 0, 0, 1, 1, 1, 0, 1, 2, 0, -1, -1 };
+    TwinForest f = { 0 };
+    for (size_t s = 0; s < sizeof rows / sizeof *rows; s++) twin_segment(&f, parents[s], rows[s]);
+    twin_plan(&f, HEADS, KV_HEADS, E, 1);
+    FOR_EACH_ISA(k) FOR_EACH_DTYPE(t) {
+        Step s = step_new(k, &f.plan, f.T, 0, t, 17);
+        Buf alone = buf_new(k, t, (int64_t)f.T * HEADS * E), lse = buf_new(k, FP32, (int64_t)f.T * HEADS);
+        for (int i = 0; i < f.n; i++) {
+            AttentionPlan plan = f.plan;
+            plan.segments = &f.segments[i], plan.segments_n = 1;
+            k->attention_forward(alone, lse, s.qkv, keys_of(&s, s.qkv), values_of(&s, s.qkv), s.stride, s.stride, &plan);
+        }
+        compare_bits(k, "rows alone", s.out, alone, (int64_t)f.T * HEADS * E);
+        compare_bits(k, "rows alone, lse", s.lse, lse, (int64_t)f.T * HEADS);
+        k->free(alone);
+        k->free(lse);
         step_free(&s);
     }
 }
@@ -287,9 +368,13 @@ int main(void) {
         cmocka_unit_test(test_head_sizes),
         cmocka_unit_test(test_three_levels),
         cmocka_unit_test(test_chunk_edges),
+        cmocka_unit_test(test_tile_edges),
+        cmocka_unit_test(test_single_token_leaves),
         cmocka_unit_test(test_images),
         cmocka_unit_test(test_large_scores),
         cmocka_unit_test(test_tail),
+        cmocka_unit_test(test_decode_long_trunk),
+        cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_decode_equals_full),
         cmocka_unit_test(test_rows_store),
     };

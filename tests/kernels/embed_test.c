@@ -2,7 +2,7 @@
 #include "tests/kernels/kernel_test.h"
 
 enum { T = 23, VOCABULARY = 9, IMAGE_ROWS = 7 };
-static const int widths[] = { 1, 24, 300, 1500 };
+static const int widths[] = { 1, 24, 300, 1500, 4096 };
 enum { WIDTHS = sizeof widths / sizeof *widths };
 
 /* Tokens recur; image rows are shared by several rows, one (5) is used by none. */
@@ -70,7 +70,35 @@ static void test_gather_scatter(void **state) {
         }
 }
 
+/* A token that comes in most rows, and none of the others'; sums keep the order of the rows. */
+static void test_crowd(void **state) {
+    (void)state;
+    enum { R = 97, ROWS = 3 };
+    int rows[R], out_of_order[R];
+    for (int r = 0; r < R; r++) rows[r] = r % 9 == 4 ? 0 : 2;
+    for (int r = 0; r < R; r++) out_of_order[r] = rows[(r * 5 + 2) % R];
+    FOR_EACH_DTYPE(t) FOR_EACH_ISA(k) {
+        enum { D = 40 };
+        float *fx = fill_normal(R * D, 1, t, 1), *fy = fill_normal(ROWS * D, 1, FP32, 2);
+        for (int order = 0; order < 2; order++) {
+            const int *to = order ? out_of_order : rows;
+            double *want = wide_of(fy, ROWS * D);
+            float *exact = malloc(ROWS * D * sizeof *exact);
+            memcpy(exact, fy, ROWS * D * sizeof *exact);
+            for (int r = 0; r < R; r++)
+                for (int i = 0; i < D; i++) want[to[r] * D + i] += fx[r * D + i], exact[to[r] * D + i] += fx[r * D + i];
+            Buf x = buf_of(k, t, fx, R * D), y = buf_of(k, FP32, fy, ROWS * D), same = buf_of(k, FP32, exact, ROWS * D);
+            k->embed_backward(y, BUF_NONE, x, to, to, R, D);
+            compare_nmse(k, "crowd", y, want, ROWS * D, NMSE_FP32);
+            compare_bits(k, "crowd, in order", y, same, ROWS * D);
+            k->free(x), k->free(y), k->free(same);
+            free(want), free(exact);
+        }
+        free(fx), free(fy);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_embed), cmocka_unit_test(test_gather_scatter) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_embed), cmocka_unit_test(test_gather_scatter), cmocka_unit_test(test_crowd) };
     return cmocka_run_group_tests_name("embed_test", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* kernel_test.h - what the tests of kernels/ share: values in a storage type, buffers made of them, comparison with a double-precision
- * twin, and the loop over the instruction sets this machine has.
+ * twin, and the loop over the instruction sets this machine has; in builds WITH_SIMT, over the emulated device alone, WITH_GPU over cuda.
  *
  * A test rounds its inputs to the storage type first, so that kernel and twin see the same numbers and only the kernel's own error is
  * measured. That is stated as NMSE, sum (got - want)^2 / sum want^2: one bound for all shapes, in place of a tolerance per element. */
@@ -24,6 +24,21 @@
 #define NMSE_BF16 1e-5
 static inline double nmse_bound(DType t) { return t == FP32 ? NMSE_FP32 : NMSE_BF16; }
 
+#if defined(WITH_SIMT) || defined(WITH_GPU)
+#ifdef WITH_SIMT
+static const char *const test_isas[] = { "simt" };
+#else
+static const char *const test_isas[] = { "cuda" };
+#endif
+static inline const Kernels *isa_open(const char *device) {
+    Error e;
+    char line[2048];
+    const Kernels *k = kernels_open(device, 0, &e);
+    if (k) return k;
+    fprintf(stderr, "%s\n", error_text(&e, line, sizeof line));
+    exit(1);
+}
+#else
 static const char *const test_isas[] = { "generic", "avx2", "avx512", "avx512bf16" };
 /* The table of an instruction set, or NULL (said on stderr) where the machine lacks it. */
 static inline const Kernels *isa_open(const char *isa) {
@@ -34,6 +49,7 @@ static inline const Kernels *isa_open(const char *isa) {
     if (!k) fprintf(stderr, "skipped on this machine: %s\n", isa);
     return k;
 }
+#endif
 /* FOR_EACH_ISA(k) { ... } runs the block once for every instruction set of this machine. */
 #define FOR_EACH_ISA(k)                                                                                                                    \
     for (size_t isa_i = 0; isa_i < sizeof test_isas / sizeof *test_isas; isa_i++)                                                          \

@@ -1,9 +1,13 @@
 /* norm_test.c - RMSNorm and LayerNorm against a double-precision twin, whose gradients are checked by differences. */
 #include "tests/kernels/kernel_test.h"
 
-/* Widths: one element, tails of every vector, and rows longer than the piece in which they are walked. */
-static const int widths[] = { 1, 5, 16, 33, 64, 100, 1023, 1025, 3000 };
-enum { WIDTHS = sizeof widths / sizeof *widths, T = 13 };
+/* Widths: one element, tails of every vector, and rows longer than the piece in which they are walked; then one of every arrangement of
+ * rows in a CUDA block, aligned and not, with rows enough that a block takes several at a time, and again. */
+static const struct Shape {
+    int D, T;
+} shapes[] = { { 1, 13 }, { 5, 13 }, { 16, 13 }, { 33, 13 }, { 64, 13 }, { 100, 13 }, { 1023, 13 }, { 1025, 13 }, { 3000, 13 }, { 60, 601 },
+    { 512, 599 }, { 768, 601 }, { 131, 150 }, { 1280, 150 }, { 4096, 140 }, { 8191, 2 }, { 8192, 70 } };
+enum { SHAPES = sizeof shapes / sizeof *shapes };
 static const double eps = 1e-5;
 
 /* Normalises one row; `b` is NULL for RMSNorm. */
@@ -34,14 +38,14 @@ static void twin_row_backward(
 
 typedef struct Case {
     int layer; /* LayerNorm, or RMSNorm */
-    int D;
+    int T, D;
     DType dtype;
     float *x, *w, *b, *dy, *dx, *dw, *db; /* dx, dw, db: what gradients are added to */
-    double *wide_y, mean[T], rstd[T], *wide_dx, *wide_dw, *wide_db;
+    double *wide_y, *mean, *rstd, *wide_dx, *wide_dw, *wide_db;
 } Case;
 
-static Case case_new(int layer, int D, DType t) {
-    Case c = { .layer = layer, .D = D, .dtype = t };
+static Case case_new(int layer, int T, int D, DType t) {
+    Case c = { .layer = layer, .T = T, .D = D, .dtype = t };
     c.x = fill_normal(T * D, 2, t, 1), c.w = fill_normal(D, 1, t, 2), c.b = fill_normal(D, 1, t, 3), c.dy = fill_normal(T * D, 1, t, 4);
     c.dx = fill_normal(T * D, 1, t, 5), c.dw = fill_normal(D, 1, FP32, 6), c.db = fill_normal(D, 1, FP32, 7);
     for (int i = 0; i < T * D; i++) c.x[i] += 3; /* a mean worth subtracting */
@@ -49,6 +53,7 @@ static Case case_new(int layer, int D, DType t) {
         for (int i = 0; i < T * D; i++) c.x[i] = bf16_round(c.x[i]);
     double *x = wide_of(c.x, T * D), *w = wide_of(c.w, D), *b = wide_of(c.b, D), *dy = wide_of(c.dy, T * D);
     c.wide_y = calloc((size_t)T * (size_t)D, sizeof(double));
+    c.mean = calloc((size_t)T, sizeof(double)), c.rstd = calloc((size_t)T, sizeof(double));
     c.wide_dx = wide_of(c.dx, T * D), c.wide_dw = wide_of(c.dw, D), c.wide_db = wide_of(c.db, D);
     for (int r = 0; r < T; r++) {
         twin_row(c.wide_y + r * D, x + r * D, w, layer ? b : NULL, D, &c.mean[r], &c.rstd[r]);
@@ -59,11 +64,11 @@ static Case case_new(int layer, int D, DType t) {
 }
 static void case_free(Case *c) {
     free(c->x), free(c->w), free(c->b), free(c->dy), free(c->dx), free(c->dw), free(c->db);
-    free(c->wide_y), free(c->wide_dx), free(c->wide_dw), free(c->wide_db);
+    free(c->wide_y), free(c->mean), free(c->rstd), free(c->wide_dx), free(c->wide_dw), free(c->wide_db);
 }
 
 static void case_check(const Kernels *k, const Case *c) {
-    int D = c->D;
+    int T = c->T, D = c->D;
     DType t = c->dtype;
     const char *name = c->layer ? "layernorm" : "rmsnorm";
     Buf x = buf_of(k, t, c->x, T * D), w = buf_of(k, t, c->w, D), b = buf_of(k, t, c->b, D), dy = buf_of(k, t, c->dy, T * D);
@@ -84,6 +89,7 @@ static void case_check(const Kernels *k, const Case *c) {
     if (c->layer) compare_nmse(k, name, db[0], c->wide_db, D, NMSE_FP32);
     compare_bits(k, name, dx[0], dx[1], T * D);
     compare_bits(k, name, dw[0], dw[1], D);
+    compare_bits(k, name, db[0], db[1], D);
     /* Absent outputs, and a result in place of x, change nothing. */
     Buf in_place = buf_of(k, t, c->x, T * D), dx_alone = buf_of(k, t, c->dx, T * D);
     if (c->layer) k->layernorm_forward(in_place, BUF_NONE, BUF_NONE, in_place, w, b, T, D, (float)eps);
@@ -92,20 +98,49 @@ static void case_check(const Kernels *k, const Case *c) {
     if (c->layer) k->layernorm_backward(dx_alone, BUF_NONE, BUF_NONE, dy, x, w, mean, rstd, T, D);
     else k->rmsnorm_backward(dx_alone, BUF_NONE, dy, x, w, rstd, T, D);
     compare_bits(k, name, dx[0], dx_alone, T * D);
-    Buf all[] = { x, w, b, dy, y, mean, rstd, dx[0], dw[0], db[0], dx[1], dw[1], db[1], in_place, dx_alone };
+    /* One of two sums wanted. */
+    Buf dw_alone = buf_of(k, FP32, c->dw, D), db_alone = buf_of(k, FP32, c->db, D);
+    if (c->layer) {
+        k->layernorm_backward(dx[1], dw_alone, BUF_NONE, dy, x, w, mean, rstd, T, D);
+        k->layernorm_backward(dx[1], BUF_NONE, db_alone, dy, x, w, mean, rstd, T, D);
+        compare_bits(k, name, dw[0], dw_alone, D);
+        compare_bits(k, name, db[0], db_alone, D);
+    }
+    Buf all[] = { x, w, b, dy, y, mean, rstd, dx[0], dw[0], db[0], dx[1], dw[1], db[1], in_place, dx_alone, dw_alone, db_alone };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) k->free(all[i]);
 }
 
 static void norm_test(int layer) {
     /* A LayerNorm over one element subtracts it from itself: nothing is left to compare. */
-    for (int i = layer; i < WIDTHS; i++) FOR_EACH_DTYPE(t) {
-            Case c = case_new(layer, widths[i], t);
+    for (int i = layer; i < SHAPES; i++) FOR_EACH_DTYPE(t) {
+            Case c = case_new(layer, shapes[i].T, shapes[i].D, t);
             FOR_EACH_ISA(k) case_check(k, &c);
             case_free(&c);
         }
 }
 static void test_rmsnorm(void **state) { (void)state, norm_test(0); }
 static void test_layernorm(void **state) { (void)state, norm_test(1); }
+
+#ifdef WITH_SIMT
+/* What the CUDA kernels refuse is reported by sync, and nothing is written. */
+static void test_refusals(void **state) {
+    (void)state;
+    FOR_EACH_ISA(k) {
+        enum { D = 8193 };
+        Error e;
+        char line[2048];
+        Buf x = buf_new(k, FP32, D), w = buf_new(k, FP32, D), narrow = buf_new(k, BF16, D);
+        k->rmsnorm_forward(x, BUF_NONE, x, w, 1, D, 1e-5f);
+        assert_int_equal(k->sync(&e), -1);
+        assert_non_null(strstr(error_text(&e, line, sizeof line), "too wide"));
+        k->rmsnorm_forward(narrow, BUF_NONE, x, w, 1, 8, 1e-5f);
+        assert_int_equal(k->sync(&e), -1);
+        assert_non_null(strstr(error_text(&e, line, sizeof line), "two dtypes"));
+        assert_int_equal(k->sync(&e), 0);
+        k->free(x), k->free(w), k->free(narrow);
+    }
+}
+#endif
 
 static void test_twin_gradients(void **state) {
     (void)state;
@@ -133,7 +168,13 @@ static void test_twin_gradients(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_twin_gradients), cmocka_unit_test(test_rmsnorm),
-        cmocka_unit_test(test_layernorm) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_twin_gradients),
+        cmocka_unit_test(test_rmsnorm),
+        cmocka_unit_test(test_layernorm),
+#ifdef WITH_SIMT
+        cmocka_unit_test(test_refusals),
+#endif
+    };
     return cmocka_run_group_tests_name("norm_test", tests, NULL, NULL);
 }

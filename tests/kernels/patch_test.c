@@ -4,8 +4,9 @@
 typedef struct Shape {
     int B, C, S, p, D;
 } Shape;
-static const Shape shapes[] = { { 1, 1, 1, 1, 1 }, { 2, 3, 12, 4, 5 }, { 3, 3, 30, 14, 33 },
-    { 1, 3, 7, 3, 1100 } }; /* 30 and 7: a margin is dropped */
+static const Shape shapes[] = { { 1, 1, 1, 1, 1 }, { 2, 3, 12, 4, 5 }, { 3, 3, 30, 14, 33 }, { 1, 3, 7, 3, 1100 }, { 1, 2, 200, 100, 8 },
+    { 1, 1, 634, 14, 4 } };
+/* 30 and 7: a margin is dropped; the last two: a patch, and a row of patches, larger than a CUDA block takes at once */
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static void test_gather(void **state) {

@@ -8,7 +8,8 @@ typedef struct Shape {
 } Shape;
 static const Shape shapes[] = { { 1, 1, 2, 0, 10000, 0 }, { 5, 3, 8, 7, 10000, 3 }, { 40, 12, 64, 256, 10000, 500 },
     { 9, 2, 128, 0, 5e5f, 4000 }, { 6, 2, 10, 1, 5e6f, 70000 }, { 3, 1, 16, 0, 1e6f, 0 }, { 3, 1, 16, 0, 2e6f, 0 },
-    { 4, 2, 64, 0, 10000, 1500 } };
+    { 4, 2, 64, 0, 10000, 1500 }, { 3, 64, 128, 4096, 10000, 600 } /* Llama 7B's queries and keys beside its values */,
+    { 1100, 1, 64, 8, 10000, 0 } /* several rows in a CUDA block */ };
 
 static void test_rope(void **state) {
     (void)state;

@@ -1,6 +1,13 @@
 /* sample_test.c - draws against a twin that sorts: which tokens can come, how often they do, and that a row's draw is its own. */
 #include "tests/kernels/isa_run.h"
 
+/* Draws of one distribution, of one cut, of one large row: a device in emulation draws a few thousand times slower. */
+#ifdef WITH_SIMT
+enum { DRAWS = 256, CUT_DRAWS = 256, LARGE_DRAWS = 6 };
+#else
+enum { DRAWS = 6400, CUT_DRAWS = 2000, LARGE_DRAWS = 64 };
+#endif
+
 typedef struct Filter {
     float temperature, top_p;
     int top_k;
@@ -88,7 +95,7 @@ static float *logits_of(int kind, int V, uint64_t seed) {
 
 static void test_distribution(void **state) {
     (void)state;
-    enum { V = 137, N = 6400 };
+    enum { V = 137, N = DRAWS };
     int ids[N];
     double p[V];
     unsigned char allowed[V];
@@ -114,7 +121,7 @@ static void test_distribution(void **state) {
 /* Probabilities 0.4, 0.3, 0.2, 0.1: cuts beside the sums, and ties at the cut. */
 static void test_cuts(void **state) {
     (void)state;
-    enum { V = 6, N = 2000 };
+    enum { V = 6, N = CUT_DRAWS };
     const double p[V] = { 0.1, 0.4, 0, 0.3, 0.2, 0 };
     const struct {
         float top_p;
@@ -148,22 +155,21 @@ static void test_cuts(void **state) {
     assert_true(seen[4] && seen[5]);
 }
 
-/* A large vocabulary: draws lie in the set that sorting gives. */
+/* Large vocabularies: draws lie in the set that sorting gives. The second is larger than a GPU's shared memory. */
 static int descending(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return (x < y) - (x > y);
 }
-static void test_large_vocabulary(void **state) {
-    (void)state;
-    enum { V = 32003, N = 64 };
+static void large_vocabulary_check(int V, int kinds) {
+    enum { N = LARGE_DRAWS };
     int ids[N], ks[] = { 1, 2, 50, 1000, 32000 };
     float ps[] = { 0.1f, 0.9f, 0.999f };
-    unsigned char *allowed = malloc(V);
+    unsigned char *allowed = malloc((size_t)V);
     assert_non_null(allowed);
-    memset(allowed, 1, V);
-    for (int kind = 0; kind < 4; kind++) {
+    memset(allowed, 1, (size_t)V);
+    for (int kind = 0; kind < kinds; kind++) {
         float *l = logits_of(kind, V, 5), *sorted = logits_of(kind, V, 5);
-        qsort(sorted, V, sizeof *sorted, descending);
+        qsort(sorted, (size_t)V, sizeof *sorted, descending);
         for (int i = 0; i < 5; i++) {
             draws(ids, l, allowed, V, (Filter){ 1, 1, ks[i] }, N);
             for (int j = 0; j < N; j++) assert_true(l[ids[j]] >= sorted[ks[i] - 1]);
@@ -181,6 +187,38 @@ static void test_large_vocabulary(void **state) {
         free(l), free(sorted);
     }
     free(allowed);
+}
+static void test_large_vocabulary(void **state) {
+    (void)state;
+    large_vocabulary_check(32003, 4);
+    large_vocabulary_check(60004, 2);
+}
+
+/* The draw inverts the cumulative probability in the order of ids at the uniform number that the row's counter names. */
+static void test_inversion(void **state) {
+    (void)state;
+    enum { V = 701, R = 40 };
+    float *l = fill_normal((int64_t)R * V, 2, FP32, 13);
+    unsigned char allowed[V];
+    double p[V];
+    SampleRow rows[R];
+    int ids[R];
+    for (int i = 0; i < V; i++) allowed[i] = i % 5 != 2;
+    for (int r = 0; r < R; r++) rows[r] = row_of(filters[r % FILTERS], (uint32_t)(1000 + r));
+    Buf logits = buf_of(k, FP32, l, (int64_t)R * V);
+    k->sample(ids, NULL, logits, allowed, rows, R, V);
+    sync_ok();
+    for (int r = 0; r < R; r++) {
+        const SampleRow *s = &rows[r];
+        Philox bits = philox4x32(s->counter[0], s->counter[1], s->counter[2], s->counter[3], s->seed[0], s->seed[1]);
+        double u = (double)((uint64_t)bits.v[0] << 21 | bits.v[1] >> 11) / 9007199254740992.0, before = 0;
+        twin_probabilities(p, l + (int64_t)r * V, allowed, V, (Filter){ s->temperature, s->top_p, s->top_k });
+        for (int i = 0; i < ids[r]; i++) before += p[i];
+        if (u < before - 1e-5 || u > before + p[ids[r]] + 1e-5)
+            fail_msg("%s, row %d: %.9g drew token %d, which covers %.9g to %.9g", k->isa, r, u, ids[r], before, before + p[ids[r]]);
+    }
+    k->free(logits);
+    free(l);
 }
 
 static void test_greedy(void **state) {
@@ -266,6 +304,7 @@ int main(void) {
         cmocka_unit_test(test_distribution),
         cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_large_vocabulary),
+        cmocka_unit_test(test_inversion),
         cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_own_draw),
         cmocka_unit_test(test_refusals),

@@ -3,32 +3,42 @@
  *
  * Kernels are compiled with clang's -fsanitize=thread, whose runtime is not linked: its hooks are defined here. Every two bytes of a
  * watched region have a Cell with their last writer and readers. Of two accesses by different threads one of which writes, the earlier must
- * be ordered before the later: by a barrier of their block, by a warp-wide operation of their warp, or by the end of a launch. Memory that
- * is not registered (a kernel's stack, constants) is not watched. Blocks run one after the other, so that reports repeat. */
+ * be ordered before the later: by a barrier of their block, by a warp-wide operation of their warp, by the end of a launch, or, between
+ * blocks, by a __threadfence and an atomic operation of the one that the other's atomic operation on the same number follows (the last
+ * block to finish may read what the others wrote). Other memory than device memory, shared memory, a kernel's stack, its parameters and
+ * constants is the host's, out of reach.
+ *
+ * Blocks run one after the other, so that reports repeat, and time is one number: the tick of the block's context, which goes on at every
+ * barrier and warp-wide operation and never goes back. Of two neighbouring bytes that different threads write, only the last has a record.
+ */
 #include "tests/simt/counters.h"
-#include "tests/simt/cudart.h"
 #include "tests/simt/engine.h"
+#include "tests/simt/sites.h"
 
-#include <dlfcn.h>
+#include <algorithm>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unordered_map>
 
-enum CellState : uint8_t { NOWHERE, UNWRITTEN, WRITTEN };
+enum CellState : uint8_t { UNWRITTEN, WRITTEN, NOWHERE }; /* of new cells: the first */
 enum Readers : uint8_t { ONE_LANE, ONE_WARP, ONE_BLOCK, MANY_BLOCKS };
 enum { CELL_BYTES = 2, MARGIN = 256 }; /* around an allocation: addresses that belong to it, but to nobody */
+enum { READ, WRITE };
+enum { PLAIN, ATOMIC };
 
 struct Access {
-    uint32_t block, epoch, warp_epoch;
-    uint16_t thread; /* plus one; 0: none in this launch */
+    uint64_t tick; /* 0: none */
+    uint32_t code; /* the instruction: code_of */
+    uint16_t thread;
     uint8_t atomic;
-    uintptr_t pc;
+    uint8_t bytes; /* of the cell, as bits */
 };
 struct Cell {
-    uint64_t launch; /* that writer and reader belong to */
-    Access writer, reader;
+    Access writer, reader; /* the last of each */
     CellState state;
-    Readers readers;
+    Readers readers; /* since the last write, those that nothing orders before each other */
     uint8_t flying;
 };
 
@@ -39,37 +49,16 @@ struct Region {
     char name[64]; /* or empty */
 };
 static std::vector<Region> regions; /* by address */
-static thread_local Cell *shared_cells;
-static thread_local int busy; /* inside the checker */
+static Cell *shared_cells;
+static int host_open; /* kernels may touch the host's memory */
 
 int checker_is_on(void) { return 1; }
 int counters_are_here(void) { return 1; }
 
-/* ---- where in the source ---- */
-
-/* The file and line of an instruction, from the program's debug information. */
-static SimtSite site_of(uintptr_t pc) {
-    static char file[600];
-    SimtSite site = { NULL, 0 };
-    if (counters_site_of(pc, &site)) return site;
-    Dl_info info;
-    char command[1024], line[sizeof file];
-    if (!pc || !dladdr((void *)pc, &info)) return site;
-    snprintf(command, sizeof command, "addr2line -e '%s' 0x%lx 2>/dev/null || addr2line -e '%s' 0x%lx", info.dli_fname,
-        (unsigned long)(pc - (uintptr_t)info.dli_fbase), info.dli_fname, (unsigned long)pc);
-    FILE *f = popen(command, "r");
-    if (!f) return site;
-    if (fgets(line, sizeof line, f)) {
-        char *colon = strrchr(line, ':');
-        if (colon) {
-            *colon = 0;
-            snprintf(file, sizeof file, "%s", line);
-            site = SimtSite{ file, atoi(colon + 1) };
-        }
-    }
-    pclose(f);
-    return site;
-}
+/* Addresses of instructions, and keys of sites, in four bytes: relative to the program. */
+extern "C" const char __executable_start;
+static uint32_t code_of(uintptr_t pc) { return (uint32_t)(pc < (uintptr_t)&__executable_start ? pc : pc - (uintptr_t)&__executable_start); }
+static SimtSite site_of_code(uint32_t code) { return site_of(site_is_key(code) ? code : code + (uintptr_t)&__executable_start); }
 
 /* ---- regions ---- */
 
@@ -85,19 +74,13 @@ static void cells_state(Cell *cells, size_t from, size_t bytes, CellState state)
 }
 
 static size_t region_after(uintptr_t at) { /* index of the first region that starts beyond */
-    size_t low = 0, high = regions.size();
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (regions[middle].at <= at) low = middle + 1;
-        else high = middle;
-    }
-    return low;
+    auto beyond = [](uintptr_t a, const Region &r) { return a < r.at; };
+    return (size_t)(std::upper_bound(regions.begin(), regions.end(), at, beyond) - regions.begin());
 }
 
 void checker_region_new(const void *at, size_t bytes, const char *name) {
     Region r = { (uintptr_t)at, bytes, cells_new(bytes), {} };
     if (name) snprintf(r.name, sizeof r.name, " (%s)", name);
-    cells_state(r.cells, 0, bytes, UNWRITTEN);
     regions.insert(regions.begin() + (ptrdiff_t)region_after(r.at), r);
 }
 
@@ -116,105 +99,189 @@ void checker_region_written(const void *at, size_t bytes) {
     if (from < r.bytes) cells_state(r.cells, from, bytes < r.bytes - from ? bytes : r.bytes - from, WRITTEN);
 }
 
+/* In what the program and its libraries were loaded with and cannot change. */
+static int is_constant(uintptr_t at) {
+    static std::vector<std::pair<uintptr_t, size_t>> images;
+    if (images.empty())
+        dl_iterate_phdr(
+            [](struct dl_phdr_info *info, size_t, void *) {
+                for (int i = 0; i < info->dlpi_phnum; i++)
+                    if (info->dlpi_phdr[i].p_type == PT_LOAD && !(info->dlpi_phdr[i].p_flags & PF_W))
+                        images.push_back({ info->dlpi_addr + info->dlpi_phdr[i].p_vaddr, info->dlpi_phdr[i].p_memsz });
+                return 0;
+            },
+            NULL);
+    for (const auto &image : images)
+        if (at - image.first < image.second) return 1;
+    return 0;
+}
+
+static int is_within(uintptr_t at, const void *from, size_t bytes) { return at - (uintptr_t)from < bytes; }
+
+/* What belongs to the running thread alone, or never changes: nothing to watch. */
+static int is_own(const SimtBlock *b, uintptr_t at) {
+    uintptr_t stacks = (uintptr_t)b->fibers[0].stack.low, stride = (uintptr_t)b->fibers[1].stack.low - stacks;
+    return at - stacks < FIBERS_MOST * stride || is_within(at, &simt_self, sizeof simt_self) || is_within(at, b, sizeof *b) ||
+           is_within(at, b->call, b->call_bytes) || is_within(at, b->launch, sizeof *b->launch);
+}
+
+void checker_host_open(int open) { host_open = open; }
+
+static const char *what_of(int write) { return write ? "a write" : "a read"; }
+
 /* The cells of an address, or NULL where nobody watches. An address in a region's margin is an error. */
-static Cell *cells_at(SimtBlock *b, uintptr_t at, size_t bytes, uintptr_t pc, int write) {
-    uintptr_t arena = (uintptr_t)b->arena, stacks = (uintptr_t)b->fibers[0].stack.low;
-    if (at - arena < SHARED_ARENA) return shared_cells + (at - arena) / CELL_BYTES;
-    if (at - stacks < FIBERS_MOST * ((uintptr_t)b->fibers[1].stack.low - stacks)) return NULL;
+static Cell *cells_at(const SimtBlock *b, uintptr_t at, size_t bytes, uint32_t code, int write) {
+    static const Region none = { 0, 0, NULL, {} };
+    size_t offset = at - (uintptr_t)b->arena;
+    if (offset < b->arena_used) return shared_cells + offset / CELL_BYTES;
+    if (offset < SHARED_ARENA) simt_fail(site_of_code(code), "%s outside of every shared array", what_of(write));
     size_t i = region_after(at);
-    const Region *before = i > 0 ? &regions[i - 1] : NULL, *after = i < regions.size() ? &regions[i] : NULL;
-    if (before && at - before->at < before->bytes) {
-        if (at - before->at + bytes <= before->bytes) return before->cells + (at - before->at) / CELL_BYTES;
-    } else if (!(before && at - (before->at + before->bytes) < MARGIN) && !(after && after->at - at <= MARGIN)) return NULL;
-    const Region *r = before && at - (before->at + before->bytes) < MARGIN ? before
-                      : before && at - before->at < before->bytes          ? before
-                                                                           : after;
-    simt_fail(site_of(pc), "%s of %zu bytes at offset %lld of an allocation of %zu bytes%s", write ? "a write" : "a read", bytes,
-        (long long)(at - r->at), r->bytes, r->name);
+    const Region &before = i > 0 ? regions[i - 1] : none, &after = i < regions.size() ? regions[i] : none;
+    offset = at - before.at;
+    if (offset < before.bytes && bytes <= before.bytes - offset) return before.cells + offset / CELL_BYTES;
+    const Region *r = i > 0 && offset < before.bytes + MARGIN ? &before : i < regions.size() && after.at - at <= MARGIN ? &after : NULL;
+    if (r)
+        simt_fail(site_of_code(code), "%s of %zu bytes at offset %lld of an allocation of %zu bytes%s", what_of(write), bytes,
+            (long long)(at - r->at), r->bytes, r->name);
+    if (!host_open && !is_constant(at))
+        simt_fail(site_of_code(code), "%s of %zu bytes of the host's memory at %p", what_of(write), bytes, (void *)at);
+    return NULL;
+}
+
+/* ---- order ---- */
+
+/* Where a thread stands. What another of its block did is before that when a barrier lies between, or an operation of both their warp. */
+struct Moment {
+    uint64_t tick, first_tick, barrier_tick,
+        warp_tick; /* the block's first; since the last barrier, since the last operation of the warp */
+    int thread;
+};
+static int is_before(uint64_t tick, int thread, const Moment &m) { /* of one block */
+    return tick < m.barrier_tick || thread == m.thread || (thread / 32 == m.thread / 32 && tick < m.warp_tick);
+}
+
+struct Acquire { /* an atomic operation, and how many releases of that address went before */
+    Moment when;
+    uintptr_t at;
+    size_t releases;
+};
+static std::unordered_map<uintptr_t, std::vector<Moment>> releases; /* of the running launch, by the address of the atomic operation */
+static std::vector<Acquire> acquires;                               /* of the running block */
+static int fenced;                                                  /* the running block called __threadfence */
+
+static uint64_t launch_tick;                                      /* the first of the running launch */
+static std::vector<std::pair<uint64_t, uint64_t>> blocks_started; /* first ticks and numbers of its blocks so far */
+
+static void atomic_order(uintptr_t at, const Moment &now) {
+    std::vector<Moment> &there = releases[at];
+    if (!there.empty()) acquires.push_back(Acquire{ now, at, there.size() });
+    if (fenced) there.push_back(now);
+}
+
+static int is_ordered_across(uint64_t tick, int thread, const Moment &now) {
+    for (const Acquire &a : acquires) {
+        const std::vector<Moment> &there = releases[a.at];
+        if (!is_before(a.when.tick, a.when.thread, now)) continue;
+        for (size_t i = 0; i < a.releases; i++)
+            if (there[i].first_tick <= tick && tick <= there[i].tick && is_before(tick, thread, there[i])) return 1;
+    }
+    return 0;
+}
+
+static int is_ordered(const Access &earlier, Readers who, const Moment &now) {
+    if (earlier.tick < launch_tick) return 1;
+    if (who == MANY_BLOCKS) return 0;
+    if (earlier.tick < now.first_tick) return is_ordered_across(earlier.tick, earlier.thread, now);
+    return earlier.tick < now.barrier_tick || (who == ONE_LANE && earlier.thread == now.thread) ||
+           (who <= ONE_WARP && earlier.thread / 32 == now.thread / 32 && earlier.tick < now.warp_tick);
+}
+
+[[noreturn]] static void race(int write, const char *then, const Access &earlier, uint32_t code) {
+    auto later = [](uint64_t tick, const std::pair<uint64_t, uint64_t> &block) { return tick < block.first; };
+    auto block = std::upper_bound(blocks_started.begin(), blocks_started.end(), earlier.tick, later) - 1;
+    SimtSite s = site_of_code(earlier.code);
+    simt_fail(site_of_code(code), "%s races with %s by thread %d of block %llu at %s:%d", what_of(write), then, earlier.thread,
+        (unsigned long long)block->second, s.file ? s.file : "?", s.line);
 }
 
 /* ---- accesses ---- */
 
-static int is_ordered(const SimtBlock *b, const Access &earlier, Readers who, int thread) {
-    if (who == MANY_BLOCKS || earlier.block != (uint32_t)b->block_number) return 0;
-    if (earlier.epoch < (uint32_t)b->epoch) return 1;
-    int other = earlier.thread - 1;
-    if (who == ONE_LANE && other == thread) return 1;
-    return who <= ONE_WARP && other / 32 == thread / 32 && earlier.warp_epoch < (uint32_t)b->warps[thread / 32].epoch;
-}
-
-[[noreturn]] static void race(const char *now, const char *then, const Access &earlier, uintptr_t pc) {
-    char before[640];
-    SimtSite s = site_of(earlier.pc);
-    snprintf(before, sizeof before, "%.600s:%d", s.file ? s.file : "?", s.line);
-    simt_fail(site_of(pc), "%s races with %s by thread %d of block %u at %s", now, then, earlier.thread - 1, earlier.block, before);
-}
-
-static void cell_check(SimtBlock *b, Cell *c, int write, int atomic, int thread, uintptr_t pc) {
-    const char *what = write ? "a write" : "a read";
-    if (c->state == NOWHERE) simt_fail(site_of(pc), "%s outside of every shared array", what);
-    if (c->flying) simt_fail(site_of(pc), "%s of bytes that an asynchronous copy has in flight", what);
-    if (c->state == UNWRITTEN && (!write || atomic)) simt_fail(site_of(pc), "%s of memory that was never written", what);
-    if (c->launch != b->launch_number) c->launch = b->launch_number, c->writer.thread = c->reader.thread = 0;
-    Access now = { (uint32_t)b->block_number, (uint32_t)b->epoch, (uint32_t)b->warps[thread / 32].epoch, (uint16_t)(thread + 1),
-        (uint8_t)atomic, pc };
-    if (c->writer.thread && !(atomic && c->writer.atomic) && !is_ordered(b, c->writer, ONE_LANE, thread))
-        race(what, "a write", c->writer, pc);
+static void cell_check(Cell *c, const Access &now, const Moment &moment, int write) {
+    if (c->state == NOWHERE) simt_fail(site_of_code(now.code), "%s outside of every shared array", what_of(write));
+    if (c->flying) simt_fail(site_of_code(now.code), "%s of bytes that an asynchronous copy has in flight", what_of(write));
+    if (c->state == UNWRITTEN && (!write || now.atomic))
+        simt_fail(site_of_code(now.code), "%s of memory that was never written", what_of(write));
+    if (!(now.atomic & c->writer.atomic) && (now.bytes & c->writer.bytes) && !is_ordered(c->writer, ONE_LANE, moment))
+        race(write, "a write", c->writer, now.code);
+    int ordered = is_ordered(c->reader, c->readers, moment);
     if (write) {
-        if (c->reader.thread && !is_ordered(b, c->reader, c->readers, thread)) race(what, "a read", c->reader, pc);
+        if (!ordered && !(now.atomic & c->reader.atomic) && (now.bytes & c->reader.bytes)) race(write, "a read", c->reader, now.code);
         c->writer = now;
-        c->reader.thread = 0;
+        c->reader = Access();
         c->state = WRITTEN;
-    } else {
-        Readers who = ONE_LANE;
-        if (c->reader.thread && !is_ordered(b, c->reader, c->readers, thread)) { /* one more beside those there are */
-            int other = c->reader.thread - 1;
-            who = c->reader.block != now.block ? MANY_BLOCKS
-                  : other / 32 != thread / 32  ? ONE_BLOCK
-                  : other != thread            ? ONE_WARP
-                                               : ONE_LANE;
-            if (who < c->readers) who = c->readers;
-        }
-        c->reader = now;
-        c->readers = who;
+        return;
     }
+    Readers who = ONE_LANE;
+    Access both = now;
+    if (!ordered) { /* one more beside those there are */
+        int other = c->reader.thread, thread = now.thread;
+        if (c->reader.tick < moment.first_tick) who = MANY_BLOCKS;
+        else if (other / 32 != thread / 32) who = ONE_BLOCK;
+        else if (other != thread) who = ONE_WARP;
+        who = std::max(who, c->readers);
+        both.atomic &= c->reader.atomic, both.bytes |= c->reader.bytes;
+    }
+    c->reader = both;
+    c->readers = who;
 }
 
-static void check(const void *at, size_t bytes, int write, int atomic, int thread, uintptr_t pc) {
-    SimtBlock *b = simt_block;
-    if (!b || !b->launch || busy) return;
-    busy = 1;
-    Cell *c = cells_at(b, (uintptr_t)at, bytes, pc, write);
-    if (c) {
-        Cell *end = c + ((uintptr_t)at % CELL_BYTES + bytes + CELL_BYTES - 1) / CELL_BYTES;
-        for (; c < end; c++) cell_check(b, c, write, atomic, thread, pc);
-        counters_access(b, at, bytes, thread, pc, (uintptr_t)at - (uintptr_t)b->arena < SHARED_ARENA, write);
+static void check(const void *address, size_t bytes, int write, int atomic, int thread, uintptr_t pc) {
+    const SimtBlock *b = simt_block;
+    uintptr_t at = (uintptr_t)address, last = at + bytes - 1;
+    if (!b || !b->launch || !bytes || is_own(b, at)) return;
+    Access now = { b->tick, code_of(pc), (uint16_t)thread, (uint8_t)atomic, 3 };
+    Moment moment = { b->tick, b->first_tick, b->barrier_tick, b->warps[thread / 32].tick, thread };
+    Cell *first = cells_at(b, at, bytes, now.code, write);
+    if (!first) return;
+    for (uintptr_t i = at / CELL_BYTES; i <= last / CELL_BYTES; i++) {
+        now.bytes = (uint8_t)((i * CELL_BYTES >= at) | (i * CELL_BYTES + 1 <= last) << 1);
+        cell_check(first + (i - at / CELL_BYTES), now, moment, write);
     }
-    busy = 0;
+    if (write && atomic) atomic_order(at, moment);
+    counters_access(b, address, bytes, thread, pc, at - (uintptr_t)b->arena < SHARED_ARENA, write);
 }
 
 /* ---- what the engine tells ---- */
 
-void checker_launch_begin(const SimtLaunch &, uint64_t) {}
+void checker_launch_begin(const SimtLaunch &, uint64_t) {
+    releases.clear();
+    blocks_started.clear();
+}
 void checker_launch_end(const SimtLaunch &launch) { counters_launch_end(launch); }
 
 void checker_block_begin(SimtBlock *b) {
     if (!shared_cells) shared_cells = cells_new(SHARED_ARENA);
-    cells_state(shared_cells, 0, b->arena_used, NOWHERE); /* what the last block had */
+    cells_state(shared_cells, 0, std::max(b->arena_used, (size_t)ARENA_START), NOWHERE); /* what the last block had */
+    if (blocks_started.empty()) launch_tick = b->first_tick;
+    blocks_started.push_back({ b->first_tick, b->block_number });
+    acquires.clear();
+    fenced = 0;
 }
 
 void checker_block_end(SimtBlock *b) { counters_block_end(b); }
 
 void checker_shared_new(SimtBlock *b, const void *at, size_t bytes) {
-    cells_state(shared_cells, (size_t)((const char *)at - b->arena), bytes, UNWRITTEN);
+    size_t from = (size_t)((const char *)at - b->arena);
+    cells_state(shared_cells, from + bytes, b->arena_used - from - bytes, NOWHERE); /* first, where an odd end shares its cell */
+    cells_state(shared_cells, from, bytes, UNWRITTEN);
 }
 
 /* Where the runtime acts for a thread, a place in the source stands in for an instruction. */
 static void check_for(int thread, const void *at, size_t bytes, int write, SimtSite site) {
-    check(at, bytes, write, 0, thread, counters_site_key(site));
+    check(at, bytes, write, PLAIN, thread, site_key(site));
 }
 
-void checker_read_for(int thread, const void *at, size_t bytes, SimtSite site) { check_for(thread, at, bytes, 0, site); }
+void checker_read_for(int thread, const void *at, size_t bytes, SimtSite site) { check_for(thread, at, bytes, READ, site); }
 
 static void flying_set(const void *to, int flying) {
     Cell *c = shared_cells + (size_t)((const char *)to - simt_block->arena) / CELL_BYTES;
@@ -223,8 +290,8 @@ static void flying_set(const void *to, int flying) {
 
 void checker_copy_issue(const void *to, const void *from, int valid, SimtSite site) {
     int thread = simt_self->linear;
-    if (valid) check_for(thread, from, (size_t)valid, 0, site);
-    check_for(thread, to, 16, 1, site);
+    check_for(thread, from, (size_t)valid, READ, site);
+    check_for(thread, to, 16, WRITE, site);
     flying_set(to, 1);
 }
 
@@ -232,44 +299,51 @@ void checker_copy_issue(const void *to, const void *from, int valid, SimtSite si
 void checker_copy_land(const void *to, SimtSite site) {
     flying_set(to, 0);
     int counting = counters_pause(1);
-    check_for(simt_self->linear, to, 16, 1, site);
+    check_for(simt_self->linear, to, 16, WRITE, site);
     counters_pause(counting);
 }
 
 /* ---- what the compiler calls ---- */
 
 #define PC ((uintptr_t)__builtin_return_address(0) - 1)
-#define SELF (simt_self ? simt_self->linear : 0)
+
+static void check_own(const void *at, size_t bytes, int write, int atomic, uintptr_t pc) {
+    if (simt_self) check(at, bytes, write, atomic, simt_self->linear, pc);
+}
+
+/* Of an access whose type has that alignment; compilers use the same hooks for 16 bytes at multiples of 8. */
+static void check_aligned(const void *at, size_t bytes, int write, uintptr_t pc) {
+    if (simt_self && (uintptr_t)at % (bytes < 8 ? bytes : 8))
+        simt_fail(site_of(pc), "an access of %zu bytes at %p, which is not aligned", bytes, at);
+    check_own(at, bytes, write, PLAIN, pc);
+}
+
 #define HOOKS(N)                                                                                                                           \
-    void __tsan_read##N(void *at) { check(at, N, 0, 0, SELF, PC); }                                                                        \
-    void __tsan_write##N(void *at) { check(at, N, 1, 0, SELF, PC); }                                                                       \
-    void __tsan_unaligned_read##N(void *at) { check(at, N, 0, 0, SELF, PC); }                                                              \
-    void __tsan_unaligned_write##N(void *at) { check(at, N, 1, 0, SELF, PC); }                                                             \
-    void __tsan_read_write##N(void *at) { check(at, N, 0, 0, SELF, PC), check(at, N, 1, 0, SELF, PC); }
+    void __tsan_read##N(void *at) { check_aligned(at, N, READ, PC); }                                                                      \
+    void __tsan_write##N(void *at) { check_aligned(at, N, WRITE, PC); }                                                                    \
+    void __tsan_unaligned_read##N(void *at) { check_own(at, N, READ, PLAIN, PC); }                                                         \
+    void __tsan_unaligned_write##N(void *at) { check_own(at, N, WRITE, PLAIN, PC); }
 #define ATOMICS(N, T)                                                                                                                      \
     T __tsan_atomic##N##_load(const volatile T *p, int) {                                                                                  \
-        check((const void *)p, sizeof(T), 0, 1, SELF, PC);                                                                                 \
+        check_own((const void *)p, sizeof(T), READ, ATOMIC, PC);                                                                           \
         return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                                                                       \
     }                                                                                                                                      \
-    void __tsan_atomic##N##_store(volatile T *p, T v, int) {                                                                               \
-        check((const void *)p, sizeof(T), 1, 0, SELF, PC);                                                                                 \
-        __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                                                                          \
-    }                                                                                                                                      \
     T __tsan_atomic##N##_exchange(volatile T *p, T v, int) {                                                                               \
-        check((const void *)p, sizeof(T), 1, 1, SELF, PC);                                                                                 \
+        check_own((const void *)p, sizeof(T), WRITE, ATOMIC, PC);                                                                          \
         return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);                                                                                \
     }                                                                                                                                      \
     T __tsan_atomic##N##_fetch_add(volatile T *p, T v, int) {                                                                              \
-        check((const void *)p, sizeof(T), 1, 1, SELF, PC);                                                                                 \
+        check_own((const void *)p, sizeof(T), WRITE, ATOMIC, PC);                                                                          \
         return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);                                                                                 \
     }                                                                                                                                      \
     T __tsan_atomic##N##_fetch_or(volatile T *p, T v, int) {                                                                               \
-        check((const void *)p, sizeof(T), 1, 1, SELF, PC);                                                                                 \
+        check_own((const void *)p, sizeof(T), WRITE, ATOMIC, PC);                                                                          \
         return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST);                                                                                  \
     }                                                                                                                                      \
-    int __tsan_atomic##N##_compare_exchange_strong(volatile T *p, T *expected, T v, int, int) {                                            \
-        check((const void *)p, sizeof(T), 1, 1, SELF, PC);                                                                                 \
-        return __atomic_compare_exchange_n(p, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                                         \
+    T __tsan_atomic##N##_compare_exchange_val(volatile T *p, T expected, T v, int, int) {                                                  \
+        check_own((const void *)p, sizeof(T), WRITE, ATOMIC, PC);                                                                          \
+        __atomic_compare_exchange_n(p, &expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                                               \
+        return expected;                                                                                                                   \
     }
 
 extern "C" {
@@ -280,10 +354,25 @@ HOOKS(8)
 HOOKS(16)
 ATOMICS(32, uint32_t)
 ATOMICS(64, uint64_t)
-void __tsan_atomic_thread_fence(int) {}
+void __tsan_atomic_thread_fence(int) { fenced = 1; }
+void __tsan_atomic_signal_fence(int) {}
 void __tsan_init(void) {}
 void __tsan_func_entry(void *) {}
 void __tsan_func_exit(void) {}
-void __tsan_vptr_update(void **at, void *) { check(at, sizeof *at, 1, 0, SELF, PC); }
-void __tsan_vptr_read(void **at) { check(at, sizeof *at, 0, 0, SELF, PC); }
+void __tsan_vptr_update(void **, void *) {}
+void __tsan_vptr_read(void **) {}
+
+/* Larger objects are copied by calls; older compilers call the library's functions, which are renamed in their objects (cuda.mk). */
+void *__tsan_memcpy(void *to, const void *from, size_t bytes) {
+    check_own(from, bytes, READ, PLAIN, PC), check_own(to, bytes, WRITE, PLAIN, PC);
+    return memcpy(to, from, bytes);
+}
+void *__tsan_memmove(void *to, const void *from, size_t bytes) {
+    check_own(from, bytes, READ, PLAIN, PC), check_own(to, bytes, WRITE, PLAIN, PC);
+    return memmove(to, from, bytes);
+}
+void *__tsan_memset(void *to, int value, size_t bytes) {
+    check_own(to, bytes, WRITE, PLAIN, PC);
+    return memset(to, value, bytes);
+}
 }

@@ -7,32 +7,14 @@
 #ifndef RLAIFV_TESTS_SIMT_COUNTERS_H
 #define RLAIFV_TESTS_SIMT_COUNTERS_H
 
+#include "bench/counts.h"
 #include "tests/simt/engine.h"
 
-struct KernelCounts {
-    char name[96];
-    uint64_t launches, blocks;
-    uint64_t requests, sectors, sectors_least, bytes_read, bytes_written; /* of global memory; bytes that lanes asked for */
-    uint64_t shared_requests, passes, passes_least;
-    uint64_t mma; /* of m16n8k16 */
-};
-
-extern "C" {
-/* 1 in builds that count. */
-int counters_are_here(void);
-/* Forgets what was counted and counts from now on. */
-void counters_start(void);
-/* Counts no more; what was counted, by kernel, in the order of first launches. */
-const struct KernelCounts *counters_stop(int *n);
-}
-
 /* The checker's and the engine's side. */
-void counters_access(SimtBlock *b, const void *at, size_t bytes, int thread, uintptr_t pc, int shared, int write);
+void counters_access(const SimtBlock *b, const void *at, size_t bytes, int thread, uintptr_t pc, int shared, int write);
 void counters_mma(void);
 void counters_block_end(SimtBlock *b);
 void counters_launch_end(const SimtLaunch &launch);
-int counters_pause(int pause);                      /* returns whether it was paused */
-uintptr_t counters_site_key(SimtSite site);         /* stands for an instruction */
-int counters_site_of(uintptr_t key, SimtSite *out); /* 1 when it does */
+int counters_pause(int pause); /* returns whether it was paused */
 
 #endif

@@ -28,7 +28,8 @@ struct Layout {
 };
 struct Preference {
     uint64_t workspace;
-    uint32_t align[4]; /* of A, B, C, D */
+    uint32_t reductions; /* allowed; the emulated algorithm splits no sum */
+    uint32_t align[4];   /* of A, B, C, D */
 };
 struct Algorithm {
     uint64_t is_one, workspace;
@@ -147,7 +148,7 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *out) {
     CALL(CUBLAS_STATUS_ALLOC_FAILED);
-    return make(out, Preference{ 0, { 256, 256, 256, 256 } });
+    return make(out, Preference{ 0, CUBLASLT_REDUCTION_SCHEME_MASK, { 256, 256, 256, 256 } });
 }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t d) {
     CALL(CUBLAS_STATUS_NOT_INITIALIZED);
@@ -161,6 +162,8 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(
     switch (attribute) {
     case CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES:
         return store(&p->workspace, value, bytes);
+    case CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK:
+        return store(&p->reductions, value, bytes);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES:
         return store(&p->align[0], value, bytes);
     case CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES:

@@ -54,14 +54,25 @@ static cudaError_t planned_failure(const char *name) {
     return cudaErrorUnknown;
 }
 
+static FILE *calls_log;
+
+void runtime_calls_restart(void) {
+    const char *path = getenv("SIMT_CALLS");
+    calls = 0;
+    if (!path) return;
+    if (!(calls_log = fopen(path, "w"))) runtime_fail("cannot write %s", path);
+    setvbuf(calls_log, NULL, _IOLBF, 0);
+}
+
 cudaError_t runtime_call(const char *name) {
-    static FILE *log;
-    if (calls++ == 0) {
-        const char *path = getenv("SIMT_CALLS");
-        if (atexit(leaks_report) || (path && !(log = fopen(path, "w")))) perror("simt: runtime"), abort();
-        if (log) setvbuf(log, NULL, _IOLBF, 0);
+    static int called;
+    if (!called) {
+        called = 1;
+        if (atexit(leaks_report)) runtime_fail("no atexit");
+        runtime_calls_restart();
     }
-    if (log) fprintf(log, "%s\n", name);
+    calls++;
+    if (calls_log) fprintf(calls_log, "%s\n", name);
     cudaError_t code = lasting_error;
     if (!code && calls == (uint64_t)runtime_setting("SIMT_FAIL_CALL", 0)) code = planned_failure(name);
     if (!code) return cudaSuccess;
@@ -122,7 +133,7 @@ static int ready(const CUstream_st *s) {
     return !w.waits || w.waits->done >= w.until;
 }
 
-/* Runs one piece of work of a stream that is ready; 0 when there is none. */
+/* Runs one piece of work of a stream that is ready; 0 when there is none. Device memory stays in sight until the caller shuts it. */
 static int work_run(void) {
     std::vector<cudaStream_t> choice;
     for (cudaStream_t s : streams)
@@ -131,11 +142,8 @@ static int work_run(void) {
     cudaStream_t s = choice[schedule_is_random() ? random_below((unsigned)choice.size()) : 0];
     Work w = std::move(s->queue.front());
     s->queue.pop_front();
-    if (w.run) {
-        memory_show(1);
-        w.run();
-        memory_show(0);
-    }
+    memory_show(1);
+    if (w.run) w.run();
     return 1;
 }
 
@@ -143,6 +151,7 @@ static int work_run(void) {
 template <typename F> static void run_until(F holds) {
     while (!holds())
         if (!work_run()) runtime_fail("the host waits for work that waits for an event which nobody records");
+    memory_show(0);
 }
 
 static void stream_drain(cudaStream_t s) {
@@ -165,6 +174,7 @@ static void queue(cudaStream_t s, Work w) {
     if (s->queue.size() > QUEUE_MOST) stream_drain(s);
     if (schedule_is_random())
         for (unsigned n = random_below(PROGRESS); n > 0 && work_run(); n--) {}
+    memory_show(0);
 }
 
 static void stream_check(const char *call, cudaStream_t s) {
@@ -222,7 +232,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
 cudaError_t cudaStreamQuery(cudaStream_t s) {
     CALL();
     stream_check(__func__, s);
-    if (s && !s->queue.empty()) work_run();
+    if (s && !s->queue.empty() && work_run()) memory_show(0);
     return !s || s->queue.empty() ? cudaSuccess : cudaErrorNotReady;
 }
 
@@ -284,7 +294,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
     CALL();
     if (!event) return failed_with(cudaErrorInvalidResourceHandle);
-    if (event->record->done < event->record->queued) work_run();
+    if (event->record->done < event->record->queued && work_run()) memory_show(0);
     return event->record->done < event->record->queued ? cudaErrorNotReady : cudaSuccess;
 }
 
@@ -452,7 +462,7 @@ static void properties_fill(struct cudaDeviceProp *p) {
     snprintf(p->name, sizeof p->name, "emulated device");
     if (sscanf(device_setting(), "%d.%d", &p->major, &p->minor) != 2) runtime_fail("SIMT_DEVICE is %s", device_setting());
     memory_info(&free_bytes, &p->totalGlobalMem);
-    p->multiProcessorCount = 132;
+    p->multiProcessorCount = (int)runtime_setting("SIMT_MULTIPROCESSORS", 132);
     p->sharedMemPerBlock = SHARED_STATIC_MOST;
     p->sharedMemPerBlockOptin = SHARED_MOST;
     p->sharedMemPerMultiprocessor = SHARED_MOST + 1024;

@@ -9,8 +9,8 @@
  * Ranges of copies must lie within one allocation; what is written around allocations, and what is not freed at exit, ends the process.
  *
  * SIMT_FAIL_CALL=n fails the n-th call of the runtime, of launches and of cuBLASLt; SIMT_CALLS=FILE writes the names of all calls there, a
- * line each; SIMT_MEMORY=bytes is what the device has; SIMT_DEVICE=none|nodriver|7.5 is another machine. One host thread calls at a time.
- */
+ * line each; SIMT_MEMORY=bytes is what the device has, SIMT_MULTIPROCESSORS how many of those; SIMT_DEVICE=none|nodriver|7.5 is another
+ * machine. One host thread calls at a time. */
 #ifndef RLAIFV_TESTS_SIMT_CUDART_H
 #define RLAIFV_TESTS_SIMT_CUDART_H
 
@@ -24,6 +24,8 @@
 
 /* Counts a call. An error when it is the one to fail, or when an earlier error stays; the caller returns it. */
 cudaError_t runtime_call(const char *name);
+/* Counts from 0 again, into the file that SIMT_CALLS names now: for tests. */
+void runtime_calls_restart(void);
 /* The value of an environment variable that is a whole number, or `otherwise` where it is not set. */
 int64_t runtime_setting(const char *name, int64_t otherwise);
 /* Work of other libraries (cublaslt.cpp), queued on a stream. */

@@ -3,6 +3,7 @@
 #include "tests/simt/cudart.h"
 #include "tests/simt/engine.h"
 
+#include <deque>
 #include <execinfo.h>
 #include <map>
 #include <signal.h>
@@ -33,12 +34,13 @@ __attribute__((weak)) void checker_region_new(const void *, size_t, const char *
 __attribute__((weak)) void checker_region_gone(const void *) {}
 __attribute__((weak)) void checker_region_written(const void *, size_t) {}
 
-enum { PAGE = 4096, ALIGN = 256, FRAMES = 12, PAINT = 0xA5 };
+enum { PAGE = 4096, GUARD = 256 * PAGE, ALIGN = 256, FRAMES = 12, PAINT = 0xA5, FREED_KEPT = 1000 };
 static const int64_t DEVICE_BYTES = (int64_t)80 << 30;
 
-/* [guard page][paint][bytes][paint][guard page]; the bytes end as near to the guard as their alignment lets them. */
+/* [guard][paint][bytes][paint][guard]; the bytes end as near to the guard as their alignment lets them. */
 struct Allocation {
     MemoryKind kind;
+    int freed; /* kept for a while, so that who comes late is told what it was */
     char *map, *at;
     size_t mapped, bytes;
     uint64_t number;
@@ -48,6 +50,7 @@ struct Allocation {
 };
 
 static std::map<uintptr_t, Allocation> allocations; /* by the end of the mapping */
+static std::deque<uintptr_t> freed;                 /* keys of the freed ones, the oldest first */
 static uint64_t allocations_made;
 static size_t device_live;
 static int device_shown;
@@ -59,10 +62,16 @@ static Allocation *allocation_around(const void *at) {
     return &found->second;
 }
 
+static Allocation *allocation_live(const void *at) {
+    Allocation *a = allocation_around(at);
+    return a && !a->freed ? a : NULL;
+}
+
 static const char *allocation_text(const Allocation &a) {
     static char text[256];
-    snprintf(text, sizeof text, "%s memory \"%s\" (allocation %llu, %zu bytes)", a.kind == MEMORY_DEVICE ? "device" : "pinned",
-        a.name.empty() ? "without a name" : a.name.c_str(), (unsigned long long)a.number, a.bytes);
+    snprintf(text, sizeof text, "%s%s memory \"%s\" (allocation %llu, %zu bytes)", a.freed ? "freed " : "",
+        a.kind == MEMORY_DEVICE ? "device" : "pinned", a.name.empty() ? "without a name" : a.name.c_str(), (unsigned long long)a.number,
+        a.bytes);
     return text;
 }
 
@@ -103,20 +112,26 @@ static void fault(int number, siginfo_t *info, void *context) {
     abort();
 }
 
+/* Test frameworks set handlers of their own: whenever the host gets device memory out of sight, this one takes its place again. */
 static void faults_watch(void) {
-    static int watched;
-    if (watched) return;
-    watched = 1;
-    void *loaded[1];
-    backtrace(loaded, 1); /* loads what it needs now, not in the handler */
-    static char stack[64 << 10];
-    stack_t alternative = {};
-    alternative.ss_sp = stack;
-    alternative.ss_size = sizeof stack;
-    struct sigaction action = {};
+    static int prepared;
+    if (!prepared) {
+        prepared = 1;
+        void *loaded[1];
+        backtrace(loaded, 1); /* loads what it needs now, not in the handler */
+        static char stack[64 << 10];
+        stack_t alternative = {};
+        alternative.ss_sp = stack;
+        alternative.ss_size = sizeof stack;
+        if (sigaltstack(&alternative, NULL)) perror("simt: no fault handler"), abort();
+    }
+    struct sigaction now = {}, action = {};
+    sigaction(SIGSEGV, NULL, &now);
+    if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == fault) return;
+    fault_before = now;
     action.sa_sigaction = fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    if (sigaltstack(&alternative, NULL) || sigaction(SIGSEGV, &action, &fault_before)) perror("simt: no fault handler"), abort();
+    if (sigaction(SIGSEGV, &action, NULL)) perror("simt: no fault handler"), abort();
 }
 
 /* ---- allocations ---- */
@@ -130,10 +145,10 @@ void *memory_new(MemoryKind kind, size_t bytes) {
     size_t room = (bytes + ALIGN - 1) / ALIGN * ALIGN, pages = (room + ALIGN + PAGE - 1) / PAGE * PAGE;
     Allocation a = {};
     a.kind = kind;
-    a.mapped = pages + 2 * PAGE;
+    a.mapped = pages + 2 * GUARD;
     a.map = (char *)mmap(NULL, a.mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (a.map == MAP_FAILED) return NULL;
-    char *from = a.map + PAGE;
+    char *from = a.map + GUARD;
     if (mprotect(from, pages, PROT_READ | PROT_WRITE)) return munmap(a.map, a.mapped), nullptr;
     a.at = from + pages - room;
     a.bytes = bytes;
@@ -154,29 +169,34 @@ void *memory_new(MemoryKind kind, size_t bytes) {
 }
 
 static void paint_check(const Allocation &a) {
-    const char *from = a.map + PAGE, *to = a.map + a.mapped - PAGE;
+    const char *from = a.map + GUARD, *to = a.map + a.mapped - GUARD;
     ASAN_UNPOISON_MEMORY_REGION(from, (size_t)(to - from));
     for (const char *p = from; p < to; p = p + 1 == a.at ? a.at + a.bytes : p + 1)
         if ((unsigned char)*p != PAINT) runtime_fail("byte %lld of %s was written", (long long)(p - a.at), allocation_text(a));
 }
 
 int memory_free(MemoryKind kind, void *at) {
-    Allocation *a = allocation_around(at);
+    Allocation *a = allocation_live(at);
     if (!a || a->kind != kind || a->at != at) return -1;
-    mprotect(a->map + PAGE, a->mapped - 2 * PAGE, PROT_READ | PROT_WRITE);
+    mprotect(a->map + GUARD, a->mapped - 2 * GUARD, PROT_READ | PROT_WRITE);
     paint_check(*a);
     if (kind == MEMORY_DEVICE) {
         device_live -= a->bytes;
         checker_region_gone(a->at);
     }
-    uintptr_t key = (uintptr_t)a->map + a->mapped;
-    munmap(a->map, a->mapped);
-    allocations.erase(key);
+    a->freed = 1;
+    mmap(a->map, a->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    freed.push_back((uintptr_t)a->map + a->mapped);
+    if (freed.size() <= FREED_KEPT) return 0;
+    const Allocation &oldest = allocations[freed.front()];
+    munmap(oldest.map, oldest.mapped);
+    allocations.erase(freed.front());
+    freed.pop_front();
     return 0;
 }
 
 int memory_is(MemoryKind kind, const void *at) {
-    const Allocation *a = allocation_around(at);
+    const Allocation *a = allocation_live(at);
     return a && a->kind == kind && (const char *)at >= a->at && (const char *)at < a->at + a->bytes;
 }
 
@@ -184,6 +204,7 @@ void memory_check(const char *call, const void *at, size_t bytes) {
     const Allocation *a = allocation_around(at);
     if (!bytes) return;
     if (!a || a->kind != MEMORY_DEVICE) runtime_fail("%s: %p is no device memory", call, at);
+    if (a->freed) runtime_fail("%s: %p is in %s", call, at, allocation_text(*a));
     long long offset = (const char *)at - a->at;
     if (offset < 0 || (size_t)offset > a->bytes || bytes > a->bytes - (size_t)offset)
         runtime_fail("%s: %zu bytes from byte %lld reach beyond %s", call, bytes, offset, allocation_text(*a));
@@ -192,8 +213,10 @@ void memory_check(const char *call, const void *at, size_t bytes) {
 void memory_show(int device_runs) {
     if (device_shown == device_runs) return;
     device_shown = device_runs;
+    if (!device_runs) faults_watch();
     for (const auto &entry : allocations)
-        if (entry.second.kind == MEMORY_DEVICE) mprotect(entry.second.map + PAGE, entry.second.mapped - 2 * PAGE, device_protection());
+        if (entry.second.kind == MEMORY_DEVICE && !entry.second.freed)
+            mprotect(entry.second.map + GUARD, entry.second.mapped - 2 * GUARD, device_protection());
 }
 
 void memory_written(const void *at, size_t bytes) { checker_region_written(at, bytes); }
@@ -204,16 +227,19 @@ void memory_info(size_t *free_bytes, size_t *total) {
 }
 
 int memory_leaks(void) {
+    int leaks = 0;
     for (const auto &entry : allocations) {
         const Allocation &a = entry.second;
+        if (a.freed) continue;
+        leaks++;
         fprintf(stderr, "simt: not freed: %s\n", allocation_text(a));
         frames_print("allocated at", a.frames, a.frames_n);
     }
-    return (int)allocations.size();
+    return leaks;
 }
 
 void simt_memory_name(const void *at, const char *name) {
-    Allocation *a = allocation_around(at);
+    Allocation *a = allocation_live(at);
     if (!a) return;
     a->name = name;
     if (a->kind != MEMORY_DEVICE) return;

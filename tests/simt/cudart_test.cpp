@@ -1,9 +1,10 @@
 /* cudart_test.cpp - the emulated runtime: what it lets pass, and that what it must not let pass ends with the right message.
  *
  * What ends a process is tried in a child, whose exit and stderr are looked at. */
-#include "base/error.h"
-#include "kernels/cuda/device.cuh"
+extern "C" {
 #include "kernels/kernels.h"
+}
+#include "kernels/cuda/device.cuh"
 #include "tests/simt/cudart.h"
 #include "tests/simt/engine.h"
 
@@ -37,6 +38,7 @@ static int child_run(void (*what)(void)) {
     if (child == 0) {
         dup2(ends[1], 2);
         close(ends[0]), close(ends[1]);
+        runtime_calls_restart();
         what();
         exit(0);
     }
@@ -122,8 +124,7 @@ static void test_memory_guarded(void **) {
 #ifndef __SANITIZE_ADDRESS__ /* which sees it first, and in its own words */
     if (!checker_is_on()) aborts(kernel_near, "byte 403 of device memory \"weights\" (allocation 1, 400 bytes) was written");
 #endif
-    int status = child_run(kernel_after_free);
-    assert_true(status != 0);
+    aborts(kernel_after_free, "of freed device memory \"weights\"");
     aborts(copy_too_long, "cudaMemcpy: 800 bytes from byte 0 reach beyond device memory \"weights\"");
     aborts(copy_wrong_way, "cudaMemcpy: 0x");
 }
@@ -273,7 +274,7 @@ static int call_number(const char *name, int i) {
     }
     fclose(f);
     unlink(path);
-    assert_int_equal(i, 0);
+    if (i > 0) fail_msg("%s is called %d times too few", name, i);
     return number;
 }
 

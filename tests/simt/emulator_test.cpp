@@ -184,7 +184,7 @@ template <int BUG> static __global__ void sum_kernel(float *out, const float *in
         if (BUG != NO_SECOND_BARRIER) __syncthreads();
     }
     if (t == 0) out[0] = s[0];
-    if (BUG == NO_BOUND && t == 0) s[n + 3] = 1; /* one beyond */
+    if (BUG == NO_BOUND && t == 0) s[n + 3] = 1; /* one beyond the array */
 }
 
 /* Two stages of copies, each used by another thread than the one that issued it. */
@@ -250,7 +250,7 @@ static void dies_saying(Trial trial, const char *message) {
     }
     close(ends[0]);
     assert_int_equal(waitpid(child, &status, 0), child);
-    if (!WIFSIGNALED(status) || !strstr(said, message)) fail_msg("expected an end with \"%s\"; status %d: %s", message, status, said);
+    if (status == 0 || !strstr(said, message)) fail_msg("expected an end with \"%s\"; status %d: %s", message, status, said);
 }
 
 #ifndef WITH_CHECKER /* which ends the process at the first race, whatever the numbers */
@@ -335,7 +335,9 @@ static int run_lone_barrier(void) { return LAUNCH(lone_barrier_kernel, 1, 64, 0,
 static int run_flying(void) { return LAUNCH(flying_kernel, 1, 1, 0, 0, scratch_out), 1; }
 static int run_crooked(void) { return LAUNCH(crooked_kernel, 1, 1, 0, 0, scratch_out), 1; }
 static int run_large(void) { return LAUNCH(large_kernel, 1, 32, 0, 0, (float *)scratch_out), 1; }
-static int run_wide(void) { return LAUNCH(flying_kernel, 1, 2048, 0, 0, scratch_out), 1; }
+static int run_wide(void) {
+    return simt_run(SimtLaunch{ "a wide one", __FILE__, __LINE__, dim3(1), dim3(2048), 0, [] {} }), 1;
+}
 
 static void test_refusals(void **) {
     dies_saying(run_divergent, "emulator_test.cpp");
@@ -353,6 +355,8 @@ static void test_refusals(void **) {
     dies_saying(run_wide, "cannot be launched");
 #ifdef WITH_CHECKER
     dies_saying(sum_trial<NO_BOUND>, "a write outside of every shared array");
+#elif defined(__SANITIZE_ADDRESS__)
+    dies_saying(sum_trial<NO_BOUND>, "out of bounds");
 #else
     dies_saying(sum_trial<NO_BOUND>, "a write beyond");
 #endif
@@ -395,6 +399,32 @@ static __global__ void many_readers_kernel(int *out) { /* all read, then one of 
     out[threadIdx.x] = s[0];
     if (threadIdx.x == 63) s[0] = 4;
 }
+/* Sums by blocks, which the last one to come adds up. Without the fence nothing orders its reads after the others' writes. */
+template <int FENCE> static __global__ void last_block_kernel(int *out) { /* out[0]: blocks done, out[1]: the sum, out[2 ..]: parts */
+    SHARED(int, last, 1);
+    if (threadIdx.x == 0) {
+        out[2 + blockIdx.x] = (int)blockIdx.x + 1;
+        if (FENCE) __threadfence();
+        last[0] = atomicAdd(out, 1) == (int)gridDim.x - 1;
+    }
+    __syncthreads();
+    if (!last[0] || threadIdx.x != 40) return;
+    int sum = 0;
+    for (unsigned i = 0; i < gridDim.x; i++) sum += out[2 + i];
+    out[1] = sum;
+}
+struct Whole {
+    int v[16];
+};
+static __global__ void whole_kernel(int *out) { /* an object copied by a call of memcpy, of which half was written */
+    if (threadIdx.x == 0) {
+        Whole w;
+        for (int i = 0; i < 8; i++) out[i] = i;
+        w = *(Whole *)out;
+        for (int i = 0; i < 16; i++) out[16 + i] = w.v[(i + out[0]) % 16];
+    }
+}
+static __global__ void crooked_load_kernel(int *out) { out[0] = *(int *)((char *)out + 5); }
 /* Watched memory of N numbers, written when `written`. */
 static int *watched(int written) {
     static int *at;
@@ -407,6 +437,13 @@ static int run_same_place(void) { return LAUNCH(same_place_kernel, 1, 64, 0, 0, 
 static int run_across_warps(void) { return LAUNCH(across_warps_kernel, 1, 64, 0, 0, watched(1)), 1; }
 static int run_unwritten(void) { return LAUNCH(unwritten_kernel, 1, 64, 0, 0, watched(0)), 1; }
 static int run_beyond(void) { return LAUNCH(beyond_kernel, 1, 1, 0, 0, watched(1)), 1; }
+static int run_fenceless(void) { return LAUNCH(last_block_kernel<0>, 3, 64, 0, 0, watched(1)), 1; }
+static int run_whole(void) { return LAUNCH(whole_kernel, 1, 32, 0, 0, watched(0)), 1; }
+static int run_crooked_load(void) { return LAUNCH(crooked_load_kernel, 1, 1, 0, 0, watched(1)), 1; }
+static int run_host_memory(void) {
+    checker_host_open(0);
+    return LAUNCH(same_place_kernel, 1, 1, 0, 0, scratch_out), 1;
+}
 static int run_many_readers(void) { return LAUNCH(many_readers_kernel, 1, 64, 0, 0, watched(1)), 1; }
 
 static void test_checker(void **) {
@@ -428,6 +465,12 @@ static void test_checker(void **) {
     dies_saying(run_across_warps, "never written");
     dies_saying(run_many_readers, "a write races with a read");
     dies_saying(run_beyond, "at offset 1024 of an allocation of 1024 bytes");
+    dies_saying(run_fenceless, "a read races with a write by thread 0 of block 0");
+    dies_saying(run_whole, "never written");
+    dies_saying(run_crooked_load, "not aligned");
+    dies_saying(run_host_memory, "of the host's memory");
+    LAUNCH(last_block_kernel<1>, 3, 64, 0, 0, watched(1));
+    assert_int_equal(watched(0)[1], 1 + 2 + 3);
     LAUNCH(counted_kernel, 3, 64, 0, 0, watched(1));
     assert_int_equal(watched(0)[0], 3 * 64);
     LAUNCH(warp_step_kernel, 1, 64, 0, 0, watched(1));
@@ -465,12 +508,23 @@ static void test_counters(void **) {
     assert_int_equal(c->bytes_written, 2 * (128 + 4));
     assert_int_equal(c->passes, 2 * (32 + 1 + 4));
     assert_int_equal(c->passes_least, 2 * (1 + 1 + 4));
+    assert_int_equal(c->sectors_once, 2 * (16 + 32));
+    uint64_t sectors = 0, passes = 0;
+    const KernelCounts *l = counters_lines(&n);
+    assert_int_equal(n, 6); /* the kernel's lines that touch memory */
+    assert_int_equal(l->sectors, 2 * 32);
+    assert_non_null(strstr(l->file, "emulator_test.cpp"));
+    for (int i = 0; i < n; i++) sectors += l[i].sectors, passes += l[i].passes;
+    assert_true(sectors == c->sectors && passes == c->passes);
     checker_region_gone(in), checker_region_gone(out);
     free(memory);
 }
 #endif
 
 int main(void) {
+#ifdef WITH_CHECKER
+    checker_host_open(1); /* most kernels here work on the test's own variables */
+#endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mma),
         cmocka_unit_test(test_ldmatrix),

@@ -7,6 +7,7 @@
 #include "tests/simt/engine.h"
 
 #include <pthread.h>
+#include <sanitizer/asan_interface.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,7 +151,7 @@ static void barrier_release(SimtBlock *b) {
         ready_set(b, t);
     }
     b->waiting = b->predicate_sum = 0;
-    b->epoch++;
+    b->barrier_tick = ++b->tick;
 }
 
 int simt_barrier(SimtBarrier kind, int predicate, SimtSite site) {
@@ -201,7 +202,7 @@ void simt_collective(SimtPerform perform, void *operand, unsigned mask, SimtSite
     }
     perform(operands, mask);
     for (unsigned left = mask; left; left &= left - 1) all[lowest(left)].perform = NULL;
-    w->epoch++;
+    w->tick = ++b->tick;
     w->parked &= ~mask;
     w->ready |= mask;
     b->warps_ready |= 1u << warp;
@@ -238,8 +239,10 @@ static size_t aligned(size_t n) { return (n + 127) & ~(size_t)127; }
 /* An array and the red zone behind it. */
 static char *arena_take(SimtBlock *b, size_t bytes) {
     char *at = b->arena + b->arena_used;
+    ASAN_UNPOISON_MEMORY_REGION(at, bytes + RED_ZONE);
     memset(at, 0xFF, bytes);
     zone_paint(at + bytes);
+    ASAN_POISON_MEMORY_REGION(at + bytes, RED_ZONE);
     b->arena_used = aligned(b->arena_used + bytes + RED_ZONE);
     checker_shared_new(b, at, bytes);
     return at;
@@ -258,8 +261,9 @@ void *simt_shared(const void *key, size_t bytes, SimtSite site) {
 
 static void arena_check(SimtBlock *b) {
     simt_self = NULL;
+    ASAN_UNPOISON_MEMORY_REGION(b->arena, SHARED_ARENA);
     if (!zone_intact(b->arena)) simt_fail(SIMT_HERE, "a write before the first shared array");
-    if (b->launch->shared_bytes && !zone_intact(b->arena + 128 + b->launch->shared_bytes))
+    if (b->launch->shared_bytes && !zone_intact(b->arena + ARENA_START + b->launch->shared_bytes))
         simt_fail(SIMT_HERE, "a write beyond dynamic shared memory of %zu bytes", b->launch->shared_bytes);
     for (const SimtArray &a : b->arrays)
         if (!zone_intact(a.at + a.bytes)) simt_fail(SIMT_HERE, "a write beyond a shared array of %zu bytes", a.bytes);
@@ -269,8 +273,7 @@ static void arena_check(SimtBlock *b) {
 
 static void copy_land(SimtCopy *c) {
     if (c->landed) return;
-    memcpy(c->to, c->from, (size_t)c->valid);
-    memset(c->to + c->valid, 0, 16 - (size_t)c->valid);
+    for (int i = 0; i < 16; i++) c->to[i] = i < c->valid ? c->from[i] : 0;
     c->landed = 1;
 }
 
@@ -300,6 +303,8 @@ void simt_copy_wait(int groups_left) {
 }
 
 /* ---- blocks ---- */
+
+void simt_called(const void *call, size_t bytes) { simt_block->call = call, simt_block->call_bytes = bytes; }
 
 static void thread_main(void) {
     fiber_entered();
@@ -343,14 +348,15 @@ static void block_run(const SimtLaunch &launch, uint64_t launch_number, uint64_t
     b->launch = &launch, b->launch_number = launch_number, b->block_number = number;
     b->threads = b->alive = (int)(size.x * size.y * size.z);
     b->waiting = b->predicate_sum = 0;
-    b->epoch = 0;
+    b->first_tick = b->barrier_tick = ++b->tick;
     b->random = mix(mix(seed() ^ mix(launch_number)) ^ number);
     b->arrays.clear();
     b->static_used = 0;
     b->warps_ready = 0;
     checker_block_begin(b);
     zone_paint(b->arena);
-    b->arena_used = 128;
+    ASAN_POISON_MEMORY_REGION(b->arena, SHARED_ARENA); /* but for the arrays */
+    b->arena_used = ARENA_START;
     void *dynamic = launch.shared_bytes ? arena_take(b, launch.shared_bytes) : NULL;
     for (int w = 0; w * 32 < b->threads; w++) {
         int lanes = b->threads - w * 32;

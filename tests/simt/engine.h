@@ -7,7 +7,14 @@
 
 #include <vector>
 
-enum { WARPS_MOST = FIBERS_MOST / 32, SHARED_MOST = 227 << 10, SHARED_STATIC_MOST = 48 << 10, SHARED_ARENA = 1 << 20, RED_ZONE = 64 };
+enum {
+    WARPS_MOST = FIBERS_MOST / 32,
+    SHARED_MOST = 227 << 10,
+    SHARED_STATIC_MOST = 48 << 10,
+    SHARED_ARENA = 1 << 20,
+    ARENA_START = 128,
+    RED_ZONE = 64
+};
 
 struct SimtCopy { /* one cp.async in flight */
     char *to;
@@ -31,7 +38,7 @@ struct SimtWarp {
     unsigned alive, ready;
     unsigned parked;   /* lanes in a collective */
     unsigned priority; /* of the random schedule */
-    uint64_t epoch;    /* collectives completed */
+    uint64_t tick;     /* when its last collective completed */
 };
 
 struct SimtArray { /* a static shared array */
@@ -44,8 +51,11 @@ struct SimtArray { /* a static shared array */
 struct SimtBlock {
     const SimtLaunch *launch;
     uint64_t launch_number, block_number; /* of the process; within the grid */
+    const void *call;                     /* the kernel's arguments */
+    size_t call_bytes;
     int threads, alive, waiting, predicate_sum, running;
-    uint64_t epoch; /* barriers completed */
+    /* Goes on at every barrier and collective, from block to block; the block's first, and that of its last barrier. */
+    uint64_t tick, first_tick, barrier_tick;
     uint64_t random;
     SimtBarrier barrier;
     SimtSite barrier_site;
@@ -62,10 +72,11 @@ struct SimtBlock {
 extern __thread SimtBlock *simt_block;
 
 /* What the checker wants to know (checker.cpp); in other builds nothing (checker_none.cpp). */
-int checker_is_on(void); /* blocks then run one after the other */
+int checker_is_on(void);                                                 /* blocks then run one after the other */
 void checker_region_new(const void *at, size_t bytes, const char *name); /* device memory, uninitialised */
 void checker_region_gone(const void *at);
 void checker_region_written(const void *at, size_t bytes); /* by a copy or a fill */
+void checker_host_open(int open);                          /* kernels may touch the host's memory, as tests of the emulator do */
 void checker_launch_begin(const SimtLaunch &launch, uint64_t number);
 void checker_launch_end(const SimtLaunch &launch);
 void checker_block_begin(SimtBlock *b);

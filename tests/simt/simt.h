@@ -56,6 +56,9 @@ struct SimtThread {
 };
 extern __thread SimtThread *simt_self; /* __thread: read without a call, unlike thread_local */
 
+/* First thing in a thread: where its kernel's arguments are. */
+void simt_called(const void *call, size_t bytes);
+
 /* The memory of a static shared array of the running block; `key` is one address per array of the source. */
 void *simt_shared(const void *key, size_t bytes, SimtSite site);
 
@@ -88,7 +91,7 @@ void simt_copy_wait(int groups_left);
 #define __host__
 #define __constant__ const
 #define __launch_bounds__(...)
-#define __forceinline__ inline
+#define __forceinline__ inline __attribute__((always_inline)) /* so that every use is an instruction of its own to the checker */
 
 #define threadIdx (simt_self->thread)
 #define blockIdx (simt_self->block)
@@ -106,12 +109,20 @@ void simt_copy_wait(int groups_left);
     T(&name)[N] = *(T(*)[N])simt_shared(&name##_simt_key, sizeof(T) * (N), SIMT_HERE)
 #define SHARED_DYN(T, name) T *name = (T *)simt_self->dynamic
 
+/* A kernel and its arguments, converted to the parameters' types and copied, as a launch does. */
+template <typename... P> struct SimtCall {
+    void (*kernel)(P...);
+    std::tuple<P...> arguments;
+    void operator()() const {
+        simt_called(this, sizeof *this);
+        std::apply(kernel, arguments);
+    }
+};
 template <typename... P, typename... A>
 static int simt_launch(SimtSite site, const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
     cudaStream_t stream, A... arguments) {
-    std::tuple<P...> held(arguments...); /* converted to the parameters' types and copied, as a launch does */
     return simt_enqueue(
-        SimtLaunch{ name, site.file, site.line, grid, block, shared_bytes, [kernel, held]() { std::apply(kernel, held); } }, stream);
+        SimtLaunch{ name, site.file, site.line, grid, block, shared_bytes, SimtCall<P...>{ kernel, { arguments... } } }, stream);
 }
 
 /* ---- warps ---- */
@@ -177,9 +188,9 @@ template <typename T> static inline T __ldcs(const T *p) { return *(const volati
 template <typename T> static inline T __ldcg(const T *p) { return *p; }
 template <typename T> static inline T __ldg(const T *p) { return *p; }
 template <typename T> static inline void __stcs(T *p, T v) { *(volatile T *)p = v; }
-template <typename T> static inline void __stcg(T *p, T v) { *p = v; }
+template <typename T> static inline void __stcg(T *p, T v) { *(volatile T *)p = v; }
 static inline void __threadfence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-static inline void __threadfence_block(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+static inline void __threadfence_block(void) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
 
 /* Integers only: an order of float additions would not repeat. */
 template <typename T> static inline T atomicAdd(T *p, T v) {
@@ -219,6 +230,8 @@ static inline float simt_rsqrt(float x) { return 1.0f / sqrtf(x); }
 #define __cosf(x) cosf(x)
 #define sincosf(x, s, c) simt_sincos(x, s, c)
 static inline void simt_sincos(float x, float *s, float *c) { *s = sinf(x), *c = cosf(x); }
+static inline int min(int a, int b) { return a < b ? a : b; }
+static inline int max(int a, int b) { return a > b ? a : b; }
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }

@@ -1,10 +1,12 @@
 #!/bin/sh
-# deps.sh PACKAGES HEADERS - installs what is missing through apt-get (with sudo when not root), after saying what; elsewhere prints the list.
+# deps.sh PACKAGES HEADERS [COMMANDS] - installs what is missing through apt-get (with sudo when not root), after saying what; elsewhere prints the
+# list.
 missing=
 for h in $2; do
     echo "#include <$h>" | ${CC:-gcc} -E -include stdarg.h -include stddef.h -include setjmp.h -include stdint.h -DPCRE2_CODE_UNIT_WIDTH=8 - >/dev/null 2>&1 || missing="$missing $h"
 done
 command -v gcc >/dev/null && command -v make >/dev/null || missing="$missing gcc"
+for c in $3; do command -v "$c" >/dev/null || missing="$missing $c"; done
 [ -z "$missing" ] && exit 0
 echo "missing:$missing"
 if ! command -v apt-get >/dev/null; then
