@@ -2,11 +2,11 @@
 #include "bench/device.h"
 
 #include "bench/counts.h"
+#include "bench/measure.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { BATCHES = 7 };
 static const double batch_seconds = 0.03;
@@ -26,11 +26,7 @@ int operand_new(Operands *o, DType dtype, int64_t n, float scale, Error *e) {
     if (scale == 0) return 0;
     float *x = mem_new((size_t)n, sizeof *x, "benchmark numbers", e);
     if (!x || o->k->alloc(&wide, FP32, n, "benchmark numbers", e)) return free(x), -1;
-    uint32_t state = 12345u + 77u * (uint32_t)o->bufs_n;
-    for (int64_t i = 0; i < n; i++) {
-        state = state * 1664525u + 1013904223u;
-        x[i] = ((float)(state >> 8) * (1.0f / 8388608.0f) - 1) * scale;
-    }
+    measure_fill(x, n, scale, 12345u + 77u * (uint32_t)o->bufs_n);
     o->k->upload(wide, x, n);
     o->k->copy(*to, wide, n);
     o->k->free(wide);
@@ -57,16 +53,6 @@ static float *result_of(Operands *o, Error *e) {
     return x;
 }
 
-static double nmse(const float *x, const float *want, int64_t n) {
-    double error = 0, size = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double d = (double)x[i] - (double)want[i];
-        error += d * d;
-        size += (double)want[i] * (double)want[i];
-    }
-    return size > 0 ? error / size : error;
-}
-
 /* The device's result against the CPU's; `o` holds the device's operands afterwards. */
 static int case_check(DeviceBench *b, Operands *o, Error *e) {
     const DeviceCase *c = o->c;
@@ -75,7 +61,7 @@ static int case_check(DeviceBench *b, Operands *o, Error *e) {
     operands_free(&host);
     int bad = !got;
     if (got) {
-        double far = nmse(got, want, c->compared(c));
+        double far = measure_nmse(got, want, c->compared(c));
         if (!(far <= c->bound)) {
             error_what(e, "a kernel computes something else than the CPU"), error_where(e, "%s %s", c->kernel, c->shape);
             error_found(e, "NMSE %.3g", far);
@@ -86,24 +72,18 @@ static int case_check(DeviceBench *b, Operands *o, Error *e) {
     return bad ? -1 : 0;
 }
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Seconds of a call: the best of several batches, each queued whole and waited for once. */
 static double case_seconds(Operands *o, Error *e) {
-    double start = now(), best;
+    double start = measure_now(), best;
     o->c->run(o);
     if (o->k->sync(e)) return -1;
-    best = now() - start;
+    best = measure_now() - start;
     int calls = (int)(batch_seconds / (best + 1e-7)) + 1;
     for (int batch = 0; batch < BATCHES; batch++) {
-        start = now();
+        start = measure_now();
         for (int i = 0; i < calls; i++) o->c->run(o);
         if (o->k->sync(e)) return -1;
-        double each = (now() - start) / calls;
+        double each = (measure_now() - start) / calls;
         if (each < best) best = each;
     }
     return best;
@@ -167,20 +147,20 @@ static int roofs_measure(DeviceBench *b, Error *e) {
     Operands o = { .k = b->k };
     int bad = operand_new(&o, FP32, COPY / 4, 0, e) || operand_new(&o, FP32, COPY / 4, 0, e);
     for (int i = 0; i < 3 && !bad; i++) {
-        double start = now();
+        double start = measure_now();
         for (int j = 0; j < 10; j++) b->k->copy(o.b[1], o.b[0], COPY / 4);
         bad = b->k->sync(e);
-        b->copy_rate = fmax(b->copy_rate, 20.0 * COPY / (now() - start));
+        b->copy_rate = fmax(b->copy_rate, 20.0 * COPY / (measure_now() - start));
     }
     operands_free(&o);
     for (DType t = FP32; t <= BF16 && !bad; t++) {
         bad = operand_new(&o, t, (int64_t)SIDE * SIDE, 1, e) || operand_new(&o, t, (int64_t)SIDE * SIDE, 1, e) ||
               operand_new(&o, t, (int64_t)SIDE * SIDE, 0, e);
         for (int i = 0; i < 3 && !bad; i++) {
-            double start = now();
+            double start = measure_now();
             b->k->linear_forward(o.b[2], o.b[0], o.b[1], BUF_NONE, BUF_NONE, SIDE, SIDE, SIDE);
             bad = b->k->sync(e);
-            b->product_rate[t] = fmax(b->product_rate[t], 2.0 * SIDE * SIDE * SIDE / (now() - start));
+            b->product_rate[t] = fmax(b->product_rate[t], 2.0 * SIDE * SIDE * SIDE / (measure_now() - start));
         }
         operands_free(&o);
     }

@@ -1,10 +1,11 @@
 /* kernels.c - see kernels.h. Times are the best of several batches of calls: on a shared machine the least disturbed one says most. */
 #include "bench/kernels.h"
 
+#include "bench/measure.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct Bench {
     const Kernels *k;
@@ -20,23 +21,17 @@ static const BenchGroup groups[] = { bench_products, bench_vocabulary, bench_att
 enum { BATCHES = 7 };
 static const double batch_seconds = 0.03;
 
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Seconds of one call. Slow calls (over a second) are timed once. */
 static double seconds_of(void (*run)(void *), void *of) {
-    double start = now();
+    double start = measure_now();
     run(of);
-    double once = now() - start, best = once;
+    double once = measure_now() - start, best = once;
     if (once > 1) return once;
     int calls = (int)(batch_seconds / (once + 1e-7)) + 1;
     for (int batch = 0; batch < BATCHES; batch++) {
-        start = now();
+        start = measure_now();
         for (int i = 0; i < calls; i++) run(of);
-        double each = (now() - start) / calls;
+        double each = (measure_now() - start) / calls;
         if (each < best) best = each;
     }
     return best;
@@ -57,11 +52,7 @@ int bench_filled(Bench *b, Buf *out, DType dtype, int64_t n, float scale, Error 
         *out = BUF_NONE;
         return error_what(e, "out of memory for a benchmark's numbers");
     }
-    uint32_t state = 12345;
-    for (int64_t i = 0; i < n; i++) {
-        state = state * 1664525u + 1013904223u;
-        x[i] = ((float)(state >> 8) * (1.0f / 8388608.0f) - 1) * scale;
-    }
+    measure_fill(x, n, scale, 12345);
     b->k->upload(wide, x, n);
     b->k->copy(*out, wide, n);
     b->k->free(wide);
@@ -128,16 +119,6 @@ static int roofs_measure(Bench *b, Error *e) {
 
 /* ---- ladders ---- */
 
-static double nmse(const float *x, const float *want, int64_t n) {
-    double error = 0, size = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double d = (double)x[i] - (double)want[i];
-        error += d * d;
-        size += (double)want[i] * (double)want[i];
-    }
-    return size > 0 ? error / size : error;
-}
-
 /* The result in fp32, as the host sees it; NULL when there is no memory. */
 static float *result_read(Bench *b, const BenchLadder *l, Error *e) {
     Buf wide;
@@ -177,10 +158,10 @@ int bench_ladder(Bench *b, const BenchLadder *l, Error *e) {
         }
         float *got = result_read(b, l, e);
         bad = !got;
-        if (got && want && !(nmse(got, want, l->compared) <= l->bound)) {
+        if (got && want && !(measure_nmse(got, want, l->compared) <= l->bound)) {
             error_what(e, "a kernel computes something else than its naive form");
             error_where(e, "%s %s, rung %s", l->kernel, l->shape, l->rungs[i].name);
-            error_found(e, "NMSE %.3g", nmse(got, want, l->compared));
+            error_found(e, "NMSE %.3g", measure_nmse(got, want, l->compared));
             error_expected(e, "at most %.3g", l->bound);
             bad = 1;
         }
