@@ -24,7 +24,7 @@ typedef struct Build {
     AttentionVisit *visits;
     int *rows, *part_first;
     size_t tiles_cap, sights_cap, merges_cap, key_tiles_cap, rows_cap, part_first_cap, visits_cap, order_cap, part_of_cap;
-    int whole_n, tiles_n, sights_n, merges_n, key_tiles_n, visits_n, rows_n, parts_n;
+    int tiles_n, sights_n, merges_n, key_tiles_n, visits_n, rows_n, parts_n;
     Piece pieces[ATTENTION_COLUMNS_MOST]; /* of the tile at hand: at least a row each */
     int pieces_n, tile_rows, row_first;
     Error *e;
@@ -333,7 +333,6 @@ static void list_copy(const void *to, const void *from, int n, size_t size) {
 
 static int lists_pack(AttentionWork *w, const Build *b) {
     AttentionLists l = { .group = b->group,
-        .whole_n = b->whole_n,
         .tiles_n = b->tiles_n,
         .sights_n = b->sights_n,
         .merges_n = b->merges_n,
@@ -361,7 +360,6 @@ static int lists_pack(AttentionWork *w, const Build *b) {
 
 static int build_all(Build *b) {
     if (segments_order(b) || tiles_gather(b, 0)) return -1;
-    b->whole_n = b->tiles_n;
     if (tiles_gather(b, 1)) return -1;
     if (b->tiles_n > 1) qsort_r(b->tiles, (size_t)b->tiles_n, sizeof *b->tiles, cost_compare, b);
     if (b->purpose == ATTENTION_FORWARD) return 0;

@@ -62,7 +62,6 @@ typedef struct AttentionLists {
     const int *rows;       /* of the tiles */
     const int *part_first; /* beside `rows`: the row's first part, or -1 */
     int group;             /* query heads per key/value head */
-    int whole_n;           /* tiles whose part is -1: they come first; of either kind the costliest first */
     int tiles_n, sights_n, merges_n, key_tiles_n, visits_n, rows_n;
     int parts_n; /* of all rows together */
 } AttentionLists;
