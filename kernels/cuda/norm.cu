@@ -203,9 +203,12 @@ template <int LANES, int PER, int N> __device__ __forceinline__ void parts_write
                     int i = lane + p * LANES;
                     if (i >= vectors) continue;
                     UNROLL
-                    for (int j = 0; j < N; j++) {
-                        int at = part_at<N>(i, j, vectors);
-                        total[at] = g == 0 ? sum[p][j] : total[at] + sum[p][j];
+                    for (int j = 0; j < N; j += QUAD) {
+                        float *at = total + part_at<N>(i, j, vectors);
+                        Vec<float, QUAD> quad = g > 0 ? elements_load<QUAD>((const float *)at) : elements_zero<float, QUAD>();
+                        UNROLL
+                        for (int q = 0; q < QUAD; q++) quad.v[q] += sum[p][j + q];
+                        vec_store(at, quad);
                     }
                 }
             }
@@ -311,11 +314,11 @@ typedef struct NormCall {
     float eps;
 } NormCall;
 
-/* Rows of a block. What a block reads and writes beside its rows, `block_bytes`, should be at most 4 % of the traffic of its rows; where
- * rows are few, filling half of the processors matters more. */
+/* Rows of a block. What a block reads and writes beside its rows, `block_bytes`, should be at most 3 % of the traffic of its rows; where
+ * rows are few, filling a third of the processors matters more. */
 static int rows_per_block(int rows, int at_once, int64_t block_bytes, int64_t row_bytes, int resident) {
-    int64_t enough = blocks_for(25 * block_bytes, row_bytes), half = most(cuda_multiprocessors() / 2, 1);
-    int64_t blocks = most(rows / enough, least(blocks_for(rows, at_once), half));
+    int64_t enough = blocks_for(33 * block_bytes, row_bytes), third = most(cuda_multiprocessors() / 3, 1);
+    int64_t blocks = most(rows / enough, least(blocks_for(rows, at_once), third));
     blocks = least(blocks, (int64_t)cuda_multiprocessors() * resident);
     return (int)blocks_for(rows, blocks);
 }
