@@ -35,8 +35,8 @@ static const int packs_fp32 = 1;
 static const int packs_fp32 = 0;
 #endif
 
-/* Whether oneDNN takes a bf16 product whose sums have `inner` terms. With AMX its code for 63 of them (2.6.3: some shapes) ends in an illegal
- * instruction; no other length of 1 to 200 does (linear_test). */
+/* Whether oneDNN takes a bf16 product whose sums have `inner` terms. With AMX its code for 63 of them (2.6.3: some shapes) ends in an
+ * illegal instruction; a scan of dy^T x over 1 to 200 terms at 16 widths found no other length. */
 static int takes_bf16(int inner) { return native_bf16 && inner != 63; }
 
 static int min_int(int a, int b) { return a < b ? a : b; }
