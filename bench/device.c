@@ -50,7 +50,9 @@ static float *result_of(Operands *o, Error *e) {
     o->k->copy(wide, o->b[c->result], n);
     if (x) o->k->download(x, wide, n);
     o->k->free(wide);
-    return x;
+    if (!o->k->sync(e)) return x;
+    free(x);
+    return NULL;
 }
 
 /* The device's result against the CPU's; `o` holds the device's operands afterwards. */

@@ -66,30 +66,20 @@ static const Kernels *cuda_table(Error *e) { return cuda_open(e) ? NULL : &kerne
 #endif
 
 #ifdef WITH_CUDA
-#define cuda_known cuda_table
+#define CUDA_HERE cuda_table
 #else
-static const Kernels *cuda_known(Error *e) {
-    error_what(e, "this program was built without CUDA");
-    error_found(e, "device cuda");
-    error_hint(e, "use --device cpu, or build with make where nvcc is found");
-    return NULL;
-}
+#define CUDA_HERE NULL
 #endif
-
 #ifdef WITH_SIMT
-#define simt_known cuda_table
+#define SIMT_HERE cuda_table
 #else
-static const Kernels *simt_known(Error *e) {
-    error_what(e, "this program was built without the emulated GPU");
-    error_found(e, "device simt");
-    error_hint(e, "use --device cpu, or build rlaifv-simt with make simt");
-    return NULL;
-}
+#define SIMT_HERE NULL
 #endif
 
 enum { DEVICES = 3 };
 static const char *const device_names[DEVICES] = { "cpu", "cuda", "simt" };
-static const Kernels *(*const device_tables[DEVICES])(Error *e) = { cpu_table, cuda_known, simt_known };
+static const Kernels *(*const device_tables[DEVICES])(Error *e) = { cpu_table, CUDA_HERE, SIMT_HERE }; /* NULL: not built in */
+static const char *const device_builds[DEVICES] = { "", "build with make where nvcc is found", "build rlaifv-simt with make simt" };
 
 const Kernels *kernels_open(const char *device, int threads, Error *e) {
     int d = 0;
@@ -104,6 +94,12 @@ const Kernels *kernels_open(const char *device, int threads, Error *e) {
         error_what(e, "bad number of threads");
         error_found(e, "%d", threads);
         error_expected(e, "0 for all cores, or 1 to 4096");
+        return NULL;
+    }
+    if (!device_tables[d]) {
+        error_what(e, "this program was built without the device");
+        error_found(e, "device %s", device);
+        error_hint(e, "use --device cpu, or %s", device_builds[d]);
         return NULL;
     }
     omp_set_dynamic(0);

@@ -95,7 +95,7 @@ template <typename T, int HEAD> __device__ __forceinline__ void share_store(T *t
         Vec<T, S::WIDTH> y;
         UNROLL
         for (int j = 0; j < S::WIDTH; j++) y.v[j] = from_float<T>(sums[c * S::WIDTH + j] * by);
-        if (whole && e < E) vec_store(to + e, y);
+        if (whole && e < E) vec_store_global(to + e, y);
         UNROLL
         for (int j = 0; j < S::WIDTH; j++)
             if (!whole && e + j < E) to[e + j] = y.v[j];

@@ -61,19 +61,11 @@ __global__ void __launch_bounds__(TensorForward<HEAD>::THREADS, TensorForward<HE
     AttentionTile tile = c.lists.tiles[blockIdx.x / c.kv_heads];
     int kv_head = blockIdx.x % c.kv_heads, group = c.lists.group, columns = tile.rows_n * group, E = c.E;
     int lane = threadIdx.x % 32, first = (int)threadIdx.x / 32 * F::OWN; /* the warp's first column */
-    const bf16 *head_k = (const bf16 *)c.k + (int64_t)kv_head * E, *head_v = (const bf16 *)c.v + (int64_t)kv_head * E;
-
     Copy<HEAD, THREADS> copy = copy_open<HEAD, THREADS>();
-    auto stage_copy = [&](const Cursor &at, int stage) {
-        int n = at.sight.keys - at.key;
-        bf16 *keys = stages + stage * 2 * TILE;
-        slots_copy_async(keys, copy, head_k, at.sight.key_first + at.key, n, c.kv_stride, E);
-        slots_copy_async(keys + TILE, copy, head_v, at.sight.key_first + at.key, n, c.kv_stride, E);
-    };
     rows_copy_async<F::COLUMNS>(
         queries, copy, (const bf16 *)c.q, E, [&](int r) { return r < columns ? column_query(c, tile, kv_head, r) : (int64_t)-1; });
     Cursor next = cursor_open(c.lists, tile);
-    stage_copy(next, 0);
+    key_tile_copy(stages, copy, c, kv_head, next);
     cp_async_commit();
 
     float sums[GROUPS][HEAD / 8][4];
@@ -82,9 +74,7 @@ __global__ void __launch_bounds__(TensorForward<HEAD>::THREADS, TensorForward<HE
     for (int m = 0; m < GROUPS; m++) {
         UNROLL
         for (int h = 0; h < 2; h++) state[m].top[h] = -INFINITY, state[m].total[h] = 0;
-        UNROLL
-        for (int n = 0; n < HEAD / 8; n++) UNROLL
-        for (int i = 0; i < 4; i++) sums[m][n][i] = 0;
+        results_zero(sums[m]);
     }
     int most = 0, least = 0; /* keys of the sight that the warp's columns see */
     for (int stage = 0, more = 1; more; stage ^= 1) {
@@ -93,7 +83,7 @@ __global__ void __launch_bounds__(TensorForward<HEAD>::THREADS, TensorForward<HE
         cp_async_wait<0>();
         __syncthreads();
         more = cursor_next(next);
-        if (more) stage_copy(next, stage ^ 1);
+        if (more) key_tile_copy(stages + (stage ^ 1) * 2 * TILE, copy, c, kv_head, next);
         cp_async_commit();
         if (key == 0) {
             most = columns_see_most(sight, first, first + F::OWN, group);
@@ -103,9 +93,7 @@ __global__ void __launch_bounds__(TensorForward<HEAD>::THREADS, TensorForward<HE
         bf16 *keys = stages + stage * 2 * TILE, *values = keys + TILE;
         float scores[GROUPS][ATTENTION_KEYS / 8][4];
         UNROLL
-        for (int m = 0; m < GROUPS; m++) UNROLL
-        for (int n = 0; n < ATTENTION_KEYS / 8; n++) UNROLL
-        for (int i = 0; i < 4; i++) scores[m][n][i] = 0;
+        for (int m = 0; m < GROUPS; m++) results_zero(scores[m]);
         UNROLL
         for (int k = 0; k < STEPS; k++) {
             uint32_t q[GROUPS][4];
@@ -178,7 +166,7 @@ __global__ void __launch_bounds__(TensorForward<HEAD>::THREADS, TensorForward<HE
             for (int n = 0; n < HEAD / 8; n++) {
                 int e = n * 8 + lane % 4 * 2;
                 Vec<float, 2> y = { { sums[m][n][2 * h] * share[h], sums[m][n][2 * h + 1] * share[h] } };
-                if (e < E) vec_store(c.part_out + part * E + e, y);
+                if (e < E) vec_store_global(c.part_out + part * E + e, y);
             }
         }
         if (tile.part < 0)

@@ -113,6 +113,16 @@ __device__ __forceinline__ int cursor_next(Cursor &c) {
     return 1;
 }
 
+/* Starts copies of the key tile at hand, keys and behind them values, to `stage`. */
+template <int HEAD, int THREADS>
+__device__ __forceinline__ void key_tile_copy(
+    bf16 *stage, const Copy<HEAD, THREADS> &copy, const AttentionCall &c, int kv_head, const Cursor &at) {
+    int64_t head = (int64_t)kv_head * c.E;
+    int slot = at.sight.key_first + at.key, n = at.sight.keys - at.key;
+    slots_copy_async(stage, copy, (const bf16 *)c.k + head, slot, n, c.kv_stride, c.E);
+    slots_copy_async(stage + ATTENTION_KEYS * HEAD, copy, (const bf16 *)c.v + head, slot, n, c.kv_stride, c.E);
+}
+
 /* Stores 16 rows of results, made of HEAD / 8 products side by side, through `room` of 16 rows that are the warp's own: so that every
  * access to memory is 16 bytes of a row. The row r of 16 goes to `to + start(r)`, or nowhere where that is -1. */
 template <int HEAD, typename Start>

@@ -43,14 +43,7 @@ __global__ void __launch_bounds__(TensorQueries<HEAD>::THREADS, TensorQueries<HE
     AttentionTile tile = c.lists.tiles[blockIdx.x / c.kv_heads];
     int kv_head = blockIdx.x % c.kv_heads, group = c.lists.group, columns = tile.rows_n * group, E = c.E;
     int lane = threadIdx.x % 32, first = (int)threadIdx.x / 32 * D::OWN; /* the warp's first column */
-    const bf16 *head_k = (const bf16 *)c.k + (int64_t)kv_head * E, *head_v = (const bf16 *)c.v + (int64_t)kv_head * E;
     Copy<HEAD, THREADS> copy = copy_open<HEAD, THREADS>();
-    auto stage_copy = [&](const Cursor &at, int stage) {
-        int n = at.sight.keys - at.key;
-        bf16 *keys = stages + stage * 2 * TILE;
-        slots_copy_async(keys, copy, head_k, at.sight.key_first + at.key, n, c.kv_stride, E);
-        slots_copy_async(keys + TILE, copy, head_v, at.sight.key_first + at.key, n, c.kv_stride, E);
-    };
     rows_copy_async<D::COLUMNS>(
         queries, copy, (const bf16 *)c.q, E, [&](int r) { return r < columns ? column_query(c, tile, kv_head, r) : (int64_t)-1; });
     rows_copy_async<D::COLUMNS>(
@@ -66,9 +59,7 @@ __global__ void __launch_bounds__(TensorQueries<HEAD>::THREADS, TensorQueries<HE
             lse[m][h] = there ? c.lse[head] * LOG2_E : 0.0f;
             delta[m][h] = there ? c.delta[head] : 0.0f;
         }
-        UNROLL
-        for (int n = 0; n < HEAD / 8; n++) UNROLL
-        for (int i = 0; i < 4; i++) sums[m][n][i] = 0;
+        results_zero(sums[m]);
     }
     uint32_t q[D::HELD ? STEPS : 1][4], g[D::HELD ? STEPS : 1][4];
     if constexpr (D::HELD) {
@@ -83,7 +74,7 @@ __global__ void __launch_bounds__(TensorQueries<HEAD>::THREADS, TensorQueries<HE
         __syncthreads();
     }
     Cursor next = cursor_open(c.lists, tile);
-    stage_copy(next, 0);
+    key_tile_copy(stages, copy, c, kv_head, next);
     cp_async_commit();
     int most = 0; /* keys of the sight that the warp's columns see */
     for (int stage = 0, more = 1; more; stage ^= 1) {
@@ -92,7 +83,7 @@ __global__ void __launch_bounds__(TensorQueries<HEAD>::THREADS, TensorQueries<HE
         cp_async_wait<0>();
         __syncthreads();
         more = cursor_next(next);
-        if (more) stage_copy(next, stage ^ 1);
+        if (more) key_tile_copy(stages + (stage ^ 1) * 2 * TILE, copy, c, kv_head, next);
         cp_async_commit();
         if (key == 0) most = columns_see_most(sight, first, first + D::OWN, group);
         bf16 *keys = stages + stage * 2 * TILE, *values = keys + TILE;
@@ -105,9 +96,7 @@ __global__ void __launch_bounds__(TensorQueries<HEAD>::THREADS, TensorQueries<HE
             if (most <= key + part) continue;
             float scores[GROUPS][DQ_KEYS / 8][4], dweights[GROUPS][DQ_KEYS / 8][4];
             UNROLL
-            for (int m = 0; m < GROUPS; m++) UNROLL
-            for (int n = 0; n < DQ_KEYS / 8; n++) UNROLL
-            for (int i = 0; i < 4; i++) scores[m][n][i] = dweights[m][n][i] = 0;
+            for (int m = 0; m < GROUPS; m++) results_zero(scores[m]), results_zero(dweights[m]);
             UNROLL_BY(D::AT_ONCE)
             for (int k = 0; k < STEPS; k++) {
                 uint32_t a[GROUPS][4], d[GROUPS][4];

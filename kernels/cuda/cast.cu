@@ -10,15 +10,15 @@ template <> __device__ __forceinline__ void cast_eight<bf16, float>(bf16 *to, co
     Vec<bf16, 8> out;
     UNROLL
     for (int i = 0; i < 4; i++) out.v[i] = from_float<bf16>(low.v[i]), out.v[4 + i] = from_float<bf16>(high.v[i]);
-    vec_store(to, out);
+    vec_store_global(to, out);
 }
 template <> __device__ __forceinline__ void cast_eight<float, bf16>(float *to, const bf16 *from) {
     Vec<bf16, 8> in = vec_load<8>(from);
     Vec<float, 4> low, high;
     UNROLL
     for (int i = 0; i < 4; i++) low.v[i] = to_float(in.v[i]), high.v[i] = to_float(in.v[4 + i]);
-    vec_store(to, low);
-    vec_store(to + 4, high);
+    vec_store_global(to, low);
+    vec_store_global(to + 4, high);
 }
 
 /* span.vectors eights behind span.head single elements, and the rest single again. */

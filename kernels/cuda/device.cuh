@@ -113,6 +113,11 @@ template <int N, typename T> __device__ __forceinline__ Vec<T, N> vec_load(const
     return vec_of<N, T>(word);
 }
 template <typename T, int N> __device__ __forceinline__ void vec_store(T *p, const Vec<T, N> &v) { *(WHOLE WordOf<N, T> *)p = word_of(v); }
+/* To global memory, whole for sure: nvcc takes the plain store apart where the parts were computed one by one, and then every element is an
+ * access of its own. */
+template <typename T, int N> __device__ __forceinline__ void vec_store_global(T *p, const Vec<T, N> &v) {
+    __stcg((WordOf<N, T> *)p, word_of(v));
+}
 /* Past the caches: for what is used once. */
 template <int N, typename T> __device__ __forceinline__ Vec<T, N> vec_load_stream(const T *p) {
     return vec_of<N, T>(__ldcs((const WordOf<N, T> *)p));
@@ -139,39 +144,25 @@ __device__ __forceinline__ double warp_sum_double(double x) {
     return x;
 }
 
-/* Over a block of THREADS, a multiple of 32. Two barriers, so that calls may follow each other. */
-template <int THREADS> __device__ __forceinline__ float block_sum(float x) {
-    SHARED(float, parts, THREADS / 32);
-    x = warp_sum(x);
+/* Over a block of THREADS, a multiple of 32, from what its warps have. Two barriers, so that calls may follow each other. */
+template <int THREADS, typename T, typename Join> __device__ __forceinline__ T block_join(T of_warp, Join join) {
+    SHARED(T, parts, THREADS / 32);
     __syncthreads();
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = of_warp;
     __syncthreads();
-    float sum = 0;
+    T all = parts[0];
     UNROLL
-    for (int i = 0; i < THREADS / 32; i++) sum += parts[i];
-    return sum;
+    for (int i = 1; i < THREADS / 32; i++) all = join(all, parts[i]);
+    return all;
+}
+template <int THREADS> __device__ __forceinline__ float block_sum(float x) {
+    return block_join<THREADS>(warp_sum(x), [](float a, float b) { return a + b; });
 }
 template <int THREADS> __device__ __forceinline__ float block_max(float x) {
-    SHARED(float, parts, THREADS / 32);
-    x = warp_max(x);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-    __syncthreads();
-    float most = parts[0];
-    UNROLL
-    for (int i = 1; i < THREADS / 32; i++) most = fmaxf(most, parts[i]);
-    return most;
+    return block_join<THREADS>(warp_max(x), [](float a, float b) { return fmaxf(a, b); });
 }
 template <int THREADS> __device__ __forceinline__ double block_sum_double(double x) {
-    SHARED(double, parts, THREADS / 32);
-    x = warp_sum_double(x);
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;
-    __syncthreads();
-    double sum = 0;
-    UNROLL
-    for (int i = 0; i < THREADS / 32; i++) sum += parts[i];
-    return sum;
+    return block_join<THREADS>(warp_sum_double(x), [](double a, double b) { return a + b; });
 }
 
 #endif

@@ -67,15 +67,14 @@ static inline Span span_of(int64_t n, int N, const Buf *b, int count) {
 /* The element that single number s of a Span is. */
 __device__ __forceinline__ int64_t single_at(const Span &span, int64_t s, int N) { return s < span.head ? s : s + span.vectors * N; }
 
-/* One element or a vector of them. Vectors go to global memory by the toolkit's intrinsic: nvcc takes the store of a word of 16 bytes apart
- * where its parts were computed one by one, and then every element is an access of its own. */
+/* One element or a vector of them; stores go to global memory. */
 template <int N, typename T> __device__ __forceinline__ Vec<T, N> elements_load(const T *p) {
     if constexpr (N == 1) return Vec<T, 1>{ { *p } };
     else return vec_load<N>(p);
 }
 template <typename T, int N> __device__ __forceinline__ void elements_store(T *p, const Vec<T, N> &v) {
     if constexpr (N == 1) *p = v.v[0];
-    else __stcg((WordOf<N, T> *)p, word_of(v));
+    else vec_store_global(p, v);
 }
 template <typename T, int N> __device__ __forceinline__ Vec<T, N> elements_zero() {
     Vec<T, N> v;

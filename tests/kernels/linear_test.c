@@ -11,6 +11,13 @@ static const Shape shapes[] = { { 1, 1, 1 }, { 1, 1, 300 }, { 1, 7, 1 }, { 3, 1,
     { 36, 290, 4100 }, { 63, 64, 65 }, { 127, 129, 24 }, { 128, 128, 72 }, { 129, 264, 8 }, { 264, 72, 136 }, { 40, 136, 264 } };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
+/* A device computes products in several ways (kernels/cuda/linear.cu): unless RLAIFV_PRODUCTS names one, its own kernels and the choice
+ * between these and the library take turns, so that every shape sees both. */
+static int ways_in_turn;
+static void way_take(int turn) {
+    if (ways_in_turn) assert_int_equal(setenv("RLAIFV_PRODUCTS", turn & 1 ? "auto" : "own", 1), 0);
+}
+
 /* c (M, N) = a b^T in double */
 static double *twin_forward(const float *x, const float *w, const float *bias, const float *residual, Shape s) {
     double *y = malloc((size_t)s.M * (size_t)s.N * sizeof *y);
@@ -70,7 +77,9 @@ static void test_forward(void **state) {
     (void)state;
     for (int i = 0; i < SHAPES; i++) FOR_EACH_DTYPE(t)
     for (int flags = 0; flags < 4; flags++) {
+        way_take(i + flags + flags / 2);
         forward_case(shapes[i], t, t, flags & 1, flags & 2);
+        way_take(i + flags + flags / 2 + 1);
         if (t == BF16) forward_case(shapes[i], t, FP32, flags & 1, flags & 2);
     }
 }
@@ -80,6 +89,27 @@ static void test_forward_few_rows(void **state) {
     for (int m = 1; m <= 33; m++) FOR_EACH_DTYPE(t) {
             forward_case((Shape){ m, 37, 51 }, t, t, m & 1, m & 2);
             forward_case((Shape){ m, 132, 288 }, t, FP32, m & 2, m & 1); /* enough weights for more than one thread */
+        }
+}
+
+/* Operands that begin anywhere, as parts of larger ones do: no access wider than an element is aligned. */
+static void test_unaligned(void **state) {
+    (void)state;
+    static const Shape odd[] = { { 3, 40, 64 }, { 20, 40, 64 }, { 70, 136, 64 } };
+    FOR_EACH_DTYPE(t)
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
+        for (int which = 0; which < 3; which++) { /* of x, w, y */
+            Shape s = odd[i];
+            way_take((int)i + which);
+            int64_t mn = (int64_t)s.M * s.N, mk = (int64_t)s.M * s.K, nk = (int64_t)s.N * s.K;
+            float *x = fill_normal(mk + 1, 1, t, 1), *w = fill_normal(nk + 1, 1, t, 2);
+            double *want = twin_forward(x + (which == 0), w + (which == 1), NULL, NULL, s);
+            Buf bx = buf_of(k, t, x, mk + 1), bw = buf_of(k, t, w, nk + 1), y = buf_new(k, t, mn + 1), to = buf_at(y, which == 2);
+            k->linear_forward(to, buf_at(bx, which == 0), buf_at(bw, which == 1), BUF_NONE, BUF_NONE, s.M, s.N, s.K);
+            sync_ok();
+            compare("operands that are not aligned", to, want, mn);
+            k->free(bx), k->free(bw), k->free(y);
+            free(x), free(w), free(want);
         }
 }
 
@@ -152,7 +182,10 @@ static void backward_case(Shape s, DType t, int accumulate) {
 static void test_backward(void **state) {
     (void)state;
     for (int i = 0; i < SHAPES; i++) FOR_EACH_DTYPE(t)
-    for (int accumulate = 0; accumulate < 2; accumulate++) backward_case(shapes[i], t, accumulate);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        way_take(i + accumulate + (int)t);
+        backward_case(shapes[i], t, accumulate);
+    }
     FOR_EACH_DTYPE(t) backward_case((Shape){ 260, 4099, 23 }, t, 1); /* dy w from weights packed for the call */
 }
 
@@ -251,6 +284,7 @@ static void test_packs_follow(void **state) {
 /* More shapes than are kept at once: what was dropped is made again. */
 static void test_many_shapes(void **state) {
     (void)state;
+    way_take(1);
     enum { MOST = 700, N = 8, K = 5 };
     float *x = fill_normal(MOST * K, 1, FP32, 1), *w = fill_normal(N * K, 1, FP32, 2);
     Buf bx = buf_of(k, FP32, x, MOST * K), bw = buf_of(k, FP32, w, N * K), y = buf_new(k, FP32, MOST * N);
@@ -282,10 +316,12 @@ static void test_no_rows(void **state) {
 int main(void) {
 #ifdef WITH_SIMT
     setenv("SIMT_MULTIPROCESSORS", "4", 0); /* so few that shapes of tests are large for them */
+    ways_in_turn = !getenv("RLAIFV_PRODUCTS");
 #endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_forward_few_rows),
+        cmocka_unit_test(test_unaligned),
         cmocka_unit_test(test_rows_alone),
         cmocka_unit_test(test_backward),
         cmocka_unit_test(test_finite_differences),

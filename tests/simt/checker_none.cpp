@@ -2,6 +2,9 @@
 #include "tests/simt/counters.h"
 #include "tests/simt/engine.h"
 
+void checker_region_new(const void *, size_t, const char *) {}
+void checker_region_gone(const void *) {}
+void checker_region_written(const void *, size_t) {}
 void checker_launch_begin(const SimtLaunch &, uint64_t) {}
 void checker_launch_end(const SimtLaunch &) {}
 void checker_block_begin(SimtBlock *) {}

@@ -7,6 +7,7 @@
 #include <execinfo.h>
 #include <map>
 #include <signal.h>
+#include <sanitizer/asan_interface.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,25 +15,6 @@
 #include <string>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_ASAN 1
-#endif
-#endif
-#ifdef WITH_ASAN
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
-#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
-#endif
-
-/* What the checker (checker.cpp), where it is linked, wants to know of memory. */
-__attribute__((weak)) void checker_region_new(const void *, size_t, const char *) {}
-__attribute__((weak)) void checker_region_gone(const void *) {}
-__attribute__((weak)) void checker_region_written(const void *, size_t) {}
 
 enum { PAGE = 4096, GUARD = 256 * PAGE, ALIGN = 256, FRAMES = 12, PAINT = 0xA5, FREED_KEPT = 1000 };
 static const int64_t DEVICE_BYTES = (int64_t)80 << 30;
