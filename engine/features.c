@@ -15,8 +15,7 @@
 
 enum {
     FEATURE_BUCKETS = 4096,     /* power of two */
-    FEATURE_BUDGET = 512 << 20, /* bytes: 430 images of CLIP-L/336 in bf16, all of a demo */
-    TOWER_BATCH = 8             /* images per frozen tower pass: bounds its activations */
+    FEATURE_BUDGET = 512 << 20  /* bytes: 430 images of CLIP-L/336 in bf16, all of a demo */
 };
 
 /* What a path held when it was last read. */
@@ -277,17 +276,21 @@ static int encode(Vlm *v, StepImages *s, int first, int n, int save, Error *e) {
     return bad;
 }
 
+int features_reserve(FeatureCache *c, const Kernels *k, DType dtype, int64_t count, Error *e) {
+    if (count <= c->step_count) return 0;
+    if (c->step.at) k->free(c->step);
+    c->step = BUF_NONE, c->step_count = 0;
+    if (k->alloc(&c->step, dtype, count, "image features", e)) return -1;
+    c->step_count = count;
+    return 0;
+}
+
 int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e) {
     const Kernels *k = v->model.k;
     FeatureCache *c = v->features;
-    int64_t each = (int64_t)v->model.config.image_tokens * v->model.config.vision.width, need = each * s->n;
+    int64_t each = (int64_t)v->model.config.image_tokens * v->model.config.vision.width;
     assert(s->n > 0 && s->n <= VLM_IMAGES);
-    if (need > c->step_count) {
-        if (c->step.at) k->free(c->step);
-        c->step = BUF_NONE, c->step_count = 0;
-        if (k->alloc(&c->step, v->model.dtype, need, "image features", e)) return -1;
-        c->step_count = need;
-    }
+    if (features_reserve(c, k, v->model.dtype, each * s->n, e)) return -1;
     *features = c->step;
     if (v->tower_trained) return encode(v, s, 0, s->n, 1, e);
     for (int i = 0; i < s->n; i++) { /* before anything new pushes them out */

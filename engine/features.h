@@ -9,6 +9,8 @@ typedef struct FeatureCache FeatureCache;
 
 FeatureCache *features_new(Error *e);
 void features_free(FeatureCache *c, const Kernels *k); /* k: whose device buffer it is */
+/* Room on the device for `count` elements of features of one step. */
+int features_reserve(FeatureCache *c, const Kernels *k, DType dtype, int64_t count, Error *e);
 void features_forget(FeatureCache *c);
 void features_budget(FeatureCache *c, size_t bytes);
 

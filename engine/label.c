@@ -51,21 +51,30 @@ static int probe_append(Vlm *v, Packer *k, const Prompt *probe, Error *e) {
     return 0;
 }
 
+/* Buffers of the largest step: closed at `rows` rows, so the last probe may pass them. */
+static int steps_reserve(Vlm *v, const Prompt *probes, size_t n, int rows, int scored, Error *e) {
+    int64_t all = 0, longest = 0, images = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t tokens = prompt_tokens(v, &probes[i]);
+        all += tokens;
+        images += prompt_has_image(&probes[i]);
+        if (tokens > longest) longest = tokens;
+    }
+    int64_t most = rows + longest < all ? rows + longest : all;
+    StepSize size = vlm_step_size(&v->model.config, STEP_SCORE, USES_LOGITS, most, scored < (int64_t)n ? scored : (int64_t)n, images, 0);
+    return vlm_reserve(v, &size, e);
+}
+
 static int step_run(Vlm *v, Packer *k, const int ids[PROBE_WORDS], ProbeResult *out, Error *e) {
     Model *m = &v->model;
     int R = k->trunks.forest.scored_n;
-    Buf logits, p = BUF_NONE;
     for (size_t i = 0; i < k->rows_n; i++) out[i] = (ProbeResult){ .refused = k->rows[i] < 0 };
     if (R == 0) return 0;
     if (mem_grow(&k->p, &k->p_cap, (size_t)R * PROBE_WORDS, sizeof *k->p, "probe results", e) ||
-        vlm_forward(v, &k->trunks.forest, &k->trunks.images, STEP_SCORE, e) || model_logits(m, &k->trunks.forest, &logits, e) ||
-        m->k->alloc(&p, FP32, (int64_t)R * PROBE_WORDS, "probe results", e))
+        vlm_forward(v, &k->trunks.forest, &k->trunks.images, STEP_SCORE, e) ||
+        model_probe(m, &k->trunks.forest, ids, PROBE_WORDS, k->p, e))
         return -1;
-    m->k->probe(p, logits, ids, PROBE_WORDS, R, m->config.decoder.vocab);
-    m->k->download(k->p, p, (int64_t)R * PROBE_WORDS);
-    int bad = m->k->sync(e);
-    m->k->free(p);
-    for (size_t i = 0; i < k->rows_n && !bad; i++) {
+    for (size_t i = 0; i < k->rows_n; i++) {
         if (k->rows[i] < 0) continue;
         ProbeResult *r = &out[i];
         memcpy(r->p, k->p + (size_t)k->rows[i] * PROBE_WORDS, sizeof r->p);
@@ -73,7 +82,7 @@ static int step_run(Vlm *v, Packer *k, const int ids[PROBE_WORDS], ProbeResult *
         r->p_no = (double)r->p[WORD_LOWER_NO] + r->p[WORD_NO];
         r->accepted = r->p_yes > r->p_no;
     }
-    return bad ? -1 : 0;
+    return 0;
 }
 
 int label_probes(Vlm *v, const int ids[PROBE_WORDS], const Prompt *probes, size_t n, int rows, ProbeResult *out, const Refusals *refusals,
@@ -81,7 +90,7 @@ int label_probes(Vlm *v, const int ids[PROBE_WORDS], const Prompt *probes, size_
     Packer k = { 0 };
     trunks_clear(&k.trunks);
     if (rows <= 0) rows = LABEL_ROWS;
-    int scored_most = LABEL_LOGITS / v->model.config.decoder.vocab, bad = 0;
+    int scored_most = LABEL_LOGITS / v->model.config.decoder.vocab, bad = n > 0 && steps_reserve(v, probes, n, rows, scored_most, e);
     for (size_t i = 0, first = 0; i < n && !bad; i++) {
         Error why = { 0 };
         bad = mem_grow(&k.rows, &k.rows_cap, k.rows_n + 1, sizeof *k.rows, "probe rows", e);

@@ -100,13 +100,14 @@ static int leaf_capacity(const Sampler *s, int tokens) {
 
 static int sampler_open(Sampler *s, Error *e) {
     const ModelConfig *c = &s->v->model.config;
-    int longest = 0, n = s->config->n;
+    int longest = 0, n = s->config->n, images = 0;
     for (size_t i = 0; i < s->n; i++) {
         int tokens = prompt_tokens(s->v, &s->prompts[i]);
         if (tokens >= c->decoder.positions)
             return error_what(e, "prompt too long"), error_where(e, "prompt %zu", i + 1), error_found(e, "%d tokens", tokens),
                    error_expected(e, "fewer than the model's %d positions", c->decoder.positions);
         if (tokens > longest) longest = tokens;
+        images += prompt_has_image(&s->prompts[i]);
     }
     int64_t wanted = s->config->leaves > 0 ? s->config->leaves : SAMPLE_LEAVES;
     int64_t all = (int64_t)(s->n < 1 << 20 ? s->n : 1 << 20) * n;
@@ -118,8 +119,12 @@ static int sampler_open(Sampler *s, Error *e) {
     if (slots > 1 << 30)
         return error_what(e, "too much key/value memory"), error_found(e, "%lld slots", (long long)slots),
                error_hint(e, "fewer leaves in flight");
+    /* a step admits prompts until their candidates fill the leaves */
+    int64_t rows = s->v->head.count + (int64_t)((s->leaves_max + n - 1) / n) * longest + s->leaves_max;
+    StepSize most = vlm_step_size(c, STEP_CACHED, USES_LOGITS | USES_SLOTS, rows, (int64_t)s->leaves_max + n, images, 0);
+    most.slots = slots;
     s->leaves = mem_new((size_t)s->leaves_max, sizeof *s->leaves, "leaves", e);
-    return s->leaves && !model_reserve_slots(&s->v->model, (int)slots, e) ? forest_slots(&s->forest, (int)slots, e) : -1;
+    return s->leaves && !vlm_reserve(s->v, &most, e) ? forest_slots(&s->forest, (int)slots, e) : -1;
 }
 
 /* ---- admission ---- */

@@ -58,6 +58,21 @@ static int step_run(Vlm *v, Trunks *t, AnswerScore *scores, size_t n, float **lo
     return 0;
 }
 
+/* Buffers of the largest step: closed at `rows` rows, so the last item may pass them. */
+static int steps_reserve(Vlm *v, const ScoreItem *items, size_t n, int rows, Error *e) {
+    int64_t all = 0, longest = 0, images = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t tokens = prompt_tokens(v, items[i].prompt);
+        for (int a = 0; a < items[i].n; a++) tokens += (int64_t)items[i].answers[a].count;
+        all += tokens;
+        images += prompt_has_image(items[i].prompt);
+        if (tokens > longest) longest = tokens;
+    }
+    int64_t most = rows + longest < all ? rows + longest : all;
+    StepSize size = vlm_step_size(&v->model.config, STEP_SCORE, USES_SCORES, most, most, images, 0);
+    return vlm_reserve(v, &size, e);
+}
+
 int score_answers(
     Vlm *v, const ScoreItem *items, size_t n, int rows, AnswerScore **out, const Refusals *refusals, Progress *progress, Error *e) {
     size_t answers = 0, first = 0, at = 0, cap = 0;
@@ -68,7 +83,7 @@ int score_answers(
     Trunks t = { 0 };
     trunks_clear(&t);
     float *logps = NULL;
-    int bad = 0;
+    int bad = n > 0 && steps_reserve(v, items, n, rows, e);
     for (size_t i = 0, waiting = 0; i < n && !bad; i++) {
         Error why = { 0 };
         int got = item_append(v, &t, &items[i], &why);

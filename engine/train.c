@@ -97,6 +97,20 @@ static int chunk_build(Job *job, const int *order, int n, Error *e) {
     return count;
 }
 
+/* Buffers of the largest chunk. */
+static int chunks_reserve(const Job *job, StepMode mode, int64_t pairs, Error *e) {
+    int64_t longest = 0, images = 0, budget = job->config->train.rows;
+    for (int i = 0; i < job->n; i++) {
+        const Row *r = &job->rows[i];
+        int64_t tokens = prompt_tokens(job->v, &r->prompt) + (int64_t)(r->answers[0].count + r->answers[1].count);
+        images |= prompt_has_image(&r->prompt);
+        if (tokens > longest) longest = tokens;
+    }
+    int64_t most = longest * pairs < budget ? longest * pairs : budget > longest ? budget : longest;
+    StepSize size = vlm_step_size(&job->v->model.config, mode, USES_SCORES, most, most, images * pairs, job->v->tower_trained);
+    return vlm_reserve(job->v, &size, e);
+}
+
 /* Reference log-probs of all rows: from the cache, the rest computed now and added to it. */
 static int references_fill(Job *job, const char *path, Error *e) {
     Progress *progress = job->plan->progress;
@@ -119,6 +133,7 @@ static int references_fill(Job *job, const char *path, Error *e) {
         if (!known) missing[missing_n++] = i;
     }
     if (missing_n > 0) {
+        if (chunks_reserve(job, STEP_SCORE, missing_n, e)) goto done;
         progress_begin(progress, "reference log-probs", "pairs", job->n, job->n - missing_n);
         for (int at = 0, n; at < missing_n; at += n) {
             n = chunk_build(job, missing + at, missing_n - at, e);
@@ -203,7 +218,7 @@ static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *re
         .label_smoothing = (float)c->train.label_smoothing,
         .sft_weight = (float)c->train.sft_weight,
         .pair_scale = 1.0f / (float)batch };
-    if (!order || !chosen) goto done;
+    if (!order || !chosen || chunks_reserve(job, STEP_TRAIN, batch, e)) goto done;
     progress_begin(job->plan->progress, "train", "steps", steps, state->step);
     for (; state->step < steps; taken++) {
         double start = progress_seconds(), norm;

@@ -191,6 +191,25 @@ static double step_flops(const ModelConfig *c, const Forest *f) {
            2.0 * D * d->vocab * f->scored_n + 2.0 * f->image_rows_n * (c->vision.width * D + D * D);
 }
 
+StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained) {
+    StepSize s = { .uses = uses | USES_DECODER, .rows = rows, .tail = rows, .scored = scored };
+    if (mode == STEP_TRAIN) s.uses |= USES_TRAIN;
+    if (images == 0 || c->vision.layers == 0) return s;
+    int64_t held = rows / c->image_tokens;
+    images = images < held ? images : held;
+    images = images < 1 ? 1 : images > VLM_IMAGES ? VLM_IMAGES : images;
+    s.image_rows = images * c->image_tokens;
+    s.images = tower_trained || images < TOWER_BATCH ? images : TOWER_BATCH;
+    s.uses |= USES_PROJECTOR | USES_TOWER;
+    if (mode == STEP_TRAIN) s.uses |= USES_PROJECTOR_BACKWARD;
+    if (mode == STEP_TRAIN && tower_trained) s.uses |= USES_TOWER_KEEP | USES_TOWER_BACKWARD | USES_DFEATURES;
+    return s;
+}
+
+int vlm_reserve(Vlm *v, const StepSize *s, Error *e) {
+    return features_reserve(v->features, v->model.k, v->model.dtype, s->image_rows * v->model.config.vision.width, e) || model_reserve(&v->model, s, e) ? -1 : 0;
+}
+
 int vlm_forward(Vlm *v, Forest *f, StepImages *images, StepMode mode, Error *e) {
     Buf features = BUF_NONE;
     if (images && images->n > 0 && vlm_features(v, images, &features, e)) return -1;

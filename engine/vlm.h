@@ -14,7 +14,10 @@
 
 typedef struct FeatureCache FeatureCache;
 
-enum { VLM_IMAGES = 256 }; /* distinct images of one step at most: bounds the feature buffer */
+enum {
+    VLM_IMAGES = 256, /* distinct images of one step at most: bounds the feature buffer */
+    TOWER_BATCH = 8   /* images per pass of a frozen tower: bounds its activations */
+};
 
 /* What passed through the model since the Vlm was opened (or the caller zeroed it): for progress lines and roofs. */
 typedef struct VlmWork {
@@ -104,6 +107,12 @@ int vlm_trunk(Vlm *v, Forest *f, int root, int image, const char *question, Erro
 int vlm_image_trunk(Vlm *v, Forest *f, int root, int image, Error *e);
 int vlm_question(Vlm *v, Forest *f, int image_trunk, const char *question, Error *e);
 int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e);
+
+/* The size of steps of up to `rows` token rows, of which `scored` are scored, with up to `images` distinct images: no more than the rows hold,
+ * and a frozen tower takes them a few at a time. uses: USES_LOGITS, USES_SLOTS or what else the mode does not say. */
+StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained);
+/* Makes the buffers of such steps beforehand, so that they allocate none. */
+int vlm_reserve(Vlm *v, const StepSize *s, Error *e);
 
 /* One step of the model on the forest: features of `images` (NULL or empty: none needed), forward, and the account of work. */
 int vlm_forward(Vlm *v, Forest *f, StepImages *images, StepMode mode, Error *e);

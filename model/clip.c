@@ -35,21 +35,6 @@ static int feature_rows(Model *m, int images, Error *e) {
     return n;
 }
 
-static int layer_need(Model *m, VisionLayer *y, int64_t T, Error *e) {
-    const VisionConfig *c = &m->config.vision;
-    int64_t W = c->width, F = c->ff;
-    DType t = m->dtype;
-    return slab_need(m, &y->x, t, T * W, "tower stream", e) || slab_need(m, &y->norm1, t, T * W, "tower norm", e) ||
-                   slab_need(m, &y->mean1, FP32, T, "tower mean", e) || slab_need(m, &y->rstd1, FP32, T, "tower rstd", e) ||
-                   slab_need(m, &y->qkv, t, T * 3 * W, "tower qkv", e) || slab_need(m, &y->attended, t, T * W, "tower attention", e) ||
-                   slab_need(m, &y->lse, FP32, T * c->heads, "tower lse", e) || slab_need(m, &y->mid, t, T * W, "tower stream", e) ||
-                   slab_need(m, &y->norm2, t, T * W, "tower norm", e) || slab_need(m, &y->mean2, FP32, T, "tower mean", e) ||
-                   slab_need(m, &y->rstd2, FP32, T, "tower rstd", e) || slab_need(m, &y->fc1, t, T * F, "tower feed-forward", e) ||
-                   slab_need(m, &y->activated, t, T * F, "tower feed-forward", e)
-               ? -1
-               : 0;
-}
-
 int model_encode(Model *m, Buf features, const float *pixels, int images, int save, Error *e) {
     const VisionConfig *c = &m->config.vision;
     const Kernels *k = m->k;
@@ -63,15 +48,7 @@ int model_encode(Model *m, Buf features, const float *pixels, int images, int sa
     if (vision_plan(m, images, &plan, e)) return -1;
     int features_n = feature_rows(m, images, e);
     if (features_n < 0) return -1;
-    if (slab_need(m, &w->vision_pixels, FP32, pixel_count, "pixels", e) ||
-        slab_need(m, &w->vision_patches, m->dtype, (int64_t)images * P * patch_size, "patches", e) ||
-        slab_need(m, &w->vision_embedded, m->dtype, (int64_t)images * P * W, "patch embeddings", e) ||
-        slab_need(m, &w->vision_pre, m->dtype, (int64_t)T * W, "tower stream", e) ||
-        slab_need(m, &w->vision_pre_mean, FP32, T, "tower mean", e) || slab_need(m, &w->vision_pre_rstd, FP32, T, "tower rstd", e) ||
-        slab_need(m, &w->vision_final, m->dtype, (int64_t)T * W, "tower stream", e))
-        return -1;
-    for (int l = 0; l < (save ? L : 1); l++)
-        if (layer_need(m, &w->vision_layers[l], T, e)) return -1;
+    if (workspace_need(m, &(StepSize){ .uses = save ? USES_TOWER | USES_TOWER_KEEP : USES_TOWER, .images = images }, e)) return -1;
 
     k->upload(w->vision_pixels.buf, pixels, pixel_count);
     k->patches_gather(w->vision_patches.buf, w->vision_pixels.buf, images, C, S, c->patch);
@@ -115,14 +92,7 @@ int model_encode_backward(Model *m, Buf dfeatures, Error *e) {
     if (vision_plan(m, images, &plan, e)) return -1;
     int features_n = feature_rows(m, images, e);
     if (features_n < 0) return -1;
-    DType t = m->dtype;
-    if (slab_need(m, &w->vision_dx, t, (int64_t)T * W, "tower gradient", e) ||
-        slab_need(m, &w->vision_dnorm, t, (int64_t)T * W, "tower gradient", e) ||
-        slab_need(m, &w->vision_dqkv, t, (int64_t)T * 3 * W, "tower gradient", e) ||
-        slab_need(m, &w->vision_dattended, t, (int64_t)T * W, "tower gradient", e) ||
-        slab_need(m, &w->vision_dff, t, (int64_t)T * F, "tower gradient", e) ||
-        slab_need(m, &w->vision_dembedded, t, (int64_t)images * P * W, "tower gradient", e))
-        return -1;
+    if (workspace_need(m, &(StepSize){ .uses = USES_TOWER_BACKWARD, .images = images }, e)) return -1;
     Buf dx = w->vision_dx.buf, dnorm = w->vision_dnorm.buf, dff = w->vision_dff.buf, dqkv = w->vision_dqkv.buf,
         dattended = w->vision_dattended.buf;
     k->zero(dx, (int64_t)T * W);

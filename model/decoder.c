@@ -73,20 +73,6 @@ static AttentionPlan plan_of(const Model *m, const Forest *f, int tail) {
         .scale = 1.0f / sqrtf((float)c->head_size) };
 }
 
-static int layer_need(Model *m, DecoderLayer *y, const Shape *s, int U, Error *e) {
-    DType t = m->dtype;
-    int64_t T = s->T;
-    return slab_need(m, &y->norm1, t, T * s->D, "norm", e) || slab_need(m, &y->rstd1, FP32, T, "rstd", e) ||
-                   slab_need(m, &y->qkv, t, T * s->Q, "qkv", e) || slab_need(m, &y->attended, t, T * s->H * s->E, "attention", e) ||
-                   slab_need(m, &y->lse, FP32, T * s->H, "attention lse", e) ||
-                   slab_need(m, &y->mid, t, (int64_t)U * s->D, "residual stream", e) ||
-                   slab_need(m, &y->norm2, t, (int64_t)U * s->D, "norm", e) || slab_need(m, &y->rstd2, FP32, U, "rstd", e) ||
-                   slab_need(m, &y->gate_up, t, (int64_t)U * 2 * s->F, "gate and up", e) ||
-                   slab_need(m, &y->gated, t, (int64_t)U * s->F, "swiglu", e)
-               ? -1
-               : 0;
-}
-
 int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) {
     const Kernels *k = m->k;
     const DecoderConfig *c = &m->config.decoder;
@@ -94,16 +80,8 @@ int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) 
     if (tail_find(m, f, e)) return -1;
     Shape s = shape_of(m, f);
     int L = c->layers, train = mode == STEP_TRAIN, T = s.T, D = s.D, HE = s.H * s.E, KE = s.K * s.E;
-    DType t = m->dtype;
-    for (int l = 0; l < (train ? L : 1); l++)
-        if (slab_need(m, &w->layers[l].x, t, (int64_t)T * D, "residual stream", e) ||
-            layer_need(m, &w->layers[l], &s, train && l + 1 == L ? s.U : T, e))
-            return -1;
-    if (slab_need(m, &w->tail_x, t, (int64_t)s.U * D, "tail", e) || slab_need(m, &w->tail_attended, t, (int64_t)s.U * HE, "tail", e) ||
-        slab_need(m, &w->final, t, (int64_t)s.U * D, "final stream", e) ||
-        slab_need(m, &w->final_x, t, (int64_t)s.R * D, "scored rows", e) ||
-        slab_need(m, &w->hidden, t, (int64_t)s.R * D, "scored rows", e) || slab_need(m, &w->final_rstd, FP32, s.R, "rstd", e))
-        return -1;
+    StepSize need = { .uses = train ? USES_DECODER | USES_KEEP : USES_DECODER, .rows = T, .tail = s.U, .scored = s.R };
+    if (workspace_need(m, &need, e)) return -1;
 
     Buf x = w->layers[0].x.buf;
     k->embed_forward(x, weight(m, P_EMBED, -1), features, f->ids, f->image_rows, T, D);
@@ -141,20 +119,12 @@ int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) 
     return 0;
 }
 
-int decoder_backward(Model *m, const Forest *f, Buf dfeatures, Error *e) {
+void decoder_backward(Model *m, const Forest *f, Buf dfeatures) {
     const Kernels *k = m->k;
     const DecoderConfig *c = &m->config.decoder;
     Workspace *w = m->work;
     Shape s = shape_of(m, f);
     int L = c->layers, T = s.T, D = s.D, HE = s.H * s.E, KE = s.K * s.E;
-    DType t = m->dtype;
-    if (slab_need(m, &w->dx, t, (int64_t)T * D, "gradient", e) ||
-        slab_need(m, &w->dnorm, t, (int64_t)(T > s.R ? T : s.R) * D, "gradient", e) ||
-        slab_need(m, &w->dqkv, t, (int64_t)T * s.Q, "gradient", e) || slab_need(m, &w->dattended, t, (int64_t)T * HE, "gradient", e) ||
-        slab_need(m, &w->dgate_up, t, (int64_t)T * 2 * s.F, "gradient", e) ||
-        slab_need(m, &w->dgated, t, (int64_t)T * s.F, "gradient", e) || slab_need(m, &w->dtail, t, (int64_t)s.U * D, "gradient", e) ||
-        slab_need(m, &w->dtail_attended, t, (int64_t)s.U * HE, "gradient", e))
-        return -1;
     Buf dnorm = w->dnorm.buf, dqkv = w->dqkv.buf, dgate_up = w->dgate_up.buf, dgated = w->dgated.buf, dattended = w->dattended.buf;
 
     /* scored rows -> the tail: dhidden is already dL/d(normed scored rows) */
@@ -198,5 +168,4 @@ int decoder_backward(Model *m, const Forest *f, Buf dfeatures, Error *e) {
         k->rmsnorm_backward(dx, trained_grad(m, P_ATTN_NORM, l), dnorm, y->x.buf, weight(m, P_ATTN_NORM, l), y->rstd1.buf, T, D);
     }
     k->embed_backward(trained_grad(m, P_EMBED, -1), dfeatures, dx, f->ids, f->image_rows, T, D);
-    return 0;
 }

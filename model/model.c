@@ -41,15 +41,6 @@ void model_free(Model *m) {
 
 void model_weights_changed(Model *m) { m->k->weights_changed(m->params.weights, m->params.count); }
 
-int model_reserve_slots(Model *m, int slots, Error *e) {
-    const DecoderConfig *c = &m->config.decoder;
-    Workspace *w = m->work;
-    for (int l = 0; l < c->layers; l++)
-        if (slab_need(m, &w->kv[l], m->dtype, (int64_t)slots * 2 * c->kv_heads * c->head_size, "key/value memory", e)) return -1;
-    if (slots > w->slots) w->slots = slots;
-    return 0;
-}
-
 static int step_check(const Model *m, const Forest *f, Buf vision, StepMode mode, Error *e) {
     if (f->rows_n == 0 || f->scored_n == 0)
         return error_what(e, "a step needs tokens and something to score"), error_where(e, "forest"),
@@ -58,7 +49,7 @@ static int step_check(const Model *m, const Forest *f, Buf vision, StepMode mode
         return error_what(e, "the step holds image rows but no vision features were given"), error_where(e, "forest");
     if (mode == STEP_CACHED && (f->slots == 0 || f->slots > m->work->slots))
         return error_what(e, "key/value memory is too small"), error_where(e, "forest"), error_found(e, "%d slots", m->work->slots),
-               error_expected(e, "%d", f->slots), error_hint(e, "model_reserve_slots first");
+               error_expected(e, "%d", f->slots), error_hint(e, "model_reserve first");
     if (mode != STEP_CACHED && f->slots > 0) return error_what(e, "a forest with slots runs in cached mode"), error_where(e, "forest");
     int V = m->config.decoder.vocab;
     for (int t = 0; t < f->rows_n; t++) {
@@ -98,10 +89,7 @@ int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *h
     Workspace *w = m->work;
     int R = f->scored_n, V = m->config.decoder.vocab, D = m->config.decoder.width;
     for (int r = 0; r < R; r++) assert(f->score_targets[r] >= 0);
-    if (slab_need(m, &w->logp, FP32, R, "log-probs", e) || slab_need(m, &w->entropy, FP32, R, "entropies", e) ||
-        slab_need(m, &w->hit, FP32, R, "hits", e) || slab_need(m, &w->mean_logit, FP32, R, "mean logits", e) ||
-        slab_need(m, &w->lse, FP32, R, "log sums", e))
-        return -1;
+    if (workspace_need(m, &(StepSize){ .uses = USES_SCORES, .scored = R }, e)) return -1;
     k->logprob_forward(w->logp.buf, entropy ? w->entropy.buf : BUF_NONE, hit ? w->hit.buf : BUF_NONE,
         mean_logit ? w->mean_logit.buf : BUF_NONE, w->lse.buf, w->hidden.buf, head_of(m), f->score_targets, R, V, D);
     if (logp) k->download(logp, w->logp.buf, R);
@@ -116,14 +104,39 @@ Buf model_logp(const Model *m) { return m->work->logp.buf; }
 int model_logits(Model *m, const Forest *f, Buf *logits, Error *e) {
     Workspace *w = m->work;
     int R = f->scored_n, V = m->config.decoder.vocab;
-    if (slab_need(m, &w->logits, FP32, (int64_t)R * V, "logits", e)) return -1;
+    if (workspace_need(m, &(StepSize){ .uses = USES_LOGITS, .scored = R }, e)) return -1;
     m->k->logits(w->logits.buf, w->hidden.buf, head_of(m), R, V, m->config.decoder.width);
     *logits = w->logits.buf;
     return m->k->sync(e) || dump_write(m, "logits", w->logits.buf, R, V, e) ? -1 : 0;
 }
 
+int model_probe(Model *m, const Forest *f, const int *ids, int n, float *p, Error *e) {
+    Buf logits;
+    assert(n <= MODEL_PROBES);
+    if (model_logits(m, f, &logits, e)) return -1;
+    m->k->probe(m->work->probes.buf, logits, ids, n, f->scored_n, m->config.decoder.vocab);
+    m->k->download(p, m->work->probes.buf, (int64_t)f->scored_n * n);
+    return m->k->sync(e);
+}
+
 Buf model_dlogp(Model *m, const Forest *f, Error *e) {
-    return slab_need(m, &m->work->dlogp, FP32, f->scored_n, "log-prob gradients", e) ? BUF_NONE : m->work->dlogp.buf;
+    return workspace_need(m, &(StepSize){ .uses = USES_SCORES, .scored = f->scored_n }, e) ? BUF_NONE : m->work->dlogp.buf;
+}
+
+/* Parts behind the decoder that this step's gradients reach. */
+static int tower_reached(const Model *m) {
+    return m->work->image_rows > 0 && m->config.vision.feature_layers > 0 && params_is_trained(&m->params, P_VISION_PATCH, -1);
+}
+static int projector_reached(const Model *m) {
+    return m->work->image_rows > 0 && (tower_reached(m) || params_is_trained(&m->params, P_PROJECTOR_1_W, -1));
+}
+
+static int backward_need(Model *m, const Forest *f, Error *e) {
+    const Workspace *w = m->work;
+    StepSize s = { .uses = USES_BACKWARD, .rows = f->rows_n, .tail = w->tail_n, .scored = f->scored_n, .image_rows = w->image_rows };
+    if (projector_reached(m)) s.uses |= USES_PROJECTOR_BACKWARD;
+    if (tower_reached(m)) s.uses |= USES_TOWER_BACKWARD | USES_DFEATURES, s.images = w->vision_images;
+    return workspace_need(m, &s, e);
 }
 
 int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
@@ -131,15 +144,12 @@ int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
     Workspace *w = m->work;
     int R = f->scored_n, V = m->config.decoder.vocab, D = m->config.decoder.width, rows = w->image_rows;
     assert(w->mode == STEP_TRAIN && m->params.grads.at);
-    if (slab_need(m, &w->dhidden, m->dtype, (int64_t)R * D, "gradient", e)) return -1;
+    if (backward_need(m, f, e)) return -1;
     k->logprob_backward(w->dhidden.buf, trained_grad(m, m->config.decoder.tied ? P_EMBED : P_HEAD, -1), dlogp, w->lse.buf, w->hidden.buf,
         head_of(m), f->score_targets, R, V, D);
-    int tower = rows > 0 && m->config.vision.feature_layers > 0 && params_is_trained(&m->params, P_VISION_PATCH, -1);
-    int projector = rows > 0 && (tower || params_is_trained(&m->params, P_PROJECTOR_1_W, -1));
-    if (projector && slab_need(m, &w->dprojected, m->dtype, (int64_t)rows * D, "projector gradient", e)) return -1;
-    if (tower && slab_need(m, &w->dfeatures, m->dtype, (int64_t)rows * m->config.vision.width, "tower gradient", e)) return -1;
-    if (decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE, e)) return -1;
-    if (projector && projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows, e)) return -1;
+    int tower = tower_reached(m), projector = projector_reached(m);
+    decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE);
+    if (projector) projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows);
     if (tower && model_encode_backward(m, w->dfeatures.buf, e)) return -1;
     return k->sync(e);
 }

@@ -25,6 +25,32 @@ typedef enum StepMode {
     STEP_CACHED /* keys and values go to the slots of the forest */
 } StepMode;
 
+/* Which buffers a step uses. */
+enum {
+    USES_DECODER = 1,
+    USES_KEEP = 2,      /* what the decoder's backward reads, for every block */
+    USES_SCORES = 4,    /* log-probs and what the loss makes of them */
+    USES_LOGITS = 8,
+    USES_BACKWARD = 16, /* of head and decoder */
+    USES_PROJECTOR = 32,
+    USES_PROJECTOR_BACKWARD = 64,
+    USES_TOWER = 128,
+    USES_TOWER_KEEP = 256,
+    USES_TOWER_BACKWARD = 512,
+    USES_DFEATURES = 1024, /* between projector and tower */
+    USES_SLOTS = 2048,     /* key/value memory */
+    USES_TRAIN = USES_DECODER | USES_KEEP | USES_SCORES | USES_BACKWARD
+};
+
+/* The size of a step. */
+typedef struct StepSize {
+    unsigned uses;
+    int64_t rows, tail, scored; /* T; rows of the last block (tail_find in decoder.c; at most T); R */
+    int64_t image_rows;         /* of all images of the step */
+    int64_t images;             /* of one tower pass */
+    int64_t slots;
+} StepSize;
+
 typedef struct Workspace Workspace;
 
 typedef struct Model {
@@ -42,8 +68,11 @@ int model_load(Model *m, const Kernels *k, const char *folder, DType dtype, Erro
 int model_init(Model *m, const Kernels *k, const char *folder, DType dtype, uint64_t seed, Error *e);
 void model_free(Model *m);
 
-/* Key/value memory for `slots` tokens in every layer; grows only, existing content is lost. */
-int model_reserve_slots(Model *m, int slots, Error *e);
+/* Makes the buffers of steps up to this size beforehand, so that such steps allocate none. They grow only; the content of those that grow is
+ * lost, key/value memory (`slots` tokens in every layer) included. */
+int model_reserve(Model *m, const StepSize *s, Error *e);
+/* Visits the bytes of every buffer that model_reserve would make; needs no model. */
+void model_sizes(const ModelConfig *c, DType dtype, const StepSize *s, void (*visit)(void *context, const char *what, int64_t bytes), void *context);
 
 /* Tower: pixels (B, 3, S, S) host fp32, normalised -> features (B * P, W) in model dtype. save: keep what backward needs (B of one step). */
 int model_encode(Model *m, Buf features, const float *pixels, int images, int save, Error *e);
@@ -59,6 +88,9 @@ int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *h
 Buf model_logp(const Model *m);
 /* Logits (R, V) fp32 of the scored rows, on the device, valid until the next step. */
 int model_logits(Model *m, const Forest *f, Buf *logits, Error *e);
+/* Probability of each of n (at most MODEL_PROBES) ids over the full vocabulary: p (R, n) on the host. */
+enum { MODEL_PROBES = 8 };
+int model_probe(Model *m, const Forest *f, const int *ids, int n, float *p, Error *e);
 
 /* dlogp (R) fp32 device: dL/dlogp of each scored row. Adds gradients of every trained part. */
 int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e);

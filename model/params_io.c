@@ -1,6 +1,7 @@
 /* params_io.c - owns the way of weights between a checkpoint's files and the arena, and their hash.
  *
- * Elements pass through a piece of host memory of fixed size, converted there, so that nothing but the arena grows with the model.
+ * Tensors stored in the arena's type go straight from the mapped file to the device; others pass through a piece of host memory of fixed size and
+ * are converted there, so that nothing but the arena grows with the model.
  * Refuses what checkpoint.c finds wrong, before the arena is allocated. */
 #include "model/checkpoint.h"
 
@@ -18,6 +19,10 @@ static int64_t piece_of(int64_t count, int64_t done) { return count - done < PIE
 static int read_tensor(const Params *p, const Kernels *k, const Param *q, const Tensor *t, void *piece, Error *e) {
     Buf to = buf_at(p->weights, q->offset);
     size_t size = tensor_type_size(t->type);
+    if (t->type == params_tensor_type(to.dtype)) { /* as they are stored: from the mapped file to the device */
+        k->upload(to, t->data, q->count);
+        return 0;
+    }
     for (int64_t done = 0, n; done < q->count; done += n) {
         n = piece_of(q->count, done);
         if (tensor_convert((const char *)t->data + (size_t)done * size, t->type, piece, params_tensor_type(to.dtype), n, e))

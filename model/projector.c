@@ -5,10 +5,7 @@ int projector_forward(Model *m, Buf vision, int rows, Error *e) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
     int W = m->config.vision.width, D = m->config.decoder.width;
-    if (slab_need(m, &w->projector_hidden, m->dtype, (int64_t)rows * D, "projector", e) ||
-        slab_need(m, &w->projector_act, m->dtype, (int64_t)rows * D, "projector", e) ||
-        slab_need(m, &w->projected, m->dtype, (int64_t)rows * D, "projector", e))
-        return -1;
+    if (workspace_need(m, &(StepSize){ .uses = USES_PROJECTOR, .image_rows = rows }, e)) return -1;
     k->linear_forward(
         w->projector_hidden.buf, vision, weight(m, P_PROJECTOR_1_W, -1), weight(m, P_PROJECTOR_1_B, -1), BUF_NONE, rows, D, W);
     k->activation_forward(w->projector_act.buf, w->projector_hidden.buf, GELU, (int64_t)rows * D);
@@ -17,11 +14,10 @@ int projector_forward(Model *m, Buf vision, int rows, Error *e) {
     return 0;
 }
 
-int projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows, Error *e) {
+void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
     int W = m->config.vision.width, D = m->config.decoder.width;
-    if (slab_need(m, &w->dprojector_hidden, m->dtype, (int64_t)rows * D, "projector gradient", e)) return -1;
     Buf dhidden = w->dprojector_hidden.buf;
     linear_grads(
         m, trained_grad(m, P_PROJECTOR_2_W, -1), trained_grad(m, P_PROJECTOR_2_B, -1), dprojected, w->projector_act.buf, rows, D, D);
@@ -29,5 +25,4 @@ int projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int ro
     k->activation_backward(dhidden, dhidden, w->projector_hidden.buf, GELU, (int64_t)rows * D);
     linear_grads(m, trained_grad(m, P_PROJECTOR_1_W, -1), trained_grad(m, P_PROJECTOR_1_B, -1), dhidden, vision, rows, D, W);
     if (dvision.at) k->linear_backward_input(dvision, dhidden, weight(m, P_PROJECTOR_1_W, -1), rows, D, W, 0);
-    return 0;
 }

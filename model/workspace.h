@@ -42,7 +42,7 @@ struct Workspace {
     Slab *kv;
     int slots;
     /* scoring */
-    Slab logp, entropy, hit, mean_logit, lse, dlogp, logits;
+    Slab logp, entropy, hit, mean_logit, lse, dlogp, logits, probes;
     /* backward */
     Slab dx, dnorm, dqkv, dattended, dgate_up, dgated, dhidden, dtail, dtail_attended, dprojected, dprojector_hidden, dfeatures;
     /* tower */
@@ -60,13 +60,13 @@ struct Workspace {
 
 int workspace_open(Model *m, Error *e);
 void workspace_close(Model *m);
-/* Makes the slab hold `count` elements of a dtype. */
-int slab_need(Model *m, Slab *s, DType dtype, int64_t count, const char *what, Error *e);
+/* Makes every buffer of the uses large enough for the step: what each of them is and how large stands in one table (workspace.c). */
+int workspace_need(Model *m, const StepSize *s, Error *e);
 int64_t workspace_bytes(const Model *m);
 
 /* projector.c: (rows, W) -> (rows, D) and back; dvision may be none */
 int projector_forward(Model *m, Buf vision, int rows, Error *e);
-int projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows, Error *e);
+void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows);
 /* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for. */
 int dump_write(Model *m, const char *name, Buf b, int rows, int width, Error *e);
 

@@ -296,7 +296,7 @@ static void test_decode_equals_whole(void **state) {
         float *whole[PATHS], *got = malloc((size_t)PATHS * (size_t)V * sizeof *got);
         for (int i = 0; i < PATHS; i++) whole[i] = logits_whole(&m, &t, features, i / PROBES, i % PROBES, &rows[i]);
         Forest f = { 0 };
-        ok(forest_slots(&f, slots, &e) || model_reserve_slots(&m, slots, &e), &e);
+        ok(forest_slots(&f, slots, &e) || model_reserve(&m, &(StepSize){ .uses = USES_SLOTS, .slots = slots }, &e), &e);
         for (int round = 0; round < 2; round++) {
             int question = trunk(&m, &f, &t), answer[ANSWERS], probe[PATHS];
             ok(forest_want(&f, question, &e) || model_forward(&m, &f, features, STEP_CACHED, &e) || model_logits(&m, &f, &b, &e), &e);

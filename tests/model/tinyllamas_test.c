@@ -129,7 +129,7 @@ static void decode_all(Model *m, const int ids[GREEDY_IDS], const float *rows) {
     float logits[1 << 10];
     assert_in_range(V, 1, (int)(sizeof logits / sizeof *logits));
     Forest f = { 0 };
-    ok(forest_slots(&f, GREEDY_IDS, &e) || model_reserve_slots(m, GREEDY_IDS, &e), &e);
+    ok(forest_slots(&f, GREEDY_IDS, &e) || model_reserve(m, &(StepSize){ .uses = USES_SLOTS, .slots = GREEDY_IDS }, &e), &e);
     int s = add_segment(&f, -1, GREEDY_IDS), id = ids[0];
     for (int i = 0; i + 1 < GREEDY_IDS; i++) {
         Buf b;
