@@ -37,6 +37,7 @@ static const char *const select_rules[] = { [SELECT_LAST] = "last", [SELECT_REJE
 static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCENES] = "scenes", NULL };
 
 static const char *const sft_tasks[] = { [SFT_ANSWERS] = "answers", [SFT_TOWER] = "tower", NULL };
+static const char *const recomputes[] = { [RECOMPUTE_NONE] = "none", [RECOMPUTE_LAYER] = "layer", NULL };
 static const char *const sft_sources[] = { [SFT_ROWS] = "rows", [SFT_SCENES] = "scenes", NULL };
 
 typedef enum KeyType {
@@ -145,6 +146,8 @@ static const Key keys[] = {
     WHOLE("train", "save_every", train.save_every, "0", 0, 1e9, "steps between checkpoints; 0: only at the end"),
     WHOLE("train", "keep", train.keep, "0", 0, 1e6, "newest checkpoints kept; 0: all"),
     WHOLE("train", "rows", train.rows, "8192", 1, 1e7, "token rows computed at once: a step of more is cut into chunks whose gradients add up"),
+    CHOICE("train", "recompute", train.recompute, "none", recomputes,
+        "layer: backward computes each block again, in place of keeping its activations: a third more work, a fraction of the memory"),
     WHOLE("train", "max_tokens", train.max_tokens, "2048", 8, 1e7, "longest prompt and answer, image tokens included; longer pairs are dropped"),
     CHOICE("train", "save_dtype", train.save_dtype, "same", save_dtypes, "of model/ and of checkpoints; same: as the start was stored"),
     WHOLE("train", "log_every", train.log_every, "1", 1, 1e9, "steps between rows of metrics"),

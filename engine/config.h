@@ -43,6 +43,8 @@ typedef enum EvalKind {
 enum { CONFIG_WORD = 64 };
 
 /* Paths are absolute or relative to the current folder; empty when not set. */
+typedef enum Recompute { RECOMPUTE_NONE, RECOMPUTE_LAYER } Recompute;
+
 typedef struct RunConfig {
     struct {
         char dir[PATH_SIZE];
@@ -107,6 +109,7 @@ typedef struct RunConfig {
         int save_every; /* steps; 0: only at the end */
         int keep;       /* newest checkpoints kept besides the selected; 0: all */
         int rows; /* token rows computed at once */
+        Recompute recompute;
         int max_tokens;
         SaveDType save_dtype;
         int log_every;

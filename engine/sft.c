@@ -287,6 +287,7 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
         }
     } else if (rows_read(&s, progress, e) || !(order = mem_new((size_t)s.n, sizeof *order, "order", e))) goto done;
     int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * s.n / batch), epoch = -1;
+    m->recompute = c->train.recompute == RECOMPUTE_LAYER;
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
     if (job_hash(c, v, own, e) || params_train_begin(&m->params, m->k, c->train.freeze, e)) goto done;
     int resumed = checkpoint_latest(c->run.dir, own, &state, e);

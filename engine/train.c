@@ -107,7 +107,8 @@ static int chunks_reserve(const Job *job, StepMode mode, int64_t pairs, Error *e
         if (tokens > longest) longest = tokens;
     }
     int64_t most = longest * pairs < budget ? longest * pairs : budget > longest ? budget : longest;
-    StepSize size = vlm_step_size(&job->v->model.config, mode, USES_SCORES, most, most, images * pairs, job->v->tower_trained);
+    unsigned uses = USES_SCORES | (job->v->model.recompute ? USES_KEEP_INPUTS : 0);
+    StepSize size = vlm_step_size(&job->v->model.config, mode, uses, most, most, images * pairs, job->v->tower_trained);
     return vlm_reserve(job->v, &size, e);
 }
 
@@ -277,6 +278,7 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     char own[HASH_TEXT];
     memcpy(own, state.job, sizeof own);
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
+    m->recompute = c->train.recompute == RECOMPUTE_LAYER;
     begun = 1;
     if (params_train_begin(&m->params, m->k, c->train.freeze, e)) goto done;
     resumed = checkpoint_latest(plan->folder, own, &state, e);
@@ -292,6 +294,7 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
 done:
     if (begun) params_train_end(&m->params, m->k);
     v->tower_trained = 0;
+    m->recompute = 0;
     trunks_free(&job.trunks);
     for (int i = 0; i < job.n; i++) {
         prompt_free(&job.rows[i].prompt);

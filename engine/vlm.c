@@ -192,8 +192,9 @@ static double step_flops(const ModelConfig *c, const Forest *f) {
 }
 
 StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained) {
+    if (mode != STEP_TRAIN) uses &= ~(unsigned)USES_KEEP_INPUTS;
     StepSize s = { .uses = uses | USES_DECODER, .rows = rows, .tail = rows, .scored = scored };
-    if (mode == STEP_TRAIN) s.uses |= USES_TRAIN;
+    if (mode == STEP_TRAIN) s.uses |= USES_TRAIN | (uses & USES_KEEP_INPUTS ? 0 : USES_KEEP);
     if (images == 0 || c->vision.layers == 0) return s;
     int64_t held = rows / c->image_tokens;
     images = images < held ? images : held;

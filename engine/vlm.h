@@ -109,7 +109,8 @@ int vlm_question(Vlm *v, Forest *f, int image_trunk, const char *question, Error
 int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e);
 
 /* The size of steps of up to `rows` token rows, of which `scored` are scored, with up to `images` distinct images: no more than the rows hold,
- * and a frozen tower takes them a few at a time. uses: USES_LOGITS, USES_SLOTS or what else the mode does not say. */
+ * and a frozen tower takes them a few at a time. uses: what the mode does not say: USES_LOGITS, USES_SLOTS;
+ * USES_KEEP_INPUTS in training. */
 StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained);
 /* Makes the buffers of such steps beforehand, so that they allocate none. */
 int vlm_reserve(Vlm *v, const StepSize *s, Error *e);

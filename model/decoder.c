@@ -4,7 +4,10 @@
  * up another.
  *
  * Only scored rows matter after the last block's keys and values exist, so from its attention on it runs on the "tail" alone: for each
- * segment, the run from its first row that predicts something to its last. For a trunk that is one row of hundreds. */
+ * segment, the run from its first row that predicts something to its last. For a trunk that is one row of hundreds.
+ *
+ * With Model.recompute a training step keeps only the streams that enter the blocks; backward computes each block again before it (Chen et al.
+ * 2016, arXiv 1604.06174). The bits of the gradients are the same. */
 #include "model/decoder.h"
 
 #include <math.h>
@@ -73,49 +76,61 @@ static AttentionPlan plan_of(const Model *m, const Forest *f, int tail) {
         .scale = 1.0f / sqrtf((float)c->head_size) };
 }
 
-int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) {
+/* Where a block's activations are: one set serves all blocks unless backward reads them. */
+static DecoderLayer *block_of(const Model *m, int l, int train) { return &m->work->layers[train && !m->recompute ? l : 0]; }
+
+/* Block l from its input stream x (T, D) to `next`; what backward reads stays in block_of(l). next none: only that is wanted. */
+static void block_forward(Model *m, const Forest *f, const Shape *s, int l, StepMode mode, Buf x, Buf next) {
     const Kernels *k = m->k;
     const DecoderConfig *c = &m->config.decoder;
     Workspace *w = m->work;
+    int train = mode == STEP_TRAIN, T = s->T, D = s->D, HE = s->H * s->E, KE = s->K * s->E;
+    int last = l + 1 == c->layers, gather = last && s->U < T, M = last ? s->U : T;
+    DecoderLayer *y = block_of(m, l, train);
+    AttentionPlan plan = plan_of(m, f, last);
+    k->rmsnorm_forward(y->norm1.buf, y->rstd1.buf, x, weight(m, P_ATTN_NORM, l), T, D, s->eps);
+    k->linear_forward(y->qkv.buf, y->norm1.buf, weight(m, P_Q, l), BUF_NONE, BUF_NONE, T, s->Q, D);
+    k->rope(y->qkv.buf, s->Q, f->positions, T, s->H + s->K, s->E, c->rope_theta, 1); /* queries and keys adjoin */
+    Buf keys = buf_at(y->qkv.buf, HE);
+    int64_t stride = s->Q;
+    if (mode == STEP_CACHED) {
+        k->rows_store(w->kv[l].buf, 2 * KE, keys, s->Q, f->plan_slots, T, 2 * KE);
+        keys = w->kv[l].buf;
+        stride = 2 * KE;
+    }
+    k->attention_forward(y->attended.buf, train ? y->lse.buf : BUF_NONE, y->qkv.buf, keys, buf_at(keys, KE), s->Q, stride, &plan);
+    Buf attended = y->attended.buf, stream = x;
+    if (gather) {
+        k->rows_gather(w->tail_attended.buf, attended, w->tail_rows, s->U, HE);
+        k->rows_gather(w->tail_x.buf, x, w->tail_rows, s->U, D);
+        attended = w->tail_attended.buf, stream = w->tail_x.buf;
+    }
+    k->linear_forward(y->mid.buf, attended, weight(m, P_O, l), BUF_NONE, stream, M, D, HE);
+    k->rmsnorm_forward(y->norm2.buf, y->rstd2.buf, y->mid.buf, weight(m, P_FF_NORM, l), M, D, s->eps);
+    k->linear_forward(y->gate_up.buf, y->norm2.buf, weight(m, P_GATE, l), BUF_NONE, BUF_NONE, M, 2 * s->F, D);
+    k->swiglu_forward(y->gated.buf, y->gate_up.buf, M, s->F);
+    if (next.at) k->linear_forward(next, y->gated.buf, weight(m, P_DOWN, l), BUF_NONE, y->mid.buf, M, D, s->F);
+}
+
+int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) {
+    const Kernels *k = m->k;
+    Workspace *w = m->work;
     if (tail_find(m, f, e)) return -1;
     Shape s = shape_of(m, f);
-    int L = c->layers, train = mode == STEP_TRAIN, T = s.T, D = s.D, HE = s.H * s.E, KE = s.K * s.E;
-    StepSize need = { .uses = train ? USES_DECODER | USES_KEEP : USES_DECODER, .rows = T, .tail = s.U, .scored = s.R };
+    int L = m->config.decoder.layers, train = mode == STEP_TRAIN;
+    StepSize need = { .uses = USES_DECODER, .rows = s.T, .tail = s.U, .scored = s.R };
+    if (train) need.uses |= m->recompute ? USES_KEEP_INPUTS : USES_KEEP;
     if (workspace_need(m, &need, e)) return -1;
 
     Buf x = w->layers[0].x.buf;
-    k->embed_forward(x, weight(m, P_EMBED, -1), features, f->ids, f->image_rows, T, D);
+    k->embed_forward(x, weight(m, P_EMBED, -1), features, f->ids, f->image_rows, s.T, s.D);
     for (int l = 0; l < L; l++) {
-        DecoderLayer *y = &w->layers[train ? l : 0];
-        int last = l + 1 == L, gather = last && s.U < T, M = last ? s.U : T;
-        AttentionPlan plan = plan_of(m, f, last);
-        k->rmsnorm_forward(y->norm1.buf, y->rstd1.buf, x, weight(m, P_ATTN_NORM, l), T, D, s.eps);
-        k->linear_forward(y->qkv.buf, y->norm1.buf, weight(m, P_Q, l), BUF_NONE, BUF_NONE, T, s.Q, D);
-        k->rope(y->qkv.buf, s.Q, f->positions, T, s.H + s.K, s.E, c->rope_theta, 1); /* queries and keys adjoin */
-        Buf keys = buf_at(y->qkv.buf, HE);
-        int64_t stride = s.Q;
-        if (mode == STEP_CACHED) {
-            k->rows_store(w->kv[l].buf, 2 * KE, keys, s.Q, f->plan_slots, T, 2 * KE);
-            keys = w->kv[l].buf;
-            stride = 2 * KE;
-        }
-        k->attention_forward(y->attended.buf, train ? y->lse.buf : BUF_NONE, y->qkv.buf, keys, buf_at(keys, KE), s.Q, stride, &plan);
-        Buf attended = y->attended.buf, stream = x;
-        if (gather) {
-            k->rows_gather(w->tail_attended.buf, attended, w->tail_rows, s.U, HE);
-            k->rows_gather(w->tail_x.buf, x, w->tail_rows, s.U, D);
-            attended = w->tail_attended.buf, stream = w->tail_x.buf;
-        }
-        k->linear_forward(y->mid.buf, attended, weight(m, P_O, l), BUF_NONE, stream, M, D, HE);
-        k->rmsnorm_forward(y->norm2.buf, y->rstd2.buf, y->mid.buf, weight(m, P_FF_NORM, l), M, D, s.eps);
-        k->linear_forward(y->gate_up.buf, y->norm2.buf, weight(m, P_GATE, l), BUF_NONE, BUF_NONE, M, 2 * s.F, D);
-        k->swiglu_forward(y->gated.buf, y->gate_up.buf, M, s.F);
-        Buf next = last ? w->final.buf : train ? w->layers[l + 1].x.buf : x;
-        k->linear_forward(next, y->gated.buf, weight(m, P_DOWN, l), BUF_NONE, y->mid.buf, M, D, s.F);
+        Buf next = l + 1 == L ? w->final.buf : train ? w->layers[l + 1].x.buf : x;
+        block_forward(m, f, &s, l, mode, x, next);
         x = next;
     }
-    k->rows_gather(w->final_x.buf, x, w->scored_in_tail, s.R, D);
-    k->rmsnorm_forward(w->hidden.buf, w->final_rstd.buf, w->final_x.buf, weight(m, P_NORM, -1), s.R, D, s.eps);
+    k->rows_gather(w->final_x.buf, x, w->scored_in_tail, s.R, s.D);
+    k->rmsnorm_forward(w->hidden.buf, w->final_rstd.buf, w->final_x.buf, weight(m, P_NORM, -1), s.R, s.D, s.eps);
     return 0;
 }
 
@@ -136,7 +151,9 @@ void decoder_backward(Model *m, const Forest *f, Buf dfeatures) {
     k->rows_scatter_add(dx, dnorm, w->scored_in_tail, s.R, D);
 
     for (int l = L - 1; l >= 0; l--) {
-        DecoderLayer *y = &w->layers[l];
+        DecoderLayer *y = block_of(m, l, 1);
+        Buf x = w->layers[l].x.buf;
+        if (m->recompute) block_forward(m, f, &s, l, STEP_TRAIN, x, BUF_NONE);
         int last = l + 1 == L, gather = last && s.U < T, M = last ? s.U : T;
         AttentionPlan plan = plan_of(m, f, last);
         linear_grads(m, trained_grad(m, P_DOWN, l), BUF_NONE, dx, y->gated.buf, M, D, s.F);
@@ -165,7 +182,7 @@ void decoder_backward(Model *m, const Forest *f, Buf dfeatures) {
         k->rope(dqkv, s.Q, f->positions, T, s.H + s.K, s.E, c->rope_theta, -1);
         linear_grads(m, trained_grad(m, P_Q, l), BUF_NONE, dqkv, y->norm1.buf, T, s.Q, D);
         k->linear_backward_input(dnorm, dqkv, weight(m, P_Q, l), T, s.Q, D, 0);
-        k->rmsnorm_backward(dx, trained_grad(m, P_ATTN_NORM, l), dnorm, y->x.buf, weight(m, P_ATTN_NORM, l), y->rstd1.buf, T, D);
+        k->rmsnorm_backward(dx, trained_grad(m, P_ATTN_NORM, l), dnorm, x, weight(m, P_ATTN_NORM, l), y->rstd1.buf, T, D);
     }
     k->embed_backward(trained_grad(m, P_EMBED, -1), dfeatures, dx, f->ids, f->image_rows, T, D);
 }

@@ -39,7 +39,8 @@ enum {
     USES_TOWER_BACKWARD = 512,
     USES_DFEATURES = 1024, /* between projector and tower */
     USES_SLOTS = 2048,     /* key/value memory */
-    USES_TRAIN = USES_DECODER | USES_KEEP | USES_SCORES | USES_BACKWARD
+    USES_KEEP_INPUTS = 4096, /* in place of USES_KEEP: every block's input and one block's activations */
+    USES_TRAIN = USES_DECODER | USES_SCORES | USES_BACKWARD
 };
 
 /* The size of a step. */
@@ -56,6 +57,7 @@ typedef struct Workspace Workspace;
 typedef struct Model {
     const Kernels *k;
     DType dtype;
+    int recompute; /* a training step computes each block again in backward in place of keeping its activations */
     ModelConfig config;
     Params params;
     Workspace *work; /* activations (workspace.c) */

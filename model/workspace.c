@@ -56,7 +56,7 @@ static const SlabRow table[] = {
     { OF_LAYER(rstd1), USES_DECODER, ONE_T, width_one, 1, "rstd" },
     { OF_LAYER(qkv), USES_DECODER, ONE_T, width_q, 0, "qkv" },
     { OF_LAYER(attended), USES_DECODER, ONE_T, width_attended, 0, "attention" },
-    { OF_LAYER(lse), USES_KEEP, ONE_T, width_heads, 1, "attention lse" },
+    { OF_LAYER(lse), USES_KEEP | USES_KEEP_INPUTS, ONE_T, width_heads, 1, "attention lse" },
     { OF_LAYER(mid), USES_DECODER, MIDDLE, width_d, 0, "residual stream" },
     { OF_LAYER(norm2), USES_DECODER, MIDDLE, width_d, 0, "norm" },
     { OF_LAYER(rstd2), USES_DECODER, MIDDLE, width_one, 1, "rstd" },
@@ -131,7 +131,10 @@ static int copies(const ModelConfig *c, const SlabRow *r) {
 }
 static int copies_needed(const ModelConfig *c, const SlabRow *r, unsigned uses) {
     if (!(r->uses & uses)) return 0;
-    if (r->owner == LAYER) return uses & USES_KEEP ? c->decoder.layers : 1;
+    if (r->owner == LAYER) {
+        int is_input = r->offset == offsetof(DecoderLayer, x);
+        return uses & USES_KEEP || (uses & USES_KEEP_INPUTS && is_input) ? c->decoder.layers : 1;
+    }
     if (r->owner == TOWER) { /* one block's buffers serve all unless backward comes */
         int run = c->vision.feature_layers;
         return uses & USES_TOWER_KEEP ? run : run < 1 ? c->vision.layers > 0 : 1;

@@ -54,6 +54,18 @@ static inline const Kernels *isa_open(const char *isa) {
 #define FOR_EACH_ISA(k)                                                                                                                    \
     for (size_t isa_i = 0; isa_i < sizeof test_isas / sizeof *test_isas; isa_i++)                                                          \
         for (const Kernels *k = isa_open(test_isas[isa_i]); k; k = NULL)
+/* The next case of a test that has many: 1 when this run takes it. With KERNEL_TEST_TURN=t/n in the environment a run takes every n-th, from the
+ * t-th on, so that n runs under different schedules take all (tests/simt/matrix.sh). */
+static inline int case_taken(void) {
+    static int at;
+    int turn = 0, turns = 1;
+    const char *text = getenv("KERNEL_TEST_TURN");
+    if (text && (sscanf(text, "%d/%d", &turn, &turns) != 2 || turns < 1 || turn < 0 || turn >= turns)) {
+        fprintf(stderr, "KERNEL_TEST_TURN is \"%s\"; expected t/n, t from 0 to n - 1\n", text);
+        exit(2);
+    }
+    return at++ % turns == turn;
+}
 #define FOR_EACH_DTYPE(t) for (DType t = FP32; t <= BF16; t++)
 
 static inline float bf16_round(float x) {

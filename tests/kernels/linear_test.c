@@ -50,6 +50,7 @@ static void compare(const char *what, Buf got, const double *want, int64_t n) {
 }
 
 static void forward_case(Shape s, DType t, DType result, int with_bias, int with_residual) {
+    if (!case_taken()) return;
     int64_t mn = (int64_t)s.M * s.N;
     float *x = fill_normal((int64_t)s.M * s.K, 1, t, 1), *w = fill_normal((int64_t)s.N * s.K, 1, t, 2);
     float *bias = fill_normal(s.N, 3, t, 3), *residual = fill_normal(mn, 5, result, 4);
@@ -124,6 +125,7 @@ static void test_rows_alone(void **state) {
                      counts[] = { 2, 5, 16, FEW, 33, 64, 100, 257, MOST };
     FOR_EACH_DTYPE(t)
     for (size_t s = 0; s < sizeof widths / sizeof *widths; s++) {
+        if (!case_taken()) continue;
         int N = widths[s][0], K = widths[s][1], most = !k->unified ? library ? 0 : FEW : t == BF16 && k->native_bf16 ? 0 : MOST;
         float *x = fill_normal((int64_t)MOST * K, 1, t, 5), *w = fill_normal((int64_t)N * K, 1, t, 6);
         Buf bx = buf_of(k, t, x, (int64_t)MOST * K), bw = buf_of(k, t, w, (int64_t)N * K);
@@ -141,6 +143,7 @@ static void test_rows_alone(void **state) {
 }
 
 static void backward_case(Shape s, DType t, int accumulate) {
+    if (!case_taken()) return;
     int64_t mn = (int64_t)s.M * s.N, mk = (int64_t)s.M * s.K, nk = (int64_t)s.N * s.K;
     float *x = fill_normal(mk, 1, t, 1), *w = fill_normal(nk, 1, t, 2), *dy = fill_normal(mn, 1, t, 3);
     float *dx0 = fill_normal(mk, 2, t, 4), *dw0 = fill_normal(nk, 2, FP32, 5), *db0 = fill_normal(s.N, 2, FP32, 6);
@@ -218,6 +221,7 @@ static void test_finite_differences(void **state) {
     for (int which = 0; which < 3; which++) {
         float *gradient = buf_read(k, grads[which], sizes[which]), *value = values[which];
         for (int i = 0; i < sizes[which]; i += 7) {
+            if (!case_taken()) continue;
             Buf at = buf_at(bufs[which], i);
             float h = 0.25f, more = value[i] + h, less = value[i] - h; /* the objective is linear: a wide step costs nothing */
             k->upload(at, &more, 1);
@@ -291,6 +295,7 @@ static void test_many_shapes(void **state) {
     double *want = twin_forward(x, w, NULL, NULL, (Shape){ MOST, N, K });
     for (int round = 0; round < 2; round++)
         for (int m = 33; m <= MOST; m++) {
+            if (!case_taken()) continue;
             k->linear_forward(y, bx, bw, BUF_NONE, BUF_NONE, m, N, K);
             compare_each("one of many shapes", y, want, (int64_t)m * N);
         }

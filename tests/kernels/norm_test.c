@@ -113,6 +113,7 @@ static void case_check(const Kernels *k, const Case *c) {
 static void norm_test(int layer) {
     /* A LayerNorm over one element subtracts it from itself: nothing is left to compare. */
     for (int i = layer; i < SHAPES; i++) FOR_EACH_DTYPE(t) {
+            if (!case_taken()) continue;
             Case c = case_new(layer, shapes[i].T, shapes[i].D, t);
             FOR_EACH_ISA(k) case_check(k, &c);
             case_free(&c);

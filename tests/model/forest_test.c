@@ -185,6 +185,39 @@ static void test_tree_equals_paths_tower(void **state) {
     for (int c = 0; c < CASES_N; c++) tree_and_paths(CASES[c], 1);
 }
 
+/* Blocks computed again in backward give the gradients' bits, with fewer buffers. */
+static void test_recompute(void **state) {
+    (void)state;
+    for (int c = 0; c < CASES_N; c++) {
+        int64_t bytes[2];
+        float *grads[2], weights[SCORED_MOST], logp[2][SCORED_MOST];
+        int64_t n = 0;
+        for (int recompute = 0; recompute < 2; recompute++) {
+            Error e = { 0 };
+            Model m;
+            Tree t;
+            Forest f = { 0 };
+            open_model(&m, CASES[c], FP32);
+            m.recompute = recompute;
+            tree_draw(&t, m.config.decoder.vocab);
+            ok(params_train_begin(&m.params, k, 0, &e), &e);
+            Buf features = features_of(&m, 1);
+            whole_tree(&m, &f, &t, weights);
+            step(&m, &f, features, weights, logp[recompute], 1);
+            grads[recompute] = grads_take(&m);
+            n = m.params.trained_count;
+            bytes[recompute] = model_bytes(&m);
+            forest_free(&f);
+            k->free(features);
+            params_train_end(&m.params, k);
+            model_free(&m);
+        }
+        assert_memory_equal(grads[0], grads[1], (size_t)n * sizeof *grads[0]);
+        assert_true(bytes[1] < bytes[0]);
+        free(grads[0]), free(grads[1]);
+    }
+}
+
 /* Moves the weights of one part by h along a direction; returns nothing, the caller moves back. */
 static void part_move(Model *m, ParamPart part, const float *direction, float h, float *work) {
     int64_t n = m->params.trained_count;
@@ -393,6 +426,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tree_equals_paths),
         cmocka_unit_test(test_tree_equals_paths_tower),
+        cmocka_unit_test(test_recompute),
         cmocka_unit_test(test_gradients_by_differences),
         cmocka_unit_test(test_decode_equals_whole),
         cmocka_unit_test(test_refusals),

@@ -1,9 +1,9 @@
 #!/bin/sh
-# matrix.sh [BUILD [SEEDS [SECONDS]]] - the CUDA kernels under every way of running them that finds bugs: the reverse schedule and SEEDS random ones,
+# matrix.sh [BUILD [SEEDS]] - the CUDA kernels under every way of running them that finds bugs: the reverse schedule and SEEDS random ones,
 # ASan and UBSan, the checker of races and uninitialised reads, and the share of the kernels' lines that the tests reach. A program that takes
-# long gets fewer seeds, as many as SECONDS allow and three at least; how many is said. Takes what BUILD has of the plain emulator and builds the
-# rest.
-build=${1:-build} seeds=${2:-20} seconds=${3:-20}
+# long has its cases dealt over the random schedules (KERNEL_TEST_TURN): as many parts as it runs seconds in reverse, 10 at most. Takes what
+# BUILD has of the plain emulator and builds the rest.
+build=${1:-build} seeds=${2:-20} parts_most=10
 least=90 # percent of lines
 programs() { ls "$build/$1"/tests/kernels/*_test "$build/$1"/tests/simt/*_test; }
 log=$(mktemp) && reached=$(mktemp -d) || exit 1
@@ -19,21 +19,26 @@ run() { # PROGRAM SETTING...
     grep -aE 'FAILED|simt:|ERROR|runtime error| in |schedule' "$log" | head -n 12
 }
 part() { # NAME: what has run since the last part
-    echo "$1: $runs programs"
-    runs=0
+    echo "$1: $runs programs, $(($(date +%s) - part_start)) s"
+    runs=0 part_start=$(date +%s)
 }
+part_start=$(date +%s)
 make -s BUILD="$build" simt-tests simt-asan-tests simt-checker-tests simt-gcov-tests >"$log" 2>&1 || { echo "FAILED: build"; tail -20 "$log"; exit 1; }
 
 for program in $(programs simt); do
+    start=$(date +%s)
     run SIMT_SCHEDULE=lifo timeout 600 "$program"
-    seed=0 start=$(date +%s)
-    while [ $seed -lt 3 ] || { [ $seed -lt "$seeds" ] && [ $(($(date +%s) - start)) -lt "$seconds" ]; }; do
+    parts=$(($(date +%s) - start))
+    [ $parts -lt 1 ] && parts=1
+    [ $parts -gt $parts_most ] && parts=$parts_most
+    seed=0
+    while [ $seed -lt "$seeds" ]; do
+        run KERNEL_TEST_TURN=$((seed % parts))/$parts SIMT_SCHEDULE=random SIMT_SEED=$((seed + 1)) timeout 600 "$program"
         seed=$((seed + 1))
-        run SIMT_SCHEDULE=random SIMT_SEED=$seed timeout 600 "$program"
     done
-    [ $seed -lt "$seeds" ] && echo "  $(basename "$program"): $seed seeds in $(($(date +%s) - start)) s"
+    [ $parts -gt 1 ] && echo "  $(basename "$program"): cases dealt over $parts schedules"
 done
-part "reverse schedule and up to $seeds random ones"
+part "reverse schedule and $seeds random ones"
 
 for program in $(programs simt-asan); do
     run ASAN_OPTIONS=detect_stack_use_after_return=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 timeout 900 "$program"
