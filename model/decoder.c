@@ -122,19 +122,23 @@ int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) 
     if (train) need.uses |= m->recompute ? USES_KEEP_INPUTS : USES_KEEP;
     if (workspace_need(m, &need, e)) return -1;
 
+    int head = unit_of(m, P_NORM, -1);
+    if (weights_need(m, unit_of(m, P_EMBED, -1), unit_of(m, P_Q, 0), e)) return -1;
     Buf x = w->layers[0].x.buf;
     k->embed_forward(x, weight(m, P_EMBED, -1), features, f->ids, f->image_rows, s.T, s.D);
     for (int l = 0; l < L; l++) {
         Buf next = l + 1 == L ? w->final.buf : train ? w->layers[l + 1].x.buf : x;
+        if (weights_need(m, unit_of(m, P_Q, l), l + 1 == L ? head : unit_of(m, P_Q, l + 1), e)) return -1;
         block_forward(m, f, &s, l, mode, x, next);
         x = next;
     }
+    if (weights_need(m, head, -1, e)) return -1;
     k->rows_gather(w->final_x.buf, x, w->scored_in_tail, s.R, s.D);
     k->rmsnorm_forward(w->hidden.buf, w->final_rstd.buf, w->final_x.buf, weight(m, P_NORM, -1), s.R, s.D, s.eps);
     return 0;
 }
 
-void decoder_backward(Model *m, const Forest *f, Buf dfeatures) {
+int decoder_backward(Model *m, const Forest *f, Buf dfeatures, Error *e) {
     const Kernels *k = m->k;
     const DecoderConfig *c = &m->config.decoder;
     Workspace *w = m->work;
@@ -145,13 +149,18 @@ void decoder_backward(Model *m, const Forest *f, Buf dfeatures) {
     /* scored rows -> the tail: dhidden is already dL/d(normed scored rows) */
     Buf dx = w->dtail.buf;
     k->zero(dnorm, (int64_t)s.R * D);
+    int head = unit_of(m, P_NORM, -1), embed = unit_of(m, P_EMBED, -1);
+    if (weights_need(m, head, unit_of(m, P_Q, L - 1), e) || grads_need(m, head, e)) return -1;
     k->rmsnorm_backward(
         dnorm, trained_grad(m, P_NORM, -1), w->dhidden.buf, w->final_x.buf, weight(m, P_NORM, -1), w->final_rstd.buf, s.R, D);
+    if (grads_done(m, head, e)) return -1;
     k->zero(dx, (int64_t)s.U * D);
     k->rows_scatter_add(dx, dnorm, w->scored_in_tail, s.R, D);
 
     for (int l = L - 1; l >= 0; l--) {
         DecoderLayer *y = block_of(m, l, 1);
+        int unit = unit_of(m, P_Q, l);
+        if (weights_need(m, unit, l > 0 ? unit_of(m, P_Q, l - 1) : -1, e) || grads_need(m, unit, e)) return -1;
         Buf x = w->layers[l].x.buf;
         if (m->recompute) block_forward(m, f, &s, l, STEP_TRAIN, x, BUF_NONE);
         int last = l + 1 == L, gather = last && s.U < T, M = last ? s.U : T;
@@ -183,6 +192,9 @@ void decoder_backward(Model *m, const Forest *f, Buf dfeatures) {
         linear_grads(m, trained_grad(m, P_Q, l), BUF_NONE, dqkv, y->norm1.buf, T, s.Q, D);
         k->linear_backward_input(dnorm, dqkv, weight(m, P_Q, l), T, s.Q, D, 0);
         k->rmsnorm_backward(dx, trained_grad(m, P_ATTN_NORM, l), dnorm, x, weight(m, P_ATTN_NORM, l), y->rstd1.buf, T, D);
+        if (grads_done(m, unit, e)) return -1;
     }
+    if (grads_need(m, embed, e)) return -1;
     k->embed_backward(trained_grad(m, P_EMBED, -1), dfeatures, dx, f->ids, f->image_rows, T, D);
+    return grads_done(m, embed, e);
 }

@@ -7,6 +7,6 @@
 /* Leaves the normed hidden states of the scored rows in work->hidden (R, D). features: projected image rows, or none. f is planned. */
 int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e);
 /* From work->dhidden (R, D); writes the gradient of the projected rows into dfeatures unless it is none. */
-void decoder_backward(Model *m, const Forest *f, Buf dfeatures);
+int decoder_backward(Model *m, const Forest *f, Buf dfeatures, Error *e);
 
 #endif

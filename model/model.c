@@ -82,14 +82,16 @@ int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e) {
     return dump_write(m, "hidden", w->hidden.buf, f->scored_n, m->config.decoder.width, e);
 }
 
-static Buf head_of(const Model *m) { return weight(m, m->config.decoder.tied ? P_EMBED : P_HEAD, -1); }
+static ParamKind head_kind(const Model *m) { return m->config.decoder.tied ? P_EMBED : P_HEAD; }
+static Buf head_of(const Model *m) { return weight(m, head_kind(m), -1); }
+static int head_need(Model *m, Error *e) { return weights_need(m, unit_of(m, head_kind(m), -1), -1, e); }
 
 int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *hit, float *mean_logit, Error *e) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
     int R = f->scored_n, V = m->config.decoder.vocab, D = m->config.decoder.width;
     for (int r = 0; r < R; r++) assert(f->score_targets[r] >= 0);
-    if (workspace_need(m, &(StepSize){ .uses = USES_SCORES, .scored = R }, e)) return -1;
+    if (workspace_need(m, &(StepSize){ .uses = USES_SCORES, .scored = R }, e) || head_need(m, e)) return -1;
     k->logprob_forward(w->logp.buf, entropy ? w->entropy.buf : BUF_NONE, hit ? w->hit.buf : BUF_NONE,
         mean_logit ? w->mean_logit.buf : BUF_NONE, w->lse.buf, w->hidden.buf, head_of(m), f->score_targets, R, V, D);
     if (logp) k->download(logp, w->logp.buf, R);
@@ -104,7 +106,7 @@ Buf model_logp(const Model *m) { return m->work->logp.buf; }
 int model_logits(Model *m, const Forest *f, Buf *logits, Error *e) {
     Workspace *w = m->work;
     int R = f->scored_n, V = m->config.decoder.vocab;
-    if (workspace_need(m, &(StepSize){ .uses = USES_LOGITS, .scored = R }, e)) return -1;
+    if (workspace_need(m, &(StepSize){ .uses = USES_LOGITS, .scored = R }, e) || head_need(m, e)) return -1;
     m->k->logits(w->logits.buf, w->hidden.buf, head_of(m), R, V, m->config.decoder.width);
     *logits = w->logits.buf;
     return m->k->sync(e) || dump_write(m, "logits", w->logits.buf, R, V, e) ? -1 : 0;
@@ -143,13 +145,13 @@ int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
     int R = f->scored_n, V = m->config.decoder.vocab, D = m->config.decoder.width, rows = w->image_rows;
-    assert(w->mode == STEP_TRAIN && m->params.grads.at);
-    if (backward_need(m, f, e)) return -1;
-    k->logprob_backward(w->dhidden.buf, trained_grad(m, m->config.decoder.tied ? P_EMBED : P_HEAD, -1), dlogp, w->lse.buf, w->hidden.buf,
+    assert(w->mode == STEP_TRAIN && m->params.trained_count > 0);
+    if (backward_need(m, f, e) || head_need(m, e) || grads_need(m, unit_of(m, head_kind(m), -1), e)) return -1;
+    k->logprob_backward(w->dhidden.buf, trained_grad(m, head_kind(m), -1), dlogp, w->lse.buf, w->hidden.buf,
         head_of(m), f->score_targets, R, V, D);
     int tower = tower_reached(m), projector = projector_reached(m);
-    decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE);
-    if (projector) projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows);
+    if (decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE, e)) return -1;
+    if (projector && projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows, e)) return -1;
     if (tower && model_encode_backward(m, w->dfeatures.buf, e)) return -1;
     return k->sync(e);
 }

@@ -54,12 +54,23 @@ typedef struct StepSize {
 
 typedef struct Workspace Workspace;
 
+/* Who brings weights to a unit and takes its gradients away, where ranks hold parts of them (shard.h). Each may fail. */
+typedef struct UnitMover {
+    void *context;
+    /* Weights of `unit` are read until two others have been asked for; `next` is asked for after it (-1: not known). */
+    int (*weights_need)(void *context, int unit, int next, Error *e);
+    /* Gradients of `unit` are added to from here on; called again before it is done, it does nothing. */
+    int (*grads_need)(void *context, int unit, Error *e);
+    int (*grads_done)(void *context, int unit, Error *e); /* nothing more comes in this backward */
+} UnitMover;
+
 typedef struct Model {
     const Kernels *k;
     DType dtype;
     int recompute; /* a training step computes each block again in backward in place of keeping its activations */
     ModelConfig config;
     Params params;
+    const UnitMover *mover; /* NULL: all weights and gradients stay where they are */
     Workspace *work; /* activations (workspace.c) */
     char folder[PATH_SIZE]; /* where it was read from: export copies its tokenizer and configs */
 } Model;

@@ -123,7 +123,19 @@ static void append(Params *p, const struct Row *row, int layer) {
     if (row->start == ALIGNED) p->count = (p->count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     q->offset = p->count;
     p->count += q->count;
+    const Param *before = p->n ? q - 1 : NULL;
+    if (!before || before->part != q->part || before->layer != q->layer) p->units[p->units_n++].offset = q->offset;
+    q->unit = p->units_n - 1;
+    p->units[q->unit].count = p->count - p->units[q->unit].offset;
     p->n++;
+}
+
+void params_units_at(Params *p, Buf weights, Buf grads) {
+    for (int u = 0; u < p->units_n; u++) {
+        ParamUnit *unit = &p->units[u];
+        unit->weights = weights.at ? buf_at(weights, unit->offset) : BUF_NONE;
+        unit->grads = grads.at ? buf_at(grads, unit->offset) : BUF_NONE;
+    }
 }
 
 int params_plan(Params *p, const ModelConfig *c, Error *e) {
@@ -132,7 +144,8 @@ int params_plan(Params *p, const ModelConfig *c, Error *e) {
     size_t n = 0;
     for (int r = 0; r < ROWS; r++) n += row_exists(c, &table[r]) ? (table[r].place == BLOCK ? (size_t)layers_of(c, table[r].part) : 1) : 0;
     p->list = mem_new(n, sizeof *p->list, "parameter table", e);
-    if (!p->list) return -1;
+    p->units = mem_new(n, sizeof *p->units, "parameter table", e);
+    if (!p->list || !p->units) return -1;
     for (int k = 0; k < PARAM_KINDS; k++) p->index[k].first = -1;
     for (int r = 0; r < ROWS;) {
         int end = r + 1; /* of the run of rows that repeat together */
@@ -178,6 +191,7 @@ int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e) {
         return -1;
     }
     if (p->master.at) k->copy(p->master, p->weights, n);
+    params_units_at(p, p->weights, p->grads);
     p->trained_count = n;
     return 0;
 }
@@ -190,6 +204,7 @@ static void drop(Buf *b, const Kernels *k) {
 void params_train_end(Params *p, const Kernels *k) {
     drop(&p->grads, k), drop(&p->m, k), drop(&p->v, k), drop(&p->master, k);
     p->trained_count = 0;
+    params_units_at(p, p->weights, BUF_NONE);
     for (int i = 0; i < p->n; i++) p->list[i].trained = 0;
 }
 
@@ -198,5 +213,6 @@ void params_free(Params *p, const Kernels *k) {
     if (p->weights.at) k->weights_changed(p->weights, p->count);
     drop(&p->weights, k);
     free(p->list);
+    free(p->units);
     memset(p, 0, sizeof *p);
 }

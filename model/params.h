@@ -36,14 +36,23 @@ typedef struct Param {
     int used;        /* 0: carried for export only (the tower's blocks beyond the feature layer, and its post norm) */
     int absent;      /* an unused tensor that the checkpoint does not have: not exported either */
     int trained;     /* set by params_train_begin */
+    int unit;
 } Param;
+
+/* Tensors that are read together: a block, what stands before blocks or after them, the projector. Weights and gradients may move between
+ * ranks by the unit (shard.h), so their addresses are asked for by the unit. */
+typedef struct ParamUnit {
+    int64_t offset, count; /* elements of the arena, gaps between its tensors included */
+    Buf weights, grads;    /* where they are now; none: elsewhere, or frozen */
+} ParamUnit;
 
 typedef struct Params {
     const ModelConfig *config;
     Layout layout;
     TensorType stored; /* of the weights in the checkpoint that was read: F16 or BF16 when all of them are, else F32 */
-    int n;
+    int n, units_n;
     Param *list;
+    ParamUnit *units;
     int64_t count;      /* elements of the arena, padding included (tensors that must adjoin do; others start at multiples of 16) */
     Buf weights;        /* model dtype */
     Buf master, grads, m, v; /* fp32, only between params_train_begin and _end; master only for BF16 */
@@ -61,12 +70,19 @@ const Param *params_find(const Params *p, ParamKind kind, int layer);
 int64_t params_offset(const Params *p, ParamKind kind, int layer);
 /* 1 when the tensor takes part in training (between params_train_begin and _end): its part is not frozen and forward uses it. */
 int params_is_trained(const Params *p, ParamKind kind, int layer);
-static inline Buf params_weight(const Params *p, ParamKind kind, int layer) { return buf_at(p->weights, params_offset(p, kind, layer)); }
+static inline Buf params_weight(const Params *p, ParamKind kind, int layer) {
+    const Param *q = params_find(p, kind, layer);
+    const ParamUnit *u = &p->units[q->unit];
+    return buf_at(u->weights, q->offset - u->offset);
+}
 /* BUF_NONE for a tensor that is not trained. */
 static inline Buf params_grad(const Params *p, ParamKind kind, int layer) {
     const Param *q = params_find(p, kind, layer);
-    return q->trained ? buf_at(p->grads, q->offset) : BUF_NONE;
+    const ParamUnit *u = &p->units[q->unit];
+    return q->trained && u->grads.at ? buf_at(u->grads, q->offset - u->offset) : BUF_NONE;
 }
+/* Says where the units of an arena are that is held whole. */
+void params_units_at(Params *p, Buf weights, Buf grads);
 
 /* The name of a tensor in a layout, in `out` (names.c), and the part of it that layouts share, {i} standing for the layer. */
 const char *params_suffix(ParamKind kind);

@@ -75,6 +75,7 @@ int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_
     }
     if (!failed) failed = k->sync(e);
     if (failed && p->weights.at) k->free(p->weights), p->weights = BUF_NONE;
+    params_units_at(p, p->weights, BUF_NONE);
     free(values);
     free(stored);
     p->layout = layout;

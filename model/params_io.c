@@ -57,6 +57,7 @@ static int load(Params *p, const Kernels *k, DType dtype, const Checkpoint *c, E
     if (!failed) failed = k->sync(e);
     free(piece);
     if (failed && p->weights.at) k->free(p->weights), p->weights = BUF_NONE;
+    params_units_at(p, p->weights, BUF_NONE);
     p->layout = c->layout;
     p->stored = stored_type(p, c);
     return failed ? -1 : 0;

@@ -247,10 +247,3 @@ void model_sizes(const ModelConfig *c, DType dtype, const StepSize *s, void (*vi
         if (bytes > 0) visit(context, table[r].what, bytes);
     }
 }
-
-Buf trained_grad(const Model *m, ParamKind kind, int layer) {
-    const Params *p = &m->params;
-    if (!p->grads.at) return BUF_NONE;
-    int64_t offset = params_offset(p, kind, layer);
-    return params_is_trained(p, kind, layer) ? buf_at(p->grads, offset) : BUF_NONE;
-}

@@ -66,13 +66,20 @@ int64_t workspace_bytes(const Model *m);
 
 /* projector.c: (rows, W) -> (rows, D) and back; dvision may be none */
 int projector_forward(Model *m, Buf vision, int rows, Error *e);
-void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows);
+int projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows, Error *e);
 /* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for. */
 int dump_write(Model *m, const char *name, Buf b, int rows, int width, Error *e);
 
 static inline Buf weight(const Model *m, ParamKind kind, int layer) { return params_weight(&m->params, kind, layer); }
 /* The gradient of a tensor, or none when it is frozen. */
-Buf trained_grad(const Model *m, ParamKind kind, int layer);
+static inline Buf trained_grad(const Model *m, ParamKind kind, int layer) { return params_grad(&m->params, kind, layer); }
+static inline int unit_of(const Model *m, ParamKind kind, int layer) { return params_find(&m->params, kind, layer)->unit; }
+/* See UnitMover in model.h. */
+static inline int weights_need(Model *m, int unit, int next, Error *e) {
+    return m->mover ? m->mover->weights_need(m->mover->context, unit, next, e) : 0;
+}
+static inline int grads_need(Model *m, int unit, Error *e) { return m->mover ? m->mover->grads_need(m->mover->context, unit, e) : 0; }
+static inline int grads_done(Model *m, int unit, Error *e) { return m->mover ? m->mover->grads_done(m->mover->context, unit, e) : 0; }
 /* linear_backward_weight, or nothing when the weight is frozen. */
 static inline void linear_grads(const Model *m, Buf dw, Buf db, Buf dy, Buf x, int M, int N, int K) {
     if (dw.at) m->k->linear_backward_weight(dw, db, dy, x, M, N, K);
