@@ -351,11 +351,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t o, c
     product_memory_check(p);
     memory_check("cublasLtMatmul, workspace", workspace, one.workspace);
     size_t used = one.workspace;
-    runtime_queue(stream, [p, workspace, used]() {
+    runtime_stream_check("cublasLtMatmul", stream);
+    if (capture_refuses_work(stream)) return CUBLAS_STATUS_EXECUTION_FAILED;
+    auto run = [p, workspace, used]() {
         memory_check("cublasLtMatmul, workspace", workspace, used);
         memset(workspace, 0xFF, used); /* whatever was there is gone */
         product_run(p);
-    });
+    };
+    runtime_queue(stream, Work{ WORK_KERNEL, 0, run, nullptr, 0 });
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -2,15 +2,11 @@
 #include "tests/simt/cudart.h"
 #include "tests/simt/engine.h"
 
-#include <deque>
-#include <memory>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <string>
-#include <time.h>
 #include <unistd.h>
-#include <vector>
 
 /* ---- settings and failures ---- */
 
@@ -25,16 +21,16 @@ int64_t runtime_setting(const char *name, int64_t otherwise) {
 
 static cudaError_t last_error, lasting_error;
 static uint64_t calls;
-static int handles;      /* streams, events and what other libraries have made */
+static int handles;      /* streams, events, graphs and what other libraries have made */
 static int frees_failed; /* as planned, or because an earlier error stays */
 
-static cudaError_t failed_with(cudaError_t code) { return last_error = code; }
+cudaError_t runtime_failed(cudaError_t code) { return last_error = code; }
 
 void runtime_handle(int by) { handles += by; }
 
 static void leaks_report(void) {
     if (frees_failed || (!memory_leaks() && !handles)) return;
-    if (handles) fprintf(stderr, "simt: not destroyed: %d streams, events or handles\n", handles);
+    if (handles) fprintf(stderr, "simt: not destroyed: %d streams, events, graphs or handles\n", handles);
     fflush(NULL);
     _exit(23); /* as LeakSanitizer does */
 }
@@ -47,7 +43,7 @@ static int is_among(const char *name, const char *const *names, size_t n) {
 
 /* What the call to fail fails with: what the real one most likely would. */
 static cudaError_t planned_failure(const char *name) {
-    static const char *const memory[] = { "cudaMalloc", "cudaMallocHost", "cudaHostAlloc", "cudaMallocAsync" };
+    static const char *const memory[] = { "cudaMalloc", "cudaMallocHost", "cudaHostAlloc", "cudaMallocAsync", "cudaGraphInstantiate" };
     static const char *const waiting[] = { "cudaStreamSynchronize", "cudaEventSynchronize", "cudaDeviceSynchronize", "cudaMemcpy" };
     if (is_among(name, memory, sizeof memory / sizeof *memory)) return cudaErrorMemoryAllocation;
     if (is_among(name, waiting, sizeof waiting / sizeof *waiting)) return lasting_error = cudaErrorIllegalAddress;
@@ -77,13 +73,13 @@ cudaError_t runtime_call(const char *name) {
     if (!code && calls == (uint64_t)runtime_setting("SIMT_FAIL_CALL", 0)) code = planned_failure(name);
     if (!code) return cudaSuccess;
     if (strstr(name, "Free") || strstr(name, "Destroy")) frees_failed = 1;
-    return failed_with(code);
+    return runtime_failed(code);
 }
-/* First in every call. */
-#define CALL()                                                                                                                             \
+/* Ends a call that something forbids. */
+#define UNLESS(error)                                                                                                                      \
     do {                                                                                                                                   \
-        cudaError_t call_error_ = runtime_call(__func__);                                                                                  \
-        if (call_error_) return call_error_;                                                                                               \
+        cudaError_t unless_error_ = (error);                                                                                               \
+        if (unless_error_) return unless_error_;                                                                                           \
     } while (0)
 
 static uint64_t random_state;
@@ -99,22 +95,8 @@ static int schedule_is_random(void) {
 
 /* ---- queues ---- */
 
-/* Records are numbered: a wait is for the record that was the last when it was queued. */
-struct Record {
-    uint64_t queued, done;
-    struct timespec at;
-};
 struct CUevent_st {
     std::shared_ptr<Record> record;
-};
-struct Work {
-    std::function<void()> run;
-    std::shared_ptr<Record> waits; /* for its record number `until` */
-    uint64_t until;
-};
-struct CUstream_st {
-    std::deque<Work> queue;
-    int waits_for_default; /* 0: cudaStreamNonBlocking */
 };
 
 static std::vector<cudaStream_t> streams;
@@ -161,7 +143,8 @@ static void all_drain(void) {
     for (cudaStream_t s : streams) stream_drain(s);
 }
 
-static void queue(cudaStream_t s, Work w) {
+void runtime_queue(cudaStream_t s, Work w) {
+    if (capture_takes(s, w)) return;
     if (!s) { /* the default stream: after the streams that wait for it, at once */
         for (cudaStream_t each : streams)
             if (each->waits_for_default) stream_drain(each);
@@ -177,33 +160,31 @@ static void queue(cudaStream_t s, Work w) {
     memory_show(0);
 }
 
-static void stream_check(const char *call, cudaStream_t s) {
+void runtime_stream_check(const char *call, cudaStream_t s) {
     if (s && !stream_is(s)) runtime_fail("%s: no such stream", call);
 }
 
-void runtime_queue(cudaStream_t stream, std::function<void()> run) {
-    stream_check("work of a library", stream);
-    queue(stream, Work{ std::move(run), nullptr, 0 });
-}
+static Work work_of(WorkKind kind, std::function<void()> run) { return Work{ kind, 0, std::move(run), nullptr, 0 }; }
 
 int simt_enqueue(SimtLaunch launch, cudaStream_t stream) {
     cudaError_t code = runtime_call(launch.name);
     uint64_t threads = (uint64_t)launch.block.x * launch.block.y * launch.block.z;
-    stream_check(launch.name, stream);
+    runtime_stream_check(launch.name, stream);
     if (!code && (!launch.grid.x || !launch.grid.y || !launch.grid.z || launch.grid.x > INT32_MAX || launch.grid.y > 65535 ||
                      launch.grid.z > 65535 || !threads || threads > 1024 || launch.block.z > 64))
         code = cudaErrorInvalidConfiguration;
     if (!code && launch.shared_bytes > SHARED_MOST) code = cudaErrorInvalidValue;
+    if (!code) code = capture_refuses_work(stream);
     last_error = cudaSuccess; /* a launch reports by cudaGetLastError, which clears */
-    if (!code) queue(stream, Work{ [launch]() { simt_run(launch); }, nullptr, 0 });
+    if (!code) runtime_queue(stream, work_of(WORK_KERNEL, [launch]() { simt_run(launch); }));
     return code;
 }
 
 /* ---- streams and events ---- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags) {
-    CALL();
-    *out = new CUstream_st{ {}, flags != cudaStreamNonBlocking };
+    RUNTIME_CALL();
+    *out = new CUstream_st{ {}, flags != cudaStreamNonBlocking, cudaStreamCaptureStatusNone, {} };
     streams.push_back(*out);
     runtime_handle(1);
     return cudaSuccess;
@@ -212,8 +193,9 @@ cudaError_t cudaStreamCreate(cudaStream_t *out) { return cudaStreamCreateWithFla
 
 /* What is queued still runs. */
 cudaError_t cudaStreamDestroy(cudaStream_t s) {
-    CALL();
-    stream_check(__func__, s);
+    RUNTIME_CALL();
+    runtime_stream_check(__func__, s);
+    if (s->capture) runtime_fail("%s: the stream captures", __func__);
     stream_drain(s);
     for (size_t i = 0; i < streams.size(); i++)
         if (streams[i] == s) streams.erase(streams.begin() + (ptrdiff_t)i);
@@ -223,38 +205,43 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
-    CALL();
-    stream_check(__func__, s);
+    RUNTIME_CALL();
+    runtime_stream_check(__func__, s);
+    UNLESS(capture_refuses_wait(s));
     if (s) stream_drain(s);
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t s) {
-    CALL();
-    stream_check(__func__, s);
+    RUNTIME_CALL();
+    runtime_stream_check(__func__, s);
+    UNLESS(capture_refuses_wait(s));
     if (s && !s->queue.empty() && work_run()) memory_show(0);
     return !s || s->queue.empty() ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
-    CALL();
+    RUNTIME_CALL();
+    UNLESS(capture_refuses_wait(NULL));
     all_drain();
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t event, unsigned) {
-    CALL();
-    stream_check(__func__, s);
-    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    RUNTIME_CALL();
+    runtime_stream_check(__func__, s);
+    if (!event) return runtime_failed(cudaErrorInvalidResourceHandle);
     std::shared_ptr<Record> r = event->record;
     uint64_t until = r->queued;
+    UNLESS(capture_refuses_work(s));
+    UNLESS(capture_waits(s, *r));
     if (!s) run_until([r, until]() { return r->done >= until; });
-    else queue(s, Work{ nullptr, r, until });
+    else if (!s->capture) runtime_queue(s, Work{ WORK_EVENT, 0, nullptr, r, until }); /* a capture's nodes are in order already */
     return cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned) {
-    CALL();
+    RUNTIME_CALL();
     *out = new CUevent_st{ std::make_shared<Record>() };
     runtime_handle(1);
     return cudaSuccess;
@@ -262,46 +249,52 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned) {
 cudaError_t cudaEventCreate(cudaEvent_t *out) { return cudaEventCreateWithFlags(out, cudaEventDefault); }
 
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-    CALL();
-    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    RUNTIME_CALL();
+    if (!event) return runtime_failed(cudaErrorInvalidResourceHandle);
     delete event;
     runtime_handle(-1);
     return cudaSuccess;
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t s) {
-    CALL();
-    stream_check(__func__, s);
-    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    RUNTIME_CALL();
+    runtime_stream_check(__func__, s);
+    if (!event) return runtime_failed(cudaErrorInvalidResourceHandle);
     std::shared_ptr<Record> r = event->record;
+    UNLESS(capture_refuses_work(s));
+    r->captured = s && s->capture;
+    if (r->captured) return cudaSuccess; /* names a place among the nodes, and is none */
     uint64_t number = ++r->queued;
-    queue(s, Work{ [r, number]() {
-                      r->done = number;
-                      clock_gettime(CLOCK_MONOTONIC, &r->at);
-                  },
-                 nullptr, 0 });
+    runtime_queue(s, work_of(WORK_EVENT, [r, number]() {
+        r->done = number;
+        clock_gettime(CLOCK_MONOTONIC, &r->at);
+    }));
     return cudaSuccess;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-    CALL();
-    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    RUNTIME_CALL();
+    if (!event) return runtime_failed(cudaErrorInvalidResourceHandle);
     std::shared_ptr<Record> r = event->record;
+    UNLESS(capture_refuses_event(*r));
     run_until([r]() { return r->done >= r->queued; });
     return cudaSuccess;
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-    CALL();
-    if (!event) return failed_with(cudaErrorInvalidResourceHandle);
+    RUNTIME_CALL();
+    if (!event) return runtime_failed(cudaErrorInvalidResourceHandle);
+    UNLESS(capture_refuses_event(*event->record));
     if (event->record->done < event->record->queued && work_run()) memory_show(0);
     return event->record->done < event->record->queued ? cudaErrorNotReady : cudaSuccess;
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
-    CALL();
+    RUNTIME_CALL();
+    UNLESS(capture_refuses_event(*from->record));
+    UNLESS(capture_refuses_event(*to->record));
     if (!from->record->done || !to->record->done || from->record->done < from->record->queued || to->record->done < to->record->queued)
-        return failed_with(cudaErrorNotReady);
+        return runtime_failed(cudaErrorNotReady);
     *ms = (float)((double)(to->record->at.tv_sec - from->record->at.tv_sec) * 1e3 +
                   (double)(to->record->at.tv_nsec - from->record->at.tv_nsec) * 1e-6);
     return cudaSuccess;
@@ -310,32 +303,34 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
 /* ---- memory ---- */
 
 cudaError_t cudaMalloc(void **out, size_t bytes) {
-    CALL();
+    RUNTIME_CALL();
     *out = memory_new(MEMORY_DEVICE, bytes);
-    return *out ? cudaSuccess : failed_with(cudaErrorMemoryAllocation);
+    return *out ? cudaSuccess : runtime_failed(cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFree(void *at) {
-    CALL();
+    RUNTIME_CALL();
+    UNLESS(capture_refuses_wait(NULL));
     all_drain();
-    return !at || !memory_free(MEMORY_DEVICE, at) ? cudaSuccess : failed_with(cudaErrorInvalidValue);
+    return !at || !memory_free(MEMORY_DEVICE, at) ? cudaSuccess : runtime_failed(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaHostAlloc(void **out, size_t bytes, unsigned) {
-    CALL();
+    RUNTIME_CALL();
     *out = memory_new(MEMORY_PINNED, bytes);
-    return *out ? cudaSuccess : failed_with(cudaErrorMemoryAllocation);
+    return *out ? cudaSuccess : runtime_failed(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaMallocHost(void **out, size_t bytes) { return cudaHostAlloc(out, bytes, cudaHostAllocDefault); }
 
 cudaError_t cudaFreeHost(void *at) {
-    CALL();
+    RUNTIME_CALL();
+    UNLESS(capture_refuses_wait(NULL));
     all_drain();
-    return !at || !memory_free(MEMORY_PINNED, at) ? cudaSuccess : failed_with(cudaErrorInvalidValue);
+    return !at || !memory_free(MEMORY_PINNED, at) ? cudaSuccess : runtime_failed(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
-    CALL();
+    RUNTIME_CALL();
     memory_info(free_bytes, total);
     return cudaSuccess;
 }
@@ -370,48 +365,50 @@ static void copy_run(const char *call, const Copy &c) {
 
 /* Queues a copy as the runtime does: pageable memory of the host is read at once, and is written before the call returns. */
 static cudaError_t copy_queue(const char *call, Copy c, cudaMemcpyKind kind, cudaStream_t s, int wait) {
-    stream_check(call, s);
+    runtime_stream_check(call, s);
     c.to_device = kind == cudaMemcpyDefault ? memory_is(MEMORY_DEVICE, c.to) : kind & 1;
     c.from_device = kind == cudaMemcpyDefault ? memory_is(MEMORY_DEVICE, c.from) : kind >> 1 & 1;
+    if (wait) UNLESS(capture_refuses_wait(s));
+    UNLESS(capture_refuses_work(s));
     if (!c.width || !c.height) return cudaSuccess;
     copy_check(call, c);
-    if (c.to_device && !c.from_device && !memory_is(MEMORY_PINNED, c.from)) {
+    Work w = { WORK_COPY, c.from_device << 1 | c.to_device, [call, c]() { copy_run(call, c); }, nullptr, 0 };
+    int captures = s && s->capture; /* then memory of the host is read and written when the graph runs */
+    if (!captures && c.to_device && !c.from_device && !memory_is(MEMORY_PINNED, c.from)) {
         auto kept = std::make_shared<std::string>(c.from, span(c.from_pitch, c));
         c.from = kept->data();
-        queue(s, Work{ [call, c, kept]() { copy_run(call, c); }, nullptr, 0 });
-    } else {
-        queue(s, Work{ [call, c]() { copy_run(call, c); }, nullptr, 0 });
-        wait = wait || (!c.to_device && !memory_is(MEMORY_PINNED, c.to));
+        w.run = [call, c, kept]() { copy_run(call, c); };
     }
-    if (wait && s) stream_drain(s);
+    runtime_queue(s, w);
+    if (s && !captures && (wait || (!c.to_device && !memory_is(MEMORY_PINNED, c.to)))) stream_drain(s);
     return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s) {
-    CALL();
+    RUNTIME_CALL();
     return copy_queue(__func__, Copy{ (char *)to, (const char *)from, bytes, bytes, bytes, 1, 0, 0 }, kind, s, 0);
 }
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
-    CALL();
+    RUNTIME_CALL();
     return copy_queue(__func__, Copy{ (char *)to, (const char *)from, bytes, bytes, bytes, 1, 0, 0 }, kind, NULL, 1);
 }
 cudaError_t cudaMemcpy2DAsync(
     void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width, size_t height, cudaMemcpyKind kind, cudaStream_t s) {
-    CALL();
-    if (width > to_pitch || width > from_pitch) return failed_with(cudaErrorInvalidPitchValue);
+    RUNTIME_CALL();
+    if (width > to_pitch || width > from_pitch) return runtime_failed(cudaErrorInvalidPitchValue);
     return copy_queue(__func__, Copy{ (char *)to, (const char *)from, to_pitch, from_pitch, width, height, 0, 0 }, kind, s, 0);
 }
 
 cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t s) {
-    CALL();
-    stream_check(__func__, s);
+    RUNTIME_CALL();
+    runtime_stream_check(__func__, s);
+    UNLESS(capture_refuses_work(s));
     memory_check(__func__, at, bytes);
-    queue(s, Work{ [at, value, bytes]() {
-                      memory_check("cudaMemsetAsync", at, bytes);
-                      memset(at, value, bytes);
-                      memory_written(at, bytes);
-                  },
-                 nullptr, 0 });
+    runtime_queue(s, work_of(WORK_MEMSET, [at, value, bytes]() {
+        memory_check("cudaMemsetAsync", at, bytes);
+        memset(at, value, bytes);
+        memory_written(at, bytes);
+    }));
     return cudaSuccess;
 }
 cudaError_t cudaMemset(void *at, int value, size_t bytes) { return cudaMemsetAsync(at, value, bytes, NULL); }
@@ -425,35 +422,35 @@ static const char *device_setting(void) {
 }
 
 cudaError_t cudaGetDeviceCount(int *n) {
-    CALL();
+    RUNTIME_CALL();
     *n = 0;
-    if (!strcmp(device_setting(), "none")) return failed_with(cudaErrorNoDevice);
-    if (!strcmp(device_setting(), "nodriver")) return failed_with(cudaErrorInsufficientDriver);
+    if (!strcmp(device_setting(), "none")) return runtime_failed(cudaErrorNoDevice);
+    if (!strcmp(device_setting(), "nodriver")) return runtime_failed(cudaErrorInsufficientDriver);
     *n = 1;
     return cudaSuccess;
 }
 
 cudaError_t cudaDriverGetVersion(int *version) {
-    CALL();
+    RUNTIME_CALL();
     *version = strcmp(device_setting(), "nodriver") ? CUDART_VERSION : 0;
     return cudaSuccess;
 }
 
 cudaError_t cudaRuntimeGetVersion(int *version) {
-    CALL();
+    RUNTIME_CALL();
     *version = CUDART_VERSION;
     return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int *device) {
-    CALL();
+    RUNTIME_CALL();
     *device = 0;
     return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
-    CALL();
-    return device ? failed_with(cudaErrorInvalidDevice) : cudaSuccess;
+    RUNTIME_CALL();
+    return device ? runtime_failed(cudaErrorInvalidDevice) : cudaSuccess;
 }
 
 static void properties_fill(struct cudaDeviceProp *p) {
@@ -474,15 +471,15 @@ static void properties_fill(struct cudaDeviceProp *p) {
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device) {
-    CALL();
-    if (device) return failed_with(cudaErrorInvalidDevice);
+    RUNTIME_CALL();
+    if (device) return runtime_failed(cudaErrorInvalidDevice);
     properties_fill(p);
     return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
-    CALL();
-    if (device) return failed_with(cudaErrorInvalidDevice);
+    RUNTIME_CALL();
+    if (device) return runtime_failed(cudaErrorInvalidDevice);
     struct cudaDeviceProp p;
     properties_fill(&p);
     switch (attribute) {
@@ -514,9 +511,9 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int dev
 }
 
 cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute attribute, int value) {
-    CALL();
+    RUNTIME_CALL();
     if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && (value < 0 || value > SHARED_MOST))
-        return failed_with(cudaErrorInvalidValue);
+        return runtime_failed(cudaErrorInvalidValue);
     return cudaSuccess;
 }
 
@@ -539,8 +536,15 @@ cudaError_t cudaPeekAtLastError(void) { return last_error; }
     E(cudaErrorNoDevice, "no CUDA-capable device is detected")                                                                             \
     E(cudaErrorInvalidDevice, "invalid device ordinal")                                                                                    \
     E(cudaErrorInvalidResourceHandle, "invalid resource handle")                                                                           \
+    E(cudaErrorIllegalState, "the operation cannot be performed in the present state")                                                     \
     E(cudaErrorNotReady, "device not ready")                                                                                               \
     E(cudaErrorIllegalAddress, "an illegal memory access was encountered")                                                                 \
+    E(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")                                               \
+    E(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture")                                        \
+    E(cudaErrorStreamCaptureIsolation, "dependency created on uncaptured work in another stream")                                          \
+    E(cudaErrorStreamCaptureImplicit, "operation would make the legacy stream depend on a capturing blocking stream")                      \
+    E(cudaErrorCapturedEvent, "operation not permitted on an event last recorded in a capturing stream")                                   \
+    E(cudaErrorGraphExecUpdateFailure, "the graph update was not performed")                                                               \
     E(cudaErrorUnknown, "unknown error")
 const char *cudaGetErrorString(cudaError_t code) {
     switch (code) {

@@ -5,6 +5,7 @@
  * run interleaved at random (SIMT_SEED);
  *   - device memory holds 0xFF (NaN) when new, and the host that touches it faults, with a message that names the allocation;
  *   - a copy from pinned memory reads it when it runs, not when it is queued;
+ *   - work given to a stream that captures is not run, and calls that the runtime forbids meanwhile spoil the capture (cudart_graph.cpp);
  *   - an error stays the last one until cudaGetLastError; one found while waiting stays for ever.
  * Ranges of copies must lie within one allocation; what is written around allocations, and what is not freed at exit, ends the process.
  *
@@ -16,9 +17,13 @@
 
 #include <cuda_runtime_api.h>
 
+#include <deque>
 #include <functional>
+#include <memory>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
+#include <vector>
 
 /* ---- calls (cudart.cpp) ---- */
 
@@ -28,8 +33,55 @@ cudaError_t runtime_call(const char *name);
 void runtime_calls_restart(void);
 /* The value of an environment variable that is a whole number, or `otherwise` where it is not set. */
 int64_t runtime_setting(const char *name, int64_t otherwise);
-/* Work of other libraries (cublaslt.cpp), queued on a stream. */
-void runtime_queue(cudaStream_t stream, std::function<void()> run);
+/* First in every call. */
+#define RUNTIME_CALL()                                                                                                                     \
+    do {                                                                                                                                   \
+        cudaError_t call_error_ = runtime_call(__func__);                                                                                  \
+        if (call_error_) return call_error_;                                                                                               \
+    } while (0)
+/* The same code, which is the last error now. */
+cudaError_t runtime_failed(cudaError_t code);
+
+/* ---- streams (cudart.cpp) ---- */
+
+/* Of an event. Records are numbered: a wait is for the record that was the last when it was queued. */
+struct Record {
+    uint64_t queued, done;
+    int captured; /* the last one was made on a stream that captured */
+    struct timespec at;
+};
+/* A piece of work. Captured, it is a node of a graph, and its kind and direction say which nodes may take its place. */
+enum WorkKind { WORK_KERNEL, WORK_COPY, WORK_MEMSET, WORK_EVENT };
+struct Work {
+    WorkKind kind;
+    int direction; /* of a copy, as cudaMemcpyKind has it */
+    std::function<void()> run;
+    std::shared_ptr<Record> waits; /* for its record number `until` */
+    uint64_t until;
+};
+struct CUstream_st {
+    std::deque<Work> queue;
+    int waits_for_default; /* 0: cudaStreamNonBlocking */
+    cudaStreamCaptureStatus capture;
+    std::vector<Work> captured;
+};
+/* Queues work, of other libraries (cublaslt.cpp) too, or hands it to the capture of the stream. */
+void runtime_queue(cudaStream_t stream, Work work);
+/* Ends the process unless there is such a stream. */
+void runtime_stream_check(const char *call, cudaStream_t stream);
+
+/* ---- captures (cudart_graph.cpp): each returns an error that the call returns, after it has spoilt the capture, or 0 ---- */
+
+/* Of a call that waits for a stream; of one that waits for the whole device (NULL). */
+cudaError_t capture_refuses_wait(cudaStream_t stream);
+/* Of a call that asks what has become of an event. */
+cudaError_t capture_refuses_event(const Record &record);
+/* Of a call that gives a stream work. */
+cudaError_t capture_refuses_work(cudaStream_t stream);
+/* Of a stream that is to wait for a record. */
+cudaError_t capture_waits(cudaStream_t stream, const Record &record);
+/* 1 when the stream captures: the work is kept, not to be queued. */
+int capture_takes(cudaStream_t stream, const Work &work);
 
 /* Handles that a caller got (1) and gave back (-1): those left at exit are leaks. */
 void runtime_handle(int by);

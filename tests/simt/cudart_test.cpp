@@ -345,9 +345,17 @@ static void leak_event(void) {
     cudaEvent_t event;
     MUST(!cudaEventCreate(&event));
 }
+static void leak_graph(void) {
+    cudaStream_t s;
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    MUST(!cudaStreamCreate(&s) && !cudaStreamBeginCapture(s, cudaStreamCaptureModeRelaxed) && !cudaStreamEndCapture(s, &graph));
+    MUST(!cudaGraphInstantiate(&exec, graph, 0) && !cudaStreamDestroy(s));
+}
 static void test_leaks(void **) {
     exits(leak_memory, 23, "not freed: device memory \"forgotten\"");
-    exits(leak_event, 23, "not destroyed: 1 streams, events or handles");
+    exits(leak_event, 23, "not destroyed: 1 streams, events, graphs or handles");
+    exits(leak_graph, 23, "not destroyed: 2 streams, events, graphs or handles");
 }
 
 int main(void) {
