@@ -298,13 +298,22 @@ static int release_ended(Sampler *s, Error *e) {
     return bad ? -1 : 0;
 }
 
+/* Queues the step up to its logits. A step of one new row a leaf, and nothing else, is one of many that are alike. */
+static int logits_queue(Sampler *s, Buf *logits, Error *e) {
+    const Kernels *k = s->v->model.k;
+    int rows = s->forest.rows_n, repeats = rows == s->leaves_n && s->images.n == 0;
+    if (repeats) k->step_begin(rows);
+    int bad = vlm_forward(s->v, &s->forest, &s->images, STEP_CACHED, e) || model_logits(&s->v->model, &s->forest, logits, e);
+    if (repeats) k->step_end();
+    return bad ? -1 : 0;
+}
+
 static int step_run(Sampler *s, Error *e) {
     Model *m = &s->v->model;
     Buf logits;
     int R = s->forest.scored_n;
     if (mem_grow(&s->ids, &s->ids_cap, (size_t)R, sizeof *s->ids, "drawn ids", e) ||
-        mem_grow(&s->logps, &s->logps_cap, (size_t)R, sizeof *s->logps, "drawn log-probs", e) ||
-        vlm_forward(s->v, &s->forest, &s->images, STEP_CACHED, e) || model_logits(m, &s->forest, &logits, e))
+        mem_grow(&s->logps, &s->logps_cap, (size_t)R, sizeof *s->logps, "drawn log-probs", e) || logits_queue(s, &logits, e))
         return -1;
     m->k->sample(s->ids, s->logps, logits, s->v->emit, s->rows, R, m->config.decoder.vocab);
     if (m->k->sync(e)) return -1;

@@ -95,6 +95,15 @@ typedef struct Kernels {
     int (*sync)(Error *e);
     int64_t (*bytes_peak)(void); /* largest total of live allocations so far */
 
+    /* ---- steps ---- */
+    /* What is queued between the two is one step that will come again with other numbers: decoding, one new row a leaf. The CUDA backend
+     * captures it as a graph and launches it whole at the end, so nothing of it has run before; `rows` says which steps are alike. Other
+     * devices do it at once. Between the two there is no download, no sync, and no operation that gives the host numbers (sample,
+     * norm_squared, preference_loss). step_end follows every step_begin, whatever failed between them; a step that failed is not launched,
+     * and sync says why. */
+    void (*step_begin)(int rows);
+    void (*step_end)(void);
+
     /* ---- linear.c: products; w is (N, K) as PyTorch's Linear stores it ---- */
     /* y (M, N) = x (M, K) w^T [+ bias (N)] [+ residual (M, N)]. residual may be y itself. Weights of products are repacked once and the packs
      * kept by address until weights_changed; M of 1 to 32 runs at memory bandwidth. */

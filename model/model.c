@@ -109,7 +109,7 @@ int model_logits(Model *m, const Forest *f, Buf *logits, Error *e) {
     if (workspace_need(m, &(StepSize){ .uses = USES_LOGITS, .scored = R }, e) || head_need(m, e)) return -1;
     m->k->logits(w->logits.buf, w->hidden.buf, head_of(m), R, V, m->config.decoder.width);
     *logits = w->logits.buf;
-    return m->k->sync(e) || dump_write(m, "logits", w->logits.buf, R, V, e) ? -1 : 0;
+    return dump_write(m, "logits", w->logits.buf, R, V, e);
 }
 
 int model_probe(Model *m, const Forest *f, const int *ids, int n, float *p, Error *e) {

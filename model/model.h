@@ -99,7 +99,7 @@ int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e);
 int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *hit, float *mean_logit, Error *e);
 /* Device log-probs of the last model_score, (R) fp32: what preference_loss reads. */
 Buf model_logp(const Model *m);
-/* Logits (R, V) fp32 of the scored rows, on the device, valid until the next step. */
+/* Logits (R, V) fp32 of the scored rows, on the device, valid until the next step. Queued: what fails in them is for the next sync to say. */
 int model_logits(Model *m, const Forest *f, Buf *logits, Error *e);
 /* Probability of each of n (at most MODEL_PROBES) ids over the full vocabulary: p (R, n) on the host. */
 enum { MODEL_PROBES = 8 };

@@ -55,3 +55,7 @@ void ISA_FN(zero)(Buf b, int64_t count) {
 int ISA_FN(sync)(Error *e) { return cpu_failure_take(e); }
 
 int64_t ISA_FN(bytes_peak)(void) { return cpu_bytes_peak(); }
+
+/* Operations have run when they return: there is nothing to gather. */
+void ISA_FN(step_begin)(int rows) { (void)rows; }
+void ISA_FN(step_end)(void) {}

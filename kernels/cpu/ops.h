@@ -16,6 +16,8 @@ void ISA_FN(copy)(Buf to, Buf from, int64_t count);
 void ISA_FN(zero)(Buf b, int64_t count);
 int ISA_FN(sync)(Error *e);
 int64_t ISA_FN(bytes_peak)(void);
+void ISA_FN(step_begin)(int rows);
+void ISA_FN(step_end)(void);
 
 /* linear.c */
 void ISA_FN(linear_forward)(Buf y, Buf x, Buf w, Buf bias, Buf residual, int M, int N, int K);

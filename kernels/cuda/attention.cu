@@ -49,6 +49,20 @@ static void merge_launch(const AttentionCall *c, DType dtype) {
 
 /* ---- the work ---- */
 
+/* Within a step: the lists go with its other host arrays, once for all layers. */
+static const void *lists_stage(const AttentionWork *w, AttentionPurpose purpose) {
+    static struct {
+        uint64_t step;
+        int built;
+        const void *at;
+    } kept[2];
+    if (kept[purpose].step != cuda_step_number() || kept[purpose].built != w->built) {
+        kept[purpose] = { 0, 0, cuda_stage(w->bytes, w->bytes_n) };
+        if (kept[purpose].at) kept[purpose].step = cuda_step_number(), kept[purpose].built = w->built;
+    }
+    return cuda_failed() ? NULL : kept[purpose].at;
+}
+
 /* The lists of a plan on the device: uploaded when they are new, else those of the call before. -1 after a recorded failure. */
 static int lists_open(AttentionCall *c, const AttentionPlan *plan, AttentionPurpose purpose, int columns, int kv_rows) {
     static AttentionWork works[2];
@@ -56,6 +70,11 @@ static int lists_open(AttentionCall *c, const AttentionPlan *plan, AttentionPurp
     AttentionWork *w = &works[purpose];
     Error e;
     if (attention_work_build(w, plan, purpose, columns, kv_rows, &e)) return cuda_failure_set(e.what, "%s", e.where), -1;
+    if (cuda_step_number()) {
+        const void *staged = lists_stage(w, purpose);
+        if (staged) c->lists = attention_lists_at(w, staged);
+        return staged ? 0 : -1;
+    }
     CudaScratch use = purpose == ATTENTION_FORWARD ? CUDA_SCRATCH_ATTENTION_FORWARD : CUDA_SCRATCH_ATTENTION_BACKWARD;
     void *at = cuda_scratch(use, w->bytes_n);
     if (at && uploaded[purpose] != w->built) {

@@ -26,7 +26,8 @@ void cuda_zero(Buf b, int64_t count) {
 
 /* What kernels did wrong is known once the stream has run; the first failure is the one that counts. */
 int cuda_sync(Error *e) {
-    CUDA_TRY(cudaStreamSynchronize(cuda_stream()));
+    if (cuda_step_number()) cuda_failure_set("sync within a step", "the end of the step comes first");
+    else CUDA_TRY(cudaStreamSynchronize(cuda_stream()));
     return cuda_failure_take(e);
 }
 

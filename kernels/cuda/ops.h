@@ -17,6 +17,10 @@ void cuda_zero(Buf b, int64_t count);
 int cuda_sync(Error *e);
 int64_t cuda_bytes_peak(void);
 
+/* graph.c */
+void cuda_step_begin(int rows);
+void cuda_step_end(void);
+
 /* linear.cu */
 void cuda_linear_forward(Buf y, Buf x, Buf w, Buf bias, Buf residual, int M, int N, int K);
 void cuda_linear_backward_input(Buf dx, Buf dy, Buf w, int M, int N, int K, int accumulate);

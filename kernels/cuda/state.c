@@ -4,8 +4,11 @@
  * That way is a ring: pinned host memory in PARTS parts, and device memory of the same shape behind it. A copy from pinned memory is
  * asynchronous, so a part may be written again only when the event recorded on leaving it has passed; on the device the order of the stream
  * is enough. An array larger than a part makes a larger ring; the old ones stay, because what was staged in them may still be read. Their
- * sizes double, so that all together they hold no more than the last. */
+ * sizes double, so that all together they hold no more than the last. Within a step (graph.c) host arrays go with the step instead, and
+ * memory that is given back stays until the step is launched. */
 #include "kernels/cuda/state.h"
+
+#include "kernels/cuda/graph.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,7 +19,7 @@
 void simt_memory_name(const void *at, const char *name); /* for the messages of the emulated device (tests/simt/cudart.h) */
 #endif
 
-enum { PARTS = 4, RINGS = 32, CAPABILITY_LEAST = 8, ALIGN = 256 };
+enum { PARTS = 4, RINGS = 32, CAPABILITY_LEAST = 8 };
 /* No device this runs on has more. */
 static const int64_t ADDRESSES = (int64_t)1 << 47;
 
@@ -30,6 +33,7 @@ typedef struct Ring {
 typedef struct Block {
     void *at;
     int64_t bytes;
+    int is_free; /* kept for the step that is being captured */
 } Block;
 
 char cuda_capability[16] = "none";
@@ -64,9 +68,12 @@ void cuda_failure_set(const char *what, const char *format, ...) {
     va_end(args);
 }
 
+int cuda_failed(void) { return failed; }
+
 int cuda_failure_take(Error *e) {
     if (!failed) return 0;
     failed = 0;
+    graph_spoil();
     if (e) *e = failure;
     return -1;
 }
@@ -185,7 +192,7 @@ void *cuda_memory_new(int64_t bytes, const char *what, Error *e) {
 #ifdef WITH_SIMT
     simt_memory_name(at, what);
 #endif
-    state.blocks[state.blocks_n++] = (Block){ at, bytes };
+    state.blocks[state.blocks_n++] = (Block){ at, bytes, 0 };
     state.bytes_live += bytes;
     if (state.bytes_live > state.bytes_peak) state.bytes_peak = state.bytes_live;
     return at;
@@ -194,15 +201,27 @@ void *cuda_memory_new(int64_t bytes, const char *what, Error *e) {
 void cuda_memory_free(void *at) {
     if (!at) return;
     size_t i = 0;
-    while (i < state.blocks_n && state.blocks[i].at != at) i++;
+    while (i < state.blocks_n && (state.blocks[i].at != at || state.blocks[i].is_free)) i++;
     if (i == state.blocks_n) {
         cuda_failure_set("memory is freed that was not allocated", "%p", at);
+        return;
+    }
+    if (cuda_step_number()) {
+        state.blocks[i].is_free = 1;
         return;
     }
     state.bytes_live -= state.blocks[i].bytes;
     state.blocks[i] = state.blocks[--state.blocks_n];
     CUDA_TRY(cudaStreamSynchronize(state.stream));
     CUDA_TRY(cudaFree(at));
+}
+
+void cuda_memory_free_kept(void) {
+    for (size_t i = state.blocks_n; i-- > 0;) {
+        if (!state.blocks[i].is_free) continue;
+        state.blocks[i].is_free = 0;
+        cuda_memory_free(state.blocks[i].at);
+    }
 }
 
 int64_t cuda_memory_peak(void) { return state.bytes_peak; }
@@ -256,7 +275,7 @@ static int ring_add(int64_t part) {
 /* The offset in the last ring of a run of at most `part` bytes that the host may write, or -1. */
 static int64_t ring_take(int64_t bytes) {
     Ring *r = ring_last();
-    bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    bytes = (bytes + CUDA_STAGE_ALIGN - 1) / CUDA_STAGE_ALIGN * CUDA_STAGE_ALIGN;
     if (r->used + bytes > r->part) {
         if (CUDA_TRY(cudaEventRecord(r->left[r->current], state.stream))) return -1;
         r->left_before[r->current] = 1;
@@ -272,6 +291,7 @@ static int64_t ring_take(int64_t bytes) {
 const void *cuda_stage(const void *host, int64_t bytes) {
     int64_t part = ring_last()->part;
     if (failed) return NULL;
+    if (cuda_step_number()) return graph_stage(host, bytes);
     while (part < bytes) part *= 2;
     if (part > ring_last()->part && ring_add(part)) return NULL;
     Ring *r = ring_last();
@@ -294,7 +314,17 @@ static int piece_next(Piece *p, int64_t done, int64_t bytes) {
     return p->at < 0 ? -1 : 0;
 }
 
+/* Within a step: a copy on the device, from where the array stands when the step runs. */
+static void step_upload(void *to, const void *from, int64_t bytes) {
+    const void *staged = cuda_stage(from, bytes);
+    if (staged && bytes > 0) CUDA_TRY(cudaMemcpyAsync(to, staged, (size_t)bytes, cudaMemcpyDeviceToDevice, state.stream));
+}
+
 void cuda_bytes_upload(void *to, const void *from, int64_t bytes) {
+    if (cuda_step_number()) {
+        step_upload(to, from, bytes);
+        return;
+    }
     char *host = ring_last()->host;
     Piece p;
     for (int64_t done = 0; done < bytes && !failed; done += p.bytes) {
@@ -320,6 +350,7 @@ static int piece_arrive(const Piece *p, void *to, cudaEvent_t arrived) {
 void cuda_bytes_download(void *to, const void *from, int64_t bytes) {
     Piece pieces[2];
     int64_t queued = 0;
+    if (cuda_step_number()) cuda_failure_set("a download within a step", "%lld bytes", (long long)bytes);
     int bad = failed, turn = 0, on_way = 0;
     while (!bad && (queued < bytes || on_way)) {
         int more = queued < bytes;
@@ -335,6 +366,7 @@ void cuda_bytes_download(void *to, const void *from, int64_t bytes) {
 }
 
 static void state_close(void) {
+    graph_close();
     for (int use = 0; use < CUDA_SCRATCH_USES; use++) cuda_memory_free(state.scratch[use].at);
     while (state.rings) ring_free(&state.ring[--state.rings]);
     for (int i = 0; i < 2; i++)

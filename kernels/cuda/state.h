@@ -41,22 +41,30 @@ typedef enum CudaScratch { CUDA_SCRATCH_LIST(CUDA_SCRATCH_NAME) CUDA_SCRATCH_USE
 #undef CUDA_SCRATCH_NAME
 void *cuda_scratch(CudaScratch use, int64_t bytes);
 
-/* Copies a host array to the device, queued on the compute stream; the array is free again on return. The result is aligned to 256 bytes
- * and good for kernels launched before CUDA_STAGE_KEPT more bytes are staged, uploaded or downloaded. NULL after a failure. */
-enum { CUDA_STAGE_KEPT = 4 << 20 };
+/* Copies a host array to the device, queued on the compute stream; the array is free again on return. The result is aligned to
+ * CUDA_STAGE_ALIGN bytes and good for kernels launched before CUDA_STAGE_KEPT more bytes are staged, uploaded or downloaded, or, within a
+ * step, until the step ends. NULL after a failure. */
+enum { CUDA_STAGE_KEPT = 4 << 20, CUDA_STAGE_ALIGN = 256 };
 const void *cuda_stage(const void *host, int64_t bytes);
 
 /* Copies between host and device through pinned memory. An upload is queued and `from` is free again on return; a download waits. */
 void cuda_bytes_upload(void *to, const void *from, int64_t bytes);
 void cuda_bytes_download(void *to, const void *from, int64_t bytes);
 
-/* Device memory on the account, contents undefined. NULL with the Error filled when there is none. Freeing waits for the stream. */
+/* Between the calls of cuda_step_begin and cuda_step_end that capture (graph.c): the number of the step, from 1. 0 elsewhere. What was
+ * staged in an earlier step is gone, and the stream may not be waited for. */
+uint64_t cuda_step_number(void);
+
+/* Device memory on the account, contents undefined. NULL with the Error filled when there is none. Freeing waits for the stream; within a
+ * step it is put off until cuda_memory_free_kept, which the end of the step calls. */
 void *cuda_memory_new(int64_t bytes, const char *what, Error *e);
 void cuda_memory_free(void *at);
+void cuda_memory_free_kept(void);
 int64_t cuda_memory_peak(void);
 
 /* Keeps the first failure until cuda_failure_take, which returns -1 and fills `e`, or 0 when there was none. */
 void cuda_failure_set(const char *what, const char *found, ...) __attribute__((format(printf, 2, 3)));
+int cuda_failed(void); /* 1 while one is kept */
 int cuda_failure_take(Error *e);
 
 /* Not zero when the call failed; the failure is recorded by the call's name, file and line. */
