@@ -23,6 +23,7 @@ command -v nvidia-smi >/dev/null || { say "no nvidia-smi: there is no GPU here";
 for program in "$build"/gpu/tests/kernels/*_test; do check "$(basename "$program")" "$program"; done
 check "golden cases" env RLAIFV="$PWD/$build/rlaifv" sh tests/cli/golden.sh cuda
 check "a demo iteration, the CPU's and the GPU's" sh tests/simt/iteration.sh "$build/rlaifv" "$build/rlaifv" cuda
+check "steps as graphs and without, the CPU's and the GPU's" sh tests/simt/graphs.sh "$build/rlaifv" "$build/rlaifv" cuda
 
 if command -v compute-sanitizer >/dev/null; then
     for tool in memcheck racecheck initcheck synccheck; do
