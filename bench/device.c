@@ -13,10 +13,24 @@ static const double batch_seconds = 0.03;
 
 typedef struct DeviceBench {
     const Kernels *k, *cpu;
+    const Peers *peers; /* NULL: not built in */
     FILE *table, *json;
     int counts;
     double copy_rate, product_rate[2];
 } DeviceBench;
+/* Who computes a case: our kernels where `run` is NULL. */
+typedef struct Contender {
+    PeerRun run;
+    const Peers *peers;
+} Contender;
+static const Contender ours = { NULL, NULL };
+
+/* Whether it was queued; a peer may not have the operation. */
+static int contender_run(const Contender *by, Operands *o) {
+    if (by->run) return by->run(o, by->peers);
+    o->c->run(o);
+    return 1;
+}
 
 int operand_new(Operands *o, DType dtype, int64_t n, float scale, Error *e) {
     if (o->bufs_n == DEVICE_BUFS) return error_what(e, "too many operands in a benchmark");
@@ -40,11 +54,11 @@ static void operands_free(Operands *o) {
 }
 
 /* The result of one call, in fp32 on the host; malloc'd. */
-static float *result_of(Operands *o, Error *e) {
+static float *result_of(const Contender *by, Operands *o, Error *e) {
     const DeviceCase *c = o->c;
     int64_t n = c->compared(c);
     Buf wide;
-    c->run(o);
+    contender_run(by, o);
     if (o->k->sync(e) || o->k->alloc(&wide, FP32, n, "benchmark result", e)) return NULL;
     float *x = mem_new((size_t)n, sizeof *x, "benchmark result", e);
     o->k->copy(wide, o->b[c->result], n);
@@ -59,7 +73,7 @@ static float *result_of(Operands *o, Error *e) {
 static int case_check(DeviceBench *b, Operands *o, Error *e) {
     const DeviceCase *c = o->c;
     Operands host = { .k = b->cpu, .c = c };
-    float *want = c->open(&host, e) ? NULL : result_of(&host, e), *got = want && !c->open(o, e) ? result_of(o, e) : NULL;
+    float *want = c->open(&host, e) ? NULL : result_of(&ours, &host, e), *got = want && !c->open(o, e) ? result_of(&ours, o, e) : NULL;
     operands_free(&host);
     int bad = !got;
     if (got) {
@@ -74,16 +88,35 @@ static int case_check(DeviceBench *b, Operands *o, Error *e) {
     return bad ? -1 : 0;
 }
 
+/* The peer's result against ours. 0 when the peer does not have the operation, 1 when it agrees, -1 otherwise. */
+static int peer_check(const Contender *peer, Operands *o, double *far, Error *e) {
+    const DeviceCase *c = o->c;
+    int64_t n = c->compared(c);
+    int has = 0;
+    float *want = result_of(&ours, o, e), *got = NULL;
+    if (!want) return -1;
+    o->k->zero(o->b[c->result], n);
+    if ((has = contender_run(peer, o)) && !(got = result_of(peer, o, e))) has = -1;
+    if (got && !((*far = measure_nmse(got, want, n)) <= c->bound)) {
+        error_what(e, "a peer computes something else than our kernel"),
+            error_where(e, "%s, %s %s", peer->peers->name, c->kernel, c->shape);
+        error_found(e, "NMSE %.3g", *far);
+        has = -1, error_expected(e, "at most %.3g", c->bound);
+    }
+    free(want), free(got);
+    return has;
+}
+
 /* Seconds of a call: the best of several batches, each queued whole and waited for once. */
-static double case_seconds(Operands *o, Error *e) {
+static double case_seconds(const Contender *by, Operands *o, Error *e) {
     double start = measure_now(), best;
-    o->c->run(o);
+    contender_run(by, o);
     if (o->k->sync(e)) return -1;
     best = measure_now() - start;
     int calls = (int)(batch_seconds / (best + 1e-7)) + 1;
     for (int batch = 0; batch < BATCHES; batch++) {
         start = measure_now();
-        for (int i = 0; i < calls; i++) o->c->run(o);
+        for (int i = 0; i < calls; i++) contender_run(by, o);
         if (o->k->sync(e)) return -1;
         double each = (measure_now() - start) / calls;
         if (each < best) best = each;
@@ -91,21 +124,46 @@ static double case_seconds(Operands *o, Error *e) {
     return best;
 }
 
+/* The peer's column: who it is, whether it agrees, and on a GPU its time and how often that goes into ours. Written into `table` and
+ * `json`, empty for cases that have no peer. */
+enum { COLUMN = 160 };
+static int peer_column(DeviceBench *b, Operands *o, double our_seconds, char *table, char *json, Error *e) {
+    Contender peer = { device_case_peer(o->c), b->peers };
+    double far = 0, seconds = 0;
+    *table = *json = 0;
+    if (!peer.run) return 0;
+    if (!b->peers) {
+        snprintf(table, COLUMN, "  cuDNN left out");
+        snprintf(json, COLUMN, ", \"peer\": \"left out\"");
+        return 0;
+    }
+    int has = peer_check(&peer, o, &far, e);
+    if (has < 0 || (has && !b->counts && (seconds = case_seconds(&peer, o, e)) < 0)) return -1;
+    int n = snprintf(json, COLUMN, ", \"peer\": \"%s\"", b->peers->name);
+    if (!has) snprintf(table, COLUMN, "  %s has no plan", b->peers->name);
+    else if (b->counts) snprintf(table, COLUMN, "  %s agrees, NMSE %.1e", b->peers->name, far);
+    else snprintf(table, COLUMN, "  %s %10.1f us, %5.2f of ours", b->peers->name, seconds * 1e6, seconds / our_seconds);
+    if (has) n += snprintf(json + n, (size_t)(COLUMN - n), ", \"peer_nmse\": %.3g", far);
+    if (has && !b->counts) snprintf(json + n, (size_t)(COLUMN - n), ", \"peer_seconds\": %.9g", seconds);
+    return 0;
+}
+
 static const char *dtype_name(DType t) { return t == FP32 ? "fp32" : "bf16"; }
 
 static int case_time(DeviceBench *b, Operands *o, Error *e) {
     const DeviceCase *c = o->c;
-    double seconds = case_seconds(o, e), flops = c->flops(c), bytes = c->bytes(c);
-    if (seconds < 0) return -1;
+    double seconds = case_seconds(&ours, o, e), flops = c->flops(c), bytes = c->bytes(c);
+    char peer_table[COLUMN], peer_json[COLUMN];
+    if (seconds < 0 || peer_column(b, o, seconds, peer_table, peer_json, e)) return -1;
     double share = fmax(flops / b->product_rate[c->dtype], bytes / b->copy_rate) / seconds;
     if (b->table)
-        fprintf(b->table, "%-24s %-4s %-26s %10.1f us %9.2f TFLOP/s %8.1f GB/s %6.1f %%\n", c->kernel, dtype_name(c->dtype), c->shape,
-            seconds * 1e6, flops / seconds * 1e-12, bytes / seconds * 1e-9, 100 * share);
+        fprintf(b->table, "%-24s %-4s %-26s %10.1f us %9.2f TFLOP/s %8.1f GB/s %6.1f %%%s\n", c->kernel, dtype_name(c->dtype), c->shape,
+            seconds * 1e6, flops / seconds * 1e-12, bytes / seconds * 1e-9, 100 * share, peer_table);
     if (b->json)
         fprintf(b->json,
             "{\"kernel\": \"%s\", \"device\": \"%s\", \"dtype\": \"%s\", \"shape\": \"%s\", \"seconds\": %.9g, \"flops_per_second\": %.6g, "
-            "\"bytes_per_second\": %.6g, \"share\": %.4f}\n",
-            c->kernel, b->k->isa, dtype_name(c->dtype), c->shape, seconds, flops / seconds, bytes / seconds, share);
+            "\"bytes_per_second\": %.6g, \"share\": %.4f%s}\n",
+            c->kernel, b->k->isa, dtype_name(c->dtype), c->shape, seconds, flops / seconds, bytes / seconds, share, peer_json);
     return 0;
 }
 
@@ -128,18 +186,21 @@ static int case_count(DeviceBench *b, Operands *o, Error *e) {
         sum.passes += counts[i].passes, sum.passes_least += counts[i].passes_least, sum.mma += counts[i].mma;
     }
     double moved = 32.0 * (double)sum.sectors, least = c->bytes(c);
+    char peer_table[COLUMN], peer_json[COLUMN];
+    if (peer_column(b, o, 0, peer_table, peer_json, e)) return -1;
     if (b->table)
-        fprintf(b->table, "%-24s %-4s %-26s %2d launches  %11.0f bytes  %6.3f of least  sectors %6.3f  banks %6.3f  mma %llu\n", c->kernel,
-            dtype_name(c->dtype), c->shape, (int)sum.launches, moved, ratio(moved, least),
+        fprintf(b->table, "%-24s %-4s %-26s %2d launches  %11.0f bytes  %6.3f of least  sectors %6.3f  banks %6.3f  mma %llu%s\n",
+            c->kernel, dtype_name(c->dtype), c->shape, (int)sum.launches, moved, ratio(moved, least),
             ratio((double)sum.sectors, (double)sum.sectors_least), ratio((double)sum.passes, (double)sum.passes_least),
-            (unsigned long long)sum.mma);
+            (unsigned long long)sum.mma, peer_table);
     if (b->json)
         fprintf(b->json,
             "{\"kernel\": \"%s\", \"device\": \"simt\", \"dtype\": \"%s\", \"shape\": \"%s\", \"launches\": %d, \"bytes\": %.0f, "
-            "\"bytes_least\": %.0f, \"sectors\": %llu, \"sectors_least\": %llu, \"passes\": %llu, \"passes_least\": %llu, \"mma\": %llu}\n",
+            "\"bytes_least\": %.0f, \"sectors\": %llu, \"sectors_least\": %llu, \"passes\": %llu, \"passes_least\": %llu, \"mma\": "
+            "%llu%s}\n",
             c->kernel, dtype_name(c->dtype), c->shape, (int)sum.launches, moved, least, (unsigned long long)sum.sectors,
             (unsigned long long)sum.sectors_least, (unsigned long long)sum.passes, (unsigned long long)sum.passes_least,
-            (unsigned long long)sum.mma);
+            (unsigned long long)sum.mma, peer_json);
     return 0;
 }
 
@@ -176,6 +237,7 @@ int bench_device(const char *name, const Kernels *k, FILE *table, FILE *json, Er
     DeviceBench b = { .k = k, .table = table, .json = json };
     int ran = 0, simt = !strcmp(k->name, "simt");
     b.counts = simt;
+    b.peers = cuda_peers ? cuda_peers() : NULL;
     if (simt && !(counters_are_here && counters_are_here()))
         return error_what(e, "this build does not count"), error_where(e, "--device simt"),
                error_hint(e, "`make simt-counts` builds the one that does");

@@ -3,11 +3,13 @@
  * The CPU's ladders (kernels.h) read operands where they lie; a device's lie elsewhere, so its kernels are checked against the CPU backend,
  * which has its own twins. On a GPU a kernel is timed, beside the device's measured copy and product roofs. On the emulator it is counted:
  * bytes moved over bytes that must move, sectors over the least possible, bank conflicts, products - what a GPU's caches and banks would
- * see. */
+ * see. Where the build has a peer's library and that library has the operation, its result is checked against ours, and on a GPU its time
+ * stands beside ours. */
 #ifndef RLAIFV_BENCH_DEVICE_H
 #define RLAIFV_BENCH_DEVICE_H
 
 #include "kernels/kernels.h"
+#include "kernels/peers.h"
 
 #include <stdio.h>
 
@@ -39,6 +41,9 @@ struct DeviceCase {
 };
 extern const DeviceCase device_cases[];
 extern const int device_cases_n;
+/* How a peer computes the case's result, or NULL where none is asked. 0 when it does not have it, as in peers.h. */
+typedef int (*PeerRun)(Operands *o, const Peers *peers);
+PeerRun device_case_peer(const DeviceCase *c);
 /* A buffer of the operands with n numbers from a fixed sequence (0 for scale 0). Returns 0 or -1. */
 int operand_new(Operands *o, DType dtype, int64_t n, float scale, Error *e);
 

@@ -147,7 +147,38 @@ static double logprob_back_bytes(C c) { return size(c) * (2 * NK(c) + 2 * MK(c))
 static double twice_flops(C c) { return 2 * product_flops(c); }
 static int64_t scored(C c) { return c->n[0]; }
 
-/* ---- attention: n = trunk, leaves, leaf, heads, kv heads, head size; leaf 1: decoding, the trunk in key/value memory ---- */
+/* ---- the tower's patches: n = images, channels, side, patch, width ---- */
+
+static int64_t grid(C c) { return c->n[2] / c->n[3]; }
+static int64_t patches_rows(C c) { return c->n[0] * grid(c) * grid(c); }
+static int64_t patches_width(C c) { return (int64_t)c->n[1] * c->n[3] * c->n[3]; }
+static int64_t patches_out(C c) { return patches_rows(c) * c->n[4]; }
+
+static int patches_open(Operands *o, Error *e) { /* pixels, w, patches, y */
+    C c = o->c;
+    DType t = c->dtype;
+    int64_t K = patches_width(c), pixels = (int64_t)c->n[0] * c->n[1] * c->n[2] * c->n[2];
+    return operand_new(o, FP32, pixels, 1, e) || operand_new(o, t, c->n[4] * K, 1 / sqrtf((float)K), e) ||
+                   operand_new(o, t, patches_rows(c) * K, 0, e) || operand_new(o, t, patches_out(c), 0, e)
+               ? -1
+               : 0;
+}
+static void patches_run(Operands *o) {
+    C c = o->c;
+    o->k->patches_gather(o->b[2], o->b[0], c->n[0], c->n[1], c->n[2], c->n[3]);
+    o->k->linear_forward(o->b[3], o->b[2], o->b[1], BUF_NONE, BUF_NONE, (int)patches_rows(c), c->n[4], (int)patches_width(c));
+}
+static int patches_peer(Operands *o, const Peers *peers) {
+    C c = o->c;
+    return peers->patches_linear(o->b[3], o->b[0], o->b[1], c->n[0], c->n[1], c->n[2], c->n[3], c->n[4]);
+}
+static double patches_flops(C c) { return 2.0 * (double)patches_out(c) * (double)patches_width(c); }
+static double patches_bytes(C c) { /* what lies between the two operations need not move */
+    return 4.0 * (double)(patches_rows(c) * patches_width(c)) + size(c) * (double)(c->n[4] * patches_width(c) + patches_out(c));
+}
+
+/* ---- attention: n = trunk, leaves, leaf, heads, kv heads, head size; leaf 1: decoding, the trunk in key/value memory; trunk 0: one
+ * leaf that stands alone ---- */
 
 enum { LEAVES = 64 };
 typedef struct Plan {
@@ -161,9 +192,9 @@ static int decodes(C c) { return c->n[1] > 0 && c->n[2] == 1; }
 static Plan *plan_of(C c, Plan *p, int causal) {
     int n = 0, rows = 0, slots = c->n[0];
     p->range = (KeyRange){ 0, c->n[0] };
-    if (!decodes(c)) p->segments[n++] = (AttentionSegment){ 0, c->n[0], 0, 0, 0, 0 }, rows = c->n[0];
+    if (c->n[0] && !decodes(c)) p->segments[n++] = (AttentionSegment){ 0, c->n[0], 0, 0, 0, 0 }, rows = c->n[0];
     for (int l = 0; l < c->n[1]; l++) {
-        p->segments[n++] = (AttentionSegment){ rows, c->n[2], 0, 1, slots, 0 };
+        p->segments[n++] = (AttentionSegment){ rows, c->n[2], 0, c->n[0] > 0, slots, 0 };
         rows += c->n[2], slots += c->n[2];
     }
     p->plan = (AttentionPlan){ p->segments, &p->range, n, 1, causal, c->n[3], c->n[4], c->n[5], 1 / sqrtf((float)c->n[5]) };
@@ -190,6 +221,13 @@ static void attention_run(Operands *o) {
     Plan p;
     plan_of(c, &p, causal_of(c));
     o->k->attention_forward(o->b[2], o->b[3], o->b[0], o->b[1], buf_at(o->b[1], kv_width(c)), q_width(c), 2 * kv_width(c), &p.plan);
+}
+static int attention_peer(Operands *o, const Peers *peers) {
+    C c = o->c;
+    Plan p;
+    plan_of(c, &p, causal_of(c));
+    return peers->attention_forward(o->b[2], o->b[0], o->b[1], buf_at(o->b[1], kv_width(c)), q_width(c), 2 * kv_width(c), p.rows,
+        p.plan.causal, c->n[3], c->n[4], c->n[5], p.plan.scale);
 }
 static int attention_back_open(Operands *o, Error *e) {
     if (attention_open(o, e)) return -1;
@@ -235,6 +273,8 @@ static int64_t attention_out(C c) {
         "attention_forward", SHAPE, T, SMALL, { __VA_ARGS__ }, attention_open, attention_run, 2, attention_out, attention_flops,           \
             attention_bytes, BOUND                                                                                                         \
     }
+#define PATCHES(SHAPE, T, SMALL, BOUND, ...)                                                                                               \
+    { "patches_linear", SHAPE, T, SMALL, { __VA_ARGS__ }, patches_open, patches_run, 3, patches_out, patches_flops, patches_bytes, BOUND }
 #define ATTENTION_BACK(SHAPE, T, SMALL, BOUND, ...)                                                                                        \
     {                                                                                                                                      \
         "attention_backward", SHAPE, T, SMALL, { __VA_ARGS__ }, attention_back_open, attention_back_run, 5, attention_out,                 \
@@ -283,6 +323,14 @@ const DeviceCase device_cases[] = {
         logprob_back_bytes, ROUNDED },
     { "logprob_backward", "7B, 1024 rows", BF16, 0, { 1024, 32000, 4096 }, vocabulary_open, logprob_back_run, 6, product_dx, twice_flops,
         logprob_back_bytes, ROUNDED },
+    PATCHES("demo, 2 images", FP32, 1, EXACT, 2, 3, 40, 8, 128),
+    PATCHES("tower, small", BF16, 1, ROUNDED, 2, 3, 100, 14, 96),
+    PATCHES("tower, 1 image", FP32, 0, EXACT, 1, 3, 336, 14, 1024),
+    PATCHES("tower, 1 image", BF16, 0, ROUNDED, 1, 3, 336, 14, 1024),
+    PATCHES("tower, 16 images", BF16, 0, ROUNDED, 16, 3, 336, 14, 1024),
+    ATTENTION("7B alone, small", BF16, 1, ROUNDED, 0, 1, 200, 2, 2, 128),
+    ATTENTION("7B alone", BF16, 0, ROUNDED, 0, 1, 2048, 32, 32, 128),
+    ATTENTION("34B alone", BF16, 0, ROUNDED, 0, 1, 4096, 56, 8, 128),
     ATTENTION("7B pair, small", BF16, 1, ROUNDED, 160, 2, 96, 2, 2, 128),
     ATTENTION("34B pair, small", BF16, 1, ROUNDED, 160, 2, 96, 7, 1, 128),
     ATTENTION("7B decode 10, small", BF16, 1, ROUNDED, 320, 10, 1, 2, 2, 128),
@@ -297,3 +345,9 @@ const DeviceCase device_cases[] = {
     ATTENTION_BACK("7B pair", BF16, 0, 1e-4, 640, 2, 256, 32, 32, 128),
 };
 const int device_cases_n = sizeof device_cases / sizeof *device_cases;
+
+PeerRun device_case_peer(const DeviceCase *c) {
+    int stands_alone = c->n[0] == 0 || c->n[1] == 0; /* a forest is not among the peer's operations */
+    if (c->run == patches_run) return patches_peer;
+    return c->run == attention_run && c->dtype == BF16 && stands_alone ? attention_peer : NULL;
+}

@@ -1,14 +1,27 @@
 # cuda.mk - builds the CUDA backend twice: by nvcc for GPUs, into the program; by g++ on the emulated runtime of tests/simt, for tests.
 # Included by the Makefile. docs/cuda.md says how to run each check.
-# Variables: NVCC (none: build without CUDA), CUDA_ARCHS, SIMT_CXX, SIMT_CHECKER_CXX.
+# Variables: NVCC (none: build without CUDA), CUDA_ARCHS, CUDNN (yes: with cuDNN as a peer in the benchmark), CUDNN_HOME, SIMT_CXX,
+# SIMT_CHECKER_CXX.
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc) none)
 HAVE_NVCC := $(filter-out none,$(NVCC))
 CUDA_HOME ?= $(if $(HAVE_NVCC),$(patsubst %/bin/,%,$(dir $(realpath $(shell command -v $(NVCC))))),/usr/local/cuda)
 CUDA_HEADERS := $(dir $(wildcard $(CUDA_HOME)/include/cuda_runtime.h))
-CUDA_INCLUDE := $(addprefix -isystem ,$(filter-out /usr/include/,$(CUDA_HEADERS)))
+CUDA_INCLUDE = $(addprefix -isystem ,$(filter-out /usr/include/,$(sort $(CUDA_HEADERS) $(dir $(CUDNN_HEADER)))))
 CUDA_ARCHS ?= 80 90a 100
 CUDA_CU = $(wildcard kernels/cuda/*.cu)
-CUDA_C = $(wildcard kernels/cuda/*.c)
+# cuDNN is part of the program where it is asked for, and of the emulator's builds wherever its header is.
+CUDNN ?= no
+CUDNN_HOME ?= $(CUDA_HOME)
+CUDNN_HEADER := $(firstword $(wildcard $(CUDNN_HOME)/include/cudnn.h /usr/include/cudnn.h))
+CUDNN_C = $(wildcard kernels/cuda/cudnn*.c)
+CUDNN_OBJECTS = $(patsubst %.c,$(BUILD)/cuda/%.o,$(CUDNN_C))
+ifneq ($(CUDNN),no)
+$(if $(filter yes,$(CUDNN)),,$(error CUDNN=$(CUDNN): yes or no))
+$(if $(HAVE_NVCC),,$(error CUDNN=yes: cuDNN is a peer of the CUDA backend, and there is no nvcc to build that))
+$(if $(CUDNN_HEADER),,$(error CUDNN=yes: there is no cudnn.h in $(CUDNN_HOME)/include or /usr/include; install cuDNN 9, or name its folder by CUDNN_HOME))
+endif
+CUDA_C = $(filter-out $(CUDNN_C),$(wildcard kernels/cuda/*.c))
+SIMT_C = $(CUDA_C) $(if $(CUDNN_HEADER),$(CUDNN_C))
 # stamp: a file that changes when what it says does.
 stamp = @mkdir -p $(@D); echo "$(1)" | cmp -s - $@ || echo "$(1)" >$@
 
@@ -22,6 +35,7 @@ CUDA_GENCODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)
 CUDA_FLAGS = -std=c++17 -O3 -lineinfo -I. $(CUDA_GENCODE) -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror -Xptxas -v
 CUDA_OBJECTS = $(patsubst %.cu,$(BUILD)/cuda/%.o,$(CUDA_CU)) $(patsubst %.c,$(BUILD)/cuda/%.o,$(CUDA_C) kernels/open.c)
 CUDA_LIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart -lstdc++
+CUDNN_LIBS = $(foreach d,$(sort $(wildcard $(CUDNN_HOME)/lib64 $(CUDNN_HOME)/lib)),-L$(d) -Wl,-rpath,$(d)) -lcudnn
 
 # What ptxas said of registers stands beside the object, and the PTX, which says how many threads a block has.
 $(BUILD)/cuda/flags: FORCE
@@ -36,14 +50,16 @@ $(BUILD)/cuda/%.o: %.c
 
 # What the program is made of besides the libraries.
 CUDA_PROGRAM ?= $(if $(HAVE_NVCC),yes)
-PROGRAM_OBJECTS = $(if $(CUDA_PROGRAM),$(CUDA_OBJECTS))
-PROGRAM_LIBS = $(if $(CUDA_PROGRAM),$(CUDA_LIBS))
+WITH_CUDNN = $(filter yes,$(CUDNN))
+PROGRAM_OBJECTS = $(if $(CUDA_PROGRAM),$(CUDA_OBJECTS) $(if $(WITH_CUDNN),$(CUDNN_OBJECTS)))
+PROGRAM_LIBS = $(if $(CUDA_PROGRAM),$(if $(WITH_CUDNN),$(CUDNN_LIBS)) $(CUDA_LIBS))
 $(BUILD)/parts: FORCE
 	$(call stamp,$(PROGRAM_OBJECTS) $(PROGRAM_LIBS))
 cuda-headers: # prints where they are, or nothing
 	@echo $(CUDA_HEADERS)
 found-cuda:
 	@echo "nvcc:     $(if $(HAVE_NVCC),$(NVCC) $$($(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'),not found)"
+	@echo "cuDNN:    $(if $(WITH_CUDNN),a peer in the benchmark,left out; make CUDNN=yes builds it in)"
 	@echo "devices:  cpu$(if $(CUDA_PROGRAM), cuda ($(addprefix sm_,$(CUDA_ARCHS))), (left out: cuda, whose kernels nvcc compiles))"
 
 # The operations' tests on a GPU; `make gpu-tests` links them anywhere, `make gpu-test` runs everything there is to run on a machine with one.
@@ -53,14 +69,14 @@ $(BUILD)/gpu/tests/%_test: tests/%_test.c $(CUDA_OBJECTS) $(LIB_kernels) $(LIB_b
 	$(CC) $(CFLAGS) -DWITH_GPU $(CUDA_INCLUDE) -o $@ $^ $(CUDA_LIBS) $(LDLIBS) -lcmocka
 gpu-tests: $(GPU_TESTS)
 gpu-test: deps
-	$(MAKE) CUDA_PROGRAM=yes all gpu-tests
+	$(MAKE) CUDA_PROGRAM=yes $(if $(CUDNN_HEADER),CUDNN=yes) all gpu-tests
 	sh tests/tools/gpu.sh $(BUILD) $(BUILD)/gpu-report.txt
 
 REGISTERS = kernels/cuda/registers.txt
 $(BUILD)/cuda/registers.txt: $(patsubst %.cu,$(BUILD)/cuda/%.o,$(CUDA_CU)) tests/tools/registers.sh
 	sh tests/tools/registers.sh "$(NVCC)" $(patsubst %.cu,$(BUILD)/cuda/%.ptxas,$(CUDA_CU)) >$@.new
 	mv $@.new $@
-cuda: $(BUILD)/cuda/registers.txt $(CUDA_OBJECTS)
+cuda: $(BUILD)/cuda/registers.txt $(CUDA_OBJECTS) $(if $(CUDNN_HEADER),$(CUDNN_OBJECTS))
 	sh tests/tools/registers.sh --compare $(REGISTERS) $<
 cuda-table: $(BUILD)/cuda/registers.txt
 	sh tests/tools/registers.sh --spills $<
@@ -72,12 +88,13 @@ SIMT_CHECKER_CXX ?= clang++
 SIMT_PACKAGES = g++ clang binutils
 SIMT_WARN = -Wall -Wextra -Werror -Wno-unknown-pragmas
 SIMT_CXXFLAGS = -std=gnu++17 -g $(SIMT_WARN) -fno-strict-aliasing -ffp-contract=off -I. $(CUDA_INCLUDE) -DWITH_SIMT -MMD -MP
-SIMT_TESTS = $(SIMT_KERNEL_TESTS) $(wildcard tests/simt/*_test.c tests/simt/*_test.cpp)
-SIMT_RUNTIME = $(filter-out %_test.cpp tests/simt/checker%.cpp,$(wildcard tests/simt/*.cpp))
+SIMT_WITHOUT = $(if $(CUDNN_HEADER),,tests/simt/cudnn%)
+SIMT_TESTS = $(SIMT_KERNEL_TESTS) $(filter-out $(SIMT_WITHOUT),$(wildcard tests/simt/*_test.c tests/simt/*_test.cpp))
+SIMT_RUNTIME = $(filter-out %_test.cpp tests/simt/checker%.cpp $(SIMT_WITHOUT),$(wildcard tests/simt/*.cpp))
 
 # simt_variant NAME,KERNEL-COMPILER,KERNEL-FLAGS,HOST-FLAGS,SOURCES-OF-THE-CHECKER,LINK-FLAGS,COMMAND-ON-KERNEL-OBJECTS
 define simt_variant
-SIMT_OBJECTS_$(1) = $$(patsubst %.cu,$$(BUILD)/$(1)/%.o,$$(CUDA_CU)) $$(patsubst %.c,$$(BUILD)/$(1)/%.o,$$(CUDA_C) kernels/open.c) \
+SIMT_OBJECTS_$(1) = $$(patsubst %.cu,$$(BUILD)/$(1)/%.o,$$(CUDA_CU)) $$(patsubst %.c,$$(BUILD)/$(1)/%.o,$$(SIMT_C) kernels/open.c) \
     $$(patsubst %.cpp,$$(BUILD)/$(1)/%.o,$$(SIMT_RUNTIME) $(5))
 SIMT_BINS_$(1) = $$(patsubst %,$$(BUILD)/$(1)/%,$$(basename $$(SIMT_TESTS)))
 $$(BUILD)/$(1)/%.o: %.cu

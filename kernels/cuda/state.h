@@ -27,15 +27,16 @@ extern char cuda_capability[16]; /* "sm_80" */
 /* Scratch on the device of at least `bytes`, contents undefined, valid until the next call for the same use. It is kept and only grows, and
  * growing waits for the stream. NULL after cuda_failure_set when there is no memory, or a failure was recorded before. */
 #define CUDA_SCRATCH_LIST(USE)                                                                                                             \
-    USE(ROWS, "sums and results of rows") /* loss.cu, optimizer.cu, sample.cu */                                                           \
-    USE(NORM, "partial sums of norms")    /* norm.cu */                                                                                    \
+    USE(ROWS, "sums and results of rows")                      /* loss.cu, optimizer.cu, sample.cu */                                      \
+    USE(NORM, "partial sums of norms")                         /* norm.cu */                                                               \
     USE(ATTENTION_FORWARD, "the work of attention")            /* attention.cu */                                                          \
     USE(ATTENTION_BACKWARD, "the work of attention, backward") /* attention.cu */                                                          \
     USE(ATTENTION_PARTS, "sums of attention's parts")          /* attention.cu */                                                          \
     USE(BIAS, "partial sums of a bias gradient")               /* linear.cu */                                                             \
     USE(LOGITS, "a chunk of logits")                           /* logprob.cu */                                                            \
     USE(SCORED, "the rows of a chunk of logits")               /* logprob.cu */                                                            \
-    USE(CUBLASLT, "the workspace of cuBLASLt")                 /* cublaslt.c */
+    USE(CUBLASLT, "the workspace of cuBLASLt")                 /* cublaslt.c */                                                            \
+    USE(CUDNN, "the workspace of cuDNN")                       /* cudnn.c */
 #define CUDA_SCRATCH_NAME(use, text) CUDA_SCRATCH_##use,
 typedef enum CudaScratch { CUDA_SCRATCH_LIST(CUDA_SCRATCH_NAME) CUDA_SCRATCH_USES } CudaScratch;
 #undef CUDA_SCRATCH_NAME
