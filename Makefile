@@ -1,5 +1,5 @@
 # rlaifv: `make` builds the program, `make demo` shows the whole method, `make test` checks everything. `make help` lists the rest.
-# Variables: BUILD (folder for objects, default build), CC, CFLAGS_EXTRA, NVCC.
+# Variables: BUILD (folder for objects, default build), CC, CFLAGS_EXTRA, NVCC, CUDNN.
 BUILD ?= build
 CC = gcc
 CFLAGS_EXTRA ?=
@@ -127,6 +127,7 @@ help:
 	@echo "make test       all checks      make check     without sanitizers     make sanitize  those alone"
 	@echo "make base       train the demo's base models again     make bench  kernel microbenchmarks"
 	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
+	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
 	@echo "make deps found debug format peer-tokenizer clean"
 clean:

@@ -59,6 +59,9 @@ if wants --cuda; then
         echo "the CUDA backend is skipped: no CUDA toolkit on this machine"
     else
         run_script "nvcc for sm_80, sm_90a, sm_100; registers" make -s BUILD="$build" cuda
+        homes=$(make -s cudnn-home)
+        if [ -n "$homes" ]; then run_script "cuDNN: plans for our graphs" sh tests/tools/cudnn_plans.sh $homes
+        else skipped=$((skipped + 1)) && echo "cuDNN's plans are skipped: no cudnn.h on this machine"; fi
         run_script "emulator: build" make -s BUILD="$build" simt simt-counts simt-tests
         for program in "$build"/simt/tests/*/*_test; do run_program "${program#"$build"/}" "$program"; done
         run_script "emulator: golden cases" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/golden.sh simt

@@ -13,6 +13,7 @@ CUDA_CU = $(wildcard kernels/cuda/*.cu)
 CUDNN ?= no
 CUDNN_HOME ?= $(CUDA_HOME)
 CUDNN_HEADER := $(firstword $(wildcard $(CUDNN_HOME)/include/cudnn.h /usr/include/cudnn.h))
+CUDNN_AT := $(patsubst %/include/cudnn.h,%,$(CUDNN_HEADER))
 CUDNN_C = $(wildcard kernels/cuda/cudnn*.c)
 CUDNN_OBJECTS = $(patsubst %.c,$(BUILD)/cuda/%.o,$(CUDNN_C))
 ifneq ($(CUDNN),no)
@@ -35,7 +36,7 @@ CUDA_GENCODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)
 CUDA_FLAGS = -std=c++17 -O3 -lineinfo -I. $(CUDA_GENCODE) -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror -Xptxas -v
 CUDA_OBJECTS = $(patsubst %.cu,$(BUILD)/cuda/%.o,$(CUDA_CU)) $(patsubst %.c,$(BUILD)/cuda/%.o,$(CUDA_C) kernels/open.c)
 CUDA_LIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart -lstdc++
-CUDNN_LIBS = $(foreach d,$(sort $(wildcard $(CUDNN_HOME)/lib64 $(CUDNN_HOME)/lib)),-L$(d) -Wl,-rpath,$(d)) -lcudnn
+CUDNN_LIBS = $(foreach d,$(wildcard $(CUDNN_AT)/lib64 $(CUDNN_AT)/lib),-L$(d) -Wl,-rpath,$(d)) -lcudnn
 
 # What ptxas said of registers stands beside the object, and the PTX, which says how many threads a block has.
 $(BUILD)/cuda/flags: FORCE
@@ -57,6 +58,8 @@ $(BUILD)/parts: FORCE
 	$(call stamp,$(PROGRAM_OBJECTS) $(PROGRAM_LIBS))
 cuda-headers: # prints where they are, or nothing
 	@echo $(CUDA_HEADERS)
+cudnn-home: # the same of cuDNN's folder and of the toolkit's
+	@echo $(if $(CUDNN_HEADER),$(CUDNN_AT) $(CUDA_HOME))
 found-cuda:
 	@echo "nvcc:     $(if $(HAVE_NVCC),$(NVCC) $$($(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'),not found)"
 	@echo "cuDNN:    $(if $(WITH_CUDNN),a peer in the benchmark,left out; make CUDNN=yes builds it in)"
@@ -137,4 +140,4 @@ simt-counts: $(BUILD)/rlaifv-simt-counts
 $(BUILD)/rlaifv-simt-counts: $(BUILD)/engine/main.o $(SIMT_OBJECTS_simt-checker) $(LIBS)
 	$(SIMT_CXX) -rdynamic -o $@ $^ $(LDLIBS)
 FORCE:
-.PHONY: cuda cuda-table gpu-tests gpu-test simt simt-matrix simt-counts cuda-headers found-cuda FORCE
+.PHONY: cudnn-home cuda cuda-table gpu-tests gpu-test simt simt-matrix simt-counts cuda-headers found-cuda FORCE

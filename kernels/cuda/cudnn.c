@@ -14,6 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef WITH_SIMT
+#define LIBRARY "emulated cuDNN" /* tests/simt/cudnn.cpp */
+#else
+#define LIBRARY "cuDNN"
+#endif
+
 enum { ENTRIES = 16, ALIGN = 256, HEAD_MOST = 128, HEAD_STEP = 8 };
 
 typedef enum Operation { PATCHES, ATTENTION } Operation;
@@ -181,9 +187,9 @@ static int attention_forward(Buf out, Buf q, Buf k, Buf v, int64_t q_stride, int
 }
 
 const Peers *cuda_peers(void) {
-    static char name[32];
+    static char name[64];
     static const Peers peers = { name, patches_linear, attention_forward };
     size_t version = cudnnGetVersion();
-    snprintf(name, sizeof name, "cuDNN %zu.%zu.%zu", version / 10000, version / 100 % 100, version % 100);
+    snprintf(name, sizeof name, LIBRARY " %zu.%zu.%zu", version / 10000, version / 100 % 100, version % 100);
     return &peers;
 }
