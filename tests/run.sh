@@ -64,7 +64,9 @@ if wants --cuda; then
         else skipped=$((skipped + 1)) && echo "cuDNN's plans are skipped: no cudnn.h on this machine"; fi
         run_script "emulator: build" make -s BUILD="$build" simt simt-counts simt-tests
         for program in "$build"/simt/tests/*/*_test; do run_program "${program#"$build"/}" "$program"; done
-        run_script "emulator: golden cases" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/golden.sh simt
+        for dtype in fp32 bf16; do
+            run_script "emulator: golden cases, $dtype" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/golden.sh simt $dtype
+        done
         run_script "emulator: a demo iteration as on the CPU" sh tests/simt/iteration.sh "$build/rlaifv" "$build/rlaifv-simt"
         run_script "emulator: steps as graphs and without" sh tests/simt/graphs.sh "$build/rlaifv" "$build/rlaifv-simt"
         run_script "emulator: every call failing in turn" env RLAIFV_SIMT="$PWD/$build/rlaifv-simt" sh tests/simt/faults.sh

@@ -21,7 +21,7 @@ say "rlaifv on $(nvidia-smi --query-gpu=name,driver_version,memory.total --forma
 command -v nvidia-smi >/dev/null || { say "no nvidia-smi: there is no GPU here"; exit 1; }
 
 for program in "$build"/gpu/tests/kernels/*_test; do check "$(basename "$program")" "$program"; done
-check "golden cases" env RLAIFV="$PWD/$build/rlaifv" sh tests/cli/golden.sh cuda
+for dtype in fp32 bf16; do check "golden cases, $dtype" env RLAIFV="$PWD/$build/rlaifv" sh tests/cli/golden.sh cuda $dtype; done
 check "a demo iteration, the CPU's and the GPU's" sh tests/simt/iteration.sh "$build/rlaifv" "$build/rlaifv" cuda
 check "steps as graphs and without, the CPU's and the GPU's" sh tests/simt/graphs.sh "$build/rlaifv" "$build/rlaifv" cuda
 
