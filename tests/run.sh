@@ -70,6 +70,7 @@ if wants --cuda; then
         run_script "emulator: a demo iteration as on the CPU" sh tests/simt/iteration.sh "$build/rlaifv" "$build/rlaifv-simt"
         run_script "emulator: steps as graphs and without" sh tests/simt/graphs.sh "$build/rlaifv" "$build/rlaifv-simt"
         run_script "emulator: every call failing in turn" env RLAIFV_SIMT="$PWD/$build/rlaifv-simt" sh tests/simt/faults.sh
+        run_script "emulator: every call of training failing" env RLAIFV_SIMT="$PWD/$build/rlaifv-simt" sh tests/simt/faults_train.sh
         run_script "emulator: kernels at the models' shapes" "$build/rlaifv-simt-counts" bench kernels --device simt
     fi
 fi
