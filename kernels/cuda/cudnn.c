@@ -56,6 +56,9 @@ static int library_ready(void) {
 /* ---- the graphs ---- */
 
 static cudnnDataType_t data_type(DType t) { return t == FP32 ? CUDNN_DATA_FLOAT : CUDNN_DATA_BFLOAT16; }
+static CudnnPart inside(CudnnGraph *g, cudnnDataType_t type, const int64_t *dims) {
+    return cudnn_tensor(g, CUDNN_INSIDE, type, dims, NULL);
+}
 
 /* Given: x, w, y. Pixels are planes, and a row of the result is a patch: x and w have the channel before the place, y after it. */
 static void patches_build(CudnnGraph *g, const Shape *s) {
@@ -70,11 +73,9 @@ static void patches_build(CudnnGraph *g, const Shape *s) {
 /* Scores of row i are those of columns j <= i, others as low as can be. Given, after what was given before: that lowest score. */
 static CudnnPart mask_build(CudnnGraph *g, CudnnPart scores, const int64_t *square) {
     const int64_t one[] = { 1, 1, 1, 1 };
-    CudnnPart row = cudnn_tensor(g, CUDNN_INSIDE, CUDNN_DATA_INT32, square, NULL),
-              column = cudnn_tensor(g, CUDNN_INSIDE, CUDNN_DATA_INT32, square, NULL),
-              seen = cudnn_tensor(g, CUDNN_INSIDE, CUDNN_DATA_BOOLEAN, square, NULL),
-              lowest = cudnn_tensor(g, CUDNN_SCALAR, CUDNN_DATA_FLOAT, one, NULL),
-              masked = cudnn_tensor(g, CUDNN_INSIDE, CUDNN_DATA_FLOAT, square, NULL);
+    CudnnPart row = inside(g, CUDNN_DATA_INT32, square), column = inside(g, CUDNN_DATA_INT32, square),
+              seen = inside(g, CUDNN_DATA_BOOLEAN, square), masked = inside(g, CUDNN_DATA_FLOAT, square),
+              lowest = cudnn_tensor(g, CUDNN_SCALAR, CUDNN_DATA_FLOAT, one, NULL);
     cudnn_pointwise(g, row, CUDNN_POINTWISE_GEN_INDEX, CUDNN_DATA_INT32, scores, NULL, NULL, 2);
     cudnn_pointwise(g, column, CUDNN_POINTWISE_GEN_INDEX, CUDNN_DATA_INT32, scores, NULL, NULL, 3);
     cudnn_pointwise(g, seen, CUDNN_POINTWISE_CMP_GE, CUDNN_DATA_BOOLEAN, row, column, NULL, 0);
@@ -87,20 +88,17 @@ static void attention_build(CudnnGraph *g, const Shape *s) {
     int64_t T = s->n[0], H = s->n[1], K = s->n[2], E = s->n[3];
     const int64_t square[] = { 1, H, T, T }, rows[] = { 1, H, T, 1 }, one[] = { 1, 1, 1, 1 }, heads[] = { 1, H, T, E };
     const cudnnDataType_t bf16 = CUDNN_DATA_BFLOAT16, fp32 = CUDNN_DATA_FLOAT;
-    CudnnPart q = cudnn_tensor(g, CUDNN_MEMORY, bf16, heads, (int64_t[]){ T * s->q_stride, E, s->q_stride, 1 }),
-              k = cudnn_tensor(
-                  g, CUDNN_MEMORY, bf16, (int64_t[]){ 1, K, E, T }, (int64_t[]){ T * s->kv_stride, E, 1, s->kv_stride }), /* transposed */
-        v = cudnn_tensor(g, CUDNN_MEMORY, bf16, (int64_t[]){ 1, K, T, E }, (int64_t[]){ T * s->kv_stride, E, s->kv_stride, 1 }),
-              out = cudnn_tensor(g, CUDNN_MEMORY, bf16, heads, (int64_t[]){ T * H * E, E, H * E, 1 }),
-              scale = cudnn_tensor(g, CUDNN_SCALAR, fp32, one, NULL), dots = cudnn_tensor(g, CUDNN_INSIDE, fp32, square, NULL),
-              scores = cudnn_tensor(g, CUDNN_INSIDE, fp32, square, NULL);
+    const int64_t q_strides[] = { T * s->q_stride, E, s->q_stride, 1 }, out_strides[] = { T * H * E, E, H * E, 1 };
+    const int64_t k_dims[] = { 1, K, E, T }, k_strides[] = { T * s->kv_stride, E, 1, s->kv_stride }; /* transposed */
+    const int64_t v_dims[] = { 1, K, T, E }, v_strides[] = { T * s->kv_stride, E, s->kv_stride, 1 };
+    CudnnPart q = cudnn_tensor(g, CUDNN_MEMORY, bf16, heads, q_strides), k = cudnn_tensor(g, CUDNN_MEMORY, bf16, k_dims, k_strides),
+              v = cudnn_tensor(g, CUDNN_MEMORY, bf16, v_dims, v_strides), out = cudnn_tensor(g, CUDNN_MEMORY, bf16, heads, out_strides),
+              scale = cudnn_tensor(g, CUDNN_SCALAR, fp32, one, NULL), dots = inside(g, fp32, square), scores = inside(g, fp32, square);
     cudnn_product(g, dots, q, k);
     cudnn_pointwise(g, scores, CUDNN_POINTWISE_MUL, fp32, dots, scale, NULL, 0);
     if (s->n[4]) scores = mask_build(g, scores, square);
-    CudnnPart most = cudnn_tensor(g, CUDNN_INSIDE, fp32, rows, NULL), below = cudnn_tensor(g, CUDNN_INSIDE, fp32, square, NULL),
-              powers = cudnn_tensor(g, CUDNN_INSIDE, fp32, square, NULL), sum = cudnn_tensor(g, CUDNN_INSIDE, fp32, rows, NULL),
-              log = cudnn_tensor(g, CUDNN_INSIDE, fp32, rows, NULL), lse = cudnn_tensor(g, CUDNN_MEMORY, fp32, rows, NULL),
-              shares = cudnn_tensor(g, CUDNN_INSIDE, bf16, square, NULL);
+    CudnnPart most = inside(g, fp32, rows), below = inside(g, fp32, square), powers = inside(g, fp32, square), sum = inside(g, fp32, rows),
+              log = inside(g, fp32, rows), lse = cudnn_tensor(g, CUDNN_MEMORY, fp32, rows, NULL), shares = inside(g, bf16, square);
     cudnn_reduction(g, most, CUDNN_REDUCE_TENSOR_MAX, scores);
     cudnn_pointwise(g, below, CUDNN_POINTWISE_SUB, fp32, scores, most, NULL, 0);
     cudnn_pointwise(g, powers, CUDNN_POINTWISE_EXP, fp32, below, NULL, NULL, 0);
