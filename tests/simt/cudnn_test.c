@@ -158,6 +158,8 @@ static int faulty_run(int n, const char *calls) {
     if (child == 0) {
         if (n) setenv("SIMT_FAIL_CALL", number, 1);
         if (calls) setenv("SIMT_CALLS", calls, 1);
+        /* what could not be given back as planned is no leak (the emulator counts the others), and what ASan finds is no refusal */
+        setenv("ASAN_OPTIONS", "detect_stack_use_after_return=0:detect_leaks=0:exitcode=9", 1);
         execl(program, program, "faulty", (char *)NULL);
         _exit(9);
     }
