@@ -79,6 +79,8 @@ typedef struct SampleRow {
     uint32_t counter[4]; /* Philox counter: instruction, candidate, position, 0 */
 } SampleRow;
 
+enum { SUM_TREE_MOST = 64 };
+
 typedef struct Kernels {
     const char *name; /* "cpu", "cuda", "simt" */
     const char *isa;  /* "avx512bf16", "avx512", "avx2", "generic"; of cuda the compute capability: "sm_80" */
@@ -188,10 +190,22 @@ typedef struct Kernels {
     void (*adamw)(Buf p, Buf master, Buf m, Buf v, Buf g, int64_t n, const AdamW *a);
     double (*norm_squared)(Buf x, int64_t n); /* sum of squares in double, fixed order */
     void (*scale)(Buf x, float by, int64_t n);
+
+    /* ---- sum_tree.c ---- */
+    /* y (count) = the sum of n runs of `count` elements that lie one after another in parts, n at most SUM_TREE_MOST; y may be one of the runs.
+     * Added in fp32 as a pairwise tree, ((r0 + r1) + (r2 + r3)) + ..., the odd run of a level passed up; rounded once. So a sum of sums
+     * over aligned groups of 2^i runs has the bits of the sum of all. */
+    void (*sum_tree)(Buf y, Buf parts, int n, int64_t count);
+
+    /* How ranks exchange what lies in this device's memory (kernels/comm/comm_device.h); NULL: not at all. */
+    const struct CommDevice *comm;
 } Kernels;
 
 /* device "cpu", "cuda", or "simt" (the CUDA backend on an emulated device, in test builds). NULL with the Error filled for an unknown device, one
  * that this program was built without or this machine lacks, or an instruction set (RLAIFV_ISA) that it lacks. threads 0 = all cores. */
 const Kernels *kernels_open(const char *device, int threads, Error *e);
+
+/* Which GPU kernels_open takes, counted round and round over those that this process sees: a rank's number on its node. 0 until set. */
+void kernels_device_choose(int index);
 
 #endif

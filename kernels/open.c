@@ -58,11 +58,19 @@ static const Kernels *cpu_table(Error *e) {
     return isa_tables[i];
 }
 
+static int device_index;
+
+void kernels_device_choose(int index) { device_index = index; }
+
 #if defined(WITH_CUDA) || defined(WITH_SIMT)
 extern const Kernels kernels_cuda;
 int cuda_open(Error *e);
+void cuda_device_choose(int index);
 
-static const Kernels *cuda_table(Error *e) { return cuda_open(e) ? NULL : &kernels_cuda; }
+static const Kernels *cuda_table(Error *e) {
+    cuda_device_choose(device_index);
+    return cuda_open(e) ? NULL : &kernels_cuda;
+}
 #endif
 
 #ifdef WITH_CUDA

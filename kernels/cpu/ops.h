@@ -75,4 +75,7 @@ void ISA_FN(adamw)(Buf p, Buf master, Buf m, Buf v, Buf g, int64_t n, const Adam
 double ISA_FN(norm_squared)(Buf x, int64_t n);
 void ISA_FN(scale)(Buf x, float by, int64_t n);
 
+/* sum_tree.c */
+void ISA_FN(sum_tree)(Buf y, Buf parts, int n, int64_t count);
+
 #endif

@@ -55,4 +55,5 @@ const Kernels ISA_FN(kernels_cpu) = {
     .adamw = ISA_FN(adamw),
     .norm_squared = ISA_FN(norm_squared),
     .scale = ISA_FN(scale),
+    .sum_tree = ISA_FN(sum_tree),
 };

@@ -27,7 +27,7 @@ void cuda_zero(Buf b, int64_t count) {
 /* What kernels did wrong is known once the stream has run; the first failure is the one that counts. */
 int cuda_sync(Error *e) {
     if (cuda_step_number()) cuda_failure_set("sync within a step", "the end of the step comes first");
-    else CUDA_TRY(cudaStreamSynchronize(cuda_stream()));
+    else cuda_stream_wait();
     return cuda_failure_take(e);
 }
 

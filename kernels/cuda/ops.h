@@ -78,6 +78,9 @@ void cuda_adamw(Buf p, Buf master, Buf m, Buf v, Buf g, int64_t n, const AdamW *
 double cuda_norm_squared(Buf x, int64_t n);
 void cuda_scale(Buf x, float by, int64_t n);
 
+/* sum_tree.cu */
+void cuda_sum_tree(Buf y, Buf parts, int n, int64_t count);
+
 #ifdef __cplusplus
 }
 #endif

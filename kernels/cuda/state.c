@@ -39,6 +39,7 @@ typedef struct Block {
 char cuda_capability[16] = "none";
 static struct {
     int is_open, multiprocessors, rings;
+    cudaStream_t used; /* in place of `stream` */
     int64_t shared_limit;
     cudaStream_t stream;
     cudaEvent_t arrived[2]; /* of the two pieces of a download that are on the way */
@@ -92,6 +93,26 @@ int cuda_check(cudaError_t code, const char *call, const char *file, int line) {
     return -1;
 }
 
+/* ---- waiting ---- */
+
+static void (*wait_before)(void), (*wait_after)(void);
+
+void cuda_waits_watch(void (*before)(void), void (*after)(void)) { wait_before = before, wait_after = after; }
+
+int cuda_stream_wait(void) {
+    if (wait_before) wait_before();
+    int bad = CUDA_TRY(cudaStreamSynchronize(state.stream));
+    if (wait_after) wait_after();
+    return bad;
+}
+
+static int event_wait(cudaEvent_t event) {
+    if (wait_before) wait_before();
+    int bad = CUDA_TRY(cudaEventSynchronize(event));
+    if (wait_after) wait_after();
+    return bad;
+}
+
 /* ---- the device ---- */
 
 static int refuse(Error *e, cudaError_t code, const char *call) {
@@ -100,6 +121,10 @@ static int refuse(Error *e, cudaError_t code, const char *call) {
     error_found(e, "%s: %s (%s)", call, cudaGetErrorString(code), cudaGetErrorName(code));
     return error_hint(e, "use --device cpu");
 }
+
+static int device_index;
+
+void cuda_device_choose(int index) { device_index = index; }
 
 static int device_find(Error *e) {
     int devices = 0, driver = 0, runtime = 0;
@@ -118,7 +143,9 @@ static int device_find(Error *e) {
         cudaGetLastError();
         return error_what(e, "there is no GPU that CUDA can use"), error_hint(e, "use --device cpu");
     }
-    return code ? refuse(e, code, "cudaGetDeviceCount") : 0;
+    if (code) return refuse(e, code, "cudaGetDeviceCount");
+    code = devices > 1 ? cudaSetDevice(device_index % devices) : cudaSuccess;
+    return code ? refuse(e, code, "cudaSetDevice") : 0;
 }
 
 static int device_accept(Error *e) {
@@ -159,7 +186,8 @@ int cuda_open(Error *e) {
     return atexit(state_close) ? error_what(e, "atexit failed") : 0;
 }
 
-cudaStream_t cuda_stream(void) { return state.stream; }
+cudaStream_t cuda_stream(void) { return state.used ? state.used : state.stream; }
+void cuda_stream_use(cudaStream_t stream) { state.used = stream; }
 int cuda_multiprocessors(void) { return state.multiprocessors; }
 int64_t cuda_shared_limit(void) { return state.shared_limit; }
 
@@ -212,7 +240,7 @@ void cuda_memory_free(void *at) {
     }
     state.bytes_live -= state.blocks[i].bytes;
     state.blocks[i] = state.blocks[--state.blocks_n];
-    CUDA_TRY(cudaStreamSynchronize(state.stream));
+    cuda_stream_wait();
     CUDA_TRY(cudaFree(at));
 }
 
@@ -281,7 +309,7 @@ static int64_t ring_take(int64_t bytes) {
         r->left_before[r->current] = 1;
         r->current = (r->current + 1) % PARTS;
         r->used = 0;
-        if (r->left_before[r->current] && CUDA_TRY(cudaEventSynchronize(r->left[r->current]))) return -1;
+        if (r->left_before[r->current] && event_wait(r->left[r->current])) return -1;
     }
     int64_t at = r->current * r->part + r->used;
     r->used += bytes;
@@ -341,7 +369,7 @@ static int piece_queue(Piece *p, const void *from, cudaEvent_t arrived) {
 }
 
 static int piece_arrive(const Piece *p, void *to, cudaEvent_t arrived) {
-    if (CUDA_TRY(cudaEventSynchronize(arrived))) return -1;
+    if (event_wait(arrived)) return -1;
     memcpy((char *)to + p->done, ring_last()->host + p->at, (size_t)p->bytes);
     return 0;
 }

@@ -19,7 +19,15 @@ extern "C" {
 /* Finds the device, or says what is in the way: no driver, no device, a compute capability under 8.0. Calls after the first do nothing. */
 int cuda_open(Error *e);
 
-cudaStream_t cuda_stream(void);
+/* Which of the devices that this process sees cuda_open takes: number `index`, counted round and round. Before cuda_open. */
+void cuda_device_choose(int index);
+
+cudaStream_t cuda_stream(void); /* of compute, or what cuda_stream_use says */
+/* Operations go to another stream, until called with NULL. Only those that need no scratch, no staged arrays and no answer may. */
+void cuda_stream_use(cudaStream_t stream);
+int cuda_stream_wait(void); /* the host waits for compute; as CUDA_TRY */
+/* Called before and after the host waits for the device, so that somebody watches. */
+void cuda_waits_watch(void (*before)(void), void (*after)(void));
 int cuda_multiprocessors(void);
 int64_t cuda_shared_limit(void); /* bytes of shared memory that one block may ask for */
 extern char cuda_capability[16]; /* "sm_80" */

@@ -8,6 +8,13 @@
 #define DEVICE_NAME "cuda"
 #endif
 
+#ifdef WITH_NCCL
+extern const struct CommDevice comm_nccl;
+#define COMM_HERE &comm_nccl
+#else
+#define COMM_HERE NULL
+#endif
+
 const Kernels kernels_cuda = {
     .name = DEVICE_NAME,
     .isa = cuda_capability,
@@ -56,4 +63,6 @@ const Kernels kernels_cuda = {
     .adamw = cuda_adamw,
     .norm_squared = cuda_norm_squared,
     .scale = cuda_scale,
+    .sum_tree = cuda_sum_tree,
+    .comm = COMM_HERE,
 };
