@@ -1,16 +1,21 @@
 # rlaifv: `make` builds the program, `make demo` shows the whole method, `make test` checks everything. `make help` lists the rest.
-# Variables: BUILD (folder for objects, default build), CC, CFLAGS_EXTRA, NVCC, CUDNN.
+# Variables: BUILD (folder for objects, default build), CC, CFLAGS_EXTRA, NVCC, NCCL, CUDNN, MPICC.
 BUILD ?= build
 CC = gcc
 CFLAGS_EXTRA ?=
 OPT ?= -O3
 
+# What an MPI compiler would add: Open MPI's says so itself.
+MPICC ?= mpicc
+MPI_INCLUDE := $(patsubst -I%,-isystem %,$(shell $(MPICC) --showme:compile 2>/dev/null))
+MPI_LIBS := $(shell $(MPICC) --showme:link 2>/dev/null)
+
 WARN = -Wall -Wextra -Werror -Wno-unknown-pragmas
 CFLAGS = -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast -I. -MMD -MP $(CFLAGS_EXTRA)
-LDLIBS = -ldnnl -linih -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp
+LDLIBS = -ldnnl -linih -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp -Wl,--as-needed $(MPI_LIBS) -Wl,--no-as-needed
 
 BASE = $(wildcard base/*.c)
-KERNELS = $(wildcard kernels/*.c)
+KERNELS = $(wildcard kernels/*.c kernels/comm/*.c)
 TOKENIZER = $(wildcard tokenizer/*.c)
 MODEL = $(wildcard model/*.c)
 ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c bench/*.c))
@@ -53,6 +58,7 @@ $(eval $(call library,tokenizer,$(call object,$(TOKENIZER))))
 $(eval $(call library,model,$(call object,$(MODEL))))
 $(eval $(call library,engine,$(call object,$(ENGINE))))
 
+$(BUILD)/kernels/comm/%.o: CFLAGS += $(MPI_INCLUDE)
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
@@ -81,13 +87,14 @@ $(foreach r,base kernels tokenizer model engine,$(eval $(call test_rule,$(r))))
 tests: $(TEST_BINS)
 
 # ---- what is needed, and getting it ----
-PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libcmocka-dev
+PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin libcmocka-dev
 HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jansson.h pcre2.h utf8proc.h xxhash.h cmocka.h
 deps:
-	@sh tests/tools/deps.sh "$(PACKAGES)$(if $(CUDA_HEADERS), $(SIMT_PACKAGES))" "$(HEADERS_NEEDED)" "$(if $(CUDA_HEADERS),$(SIMT_CXX) $(SIMT_CHECKER_CXX) objcopy addr2line)"
+	@sh tests/tools/deps.sh "$(PACKAGES)$(if $(CUDA_HEADERS), $(SIMT_PACKAGES))" "$(HEADERS_NEEDED)" "mpicc mpirun$(if $(CUDA_HEADERS), $(SIMT_CXX) $(SIMT_CHECKER_CXX) objcopy addr2line)"
 found: found-cuda
 	@echo "compiler: $$($(CC) --version | head -1)"
 	@echo "oneDNN:   $$(grep -hE 'DNNL_VERSION_(MAJOR|MINOR|PATCH) ' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | awk '{printf "%s%s", sep, $$3; sep="."}')"
+	@echo "MPI:      $$($(MPICC) --showme:version 2>/dev/null)"
 	@echo "sets:     $(ISAS)"
 
 # ---- checks ----

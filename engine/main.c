@@ -1,7 +1,12 @@
 /* main.c - the program: which command, and how its result becomes an exit code. Nothing else.
  *
- * Exits 0 done, 1 refused input or failed, 2 wrong usage. Errors go to stderr as one line that begins with "rlaifv: ". */
+ * Exits 0 done, 1 refused input or failed, 2 wrong usage. Errors go to stderr as one line that begins with "rlaifv: ".
+ *
+ * Started by mpirun or srun it is one of several ranks. Commands that know of no ranks run on rank 0; the others wait for it, and all exit
+ * with its code. */
 #include "engine/commands.h"
+#include "kernels/comm/world.h"
+#include "kernels/kernels.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +47,7 @@ static int report(const Error *e) {
     return 1;
 }
 
-int main(int argc, char **argv) {
+static int run(int argc, char **argv) {
     Error e = { 0 };
     if (argc < 2) return usage(stderr), 2;
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return usage(stdout), 0;
@@ -61,4 +66,12 @@ int main(int argc, char **argv) {
     if (near) error_hint(&e, "did you mean %s?", near);
     else error_hint(&e, "`rlaifv --help` lists them");
     return report(&e), 2;
+}
+
+int main(int argc, char **argv) {
+    Error e = { 0 };
+    const World *w = world_open(&e);
+    if (!w) world_fail(&e);
+    kernels_device_choose(w->node_rank);
+    return world_close(w->rank ? 0 : run(argc, argv));
 }

@@ -1,7 +1,7 @@
 # cuda.mk - builds the CUDA backend twice: by nvcc for GPUs, into the program; by g++ on the emulated runtime of tests/simt, for tests.
 # Included by the Makefile. docs/cuda.md says how to run each check.
-# Variables: NVCC (none: build without CUDA), CUDA_ARCHS, CUDNN (yes: with cuDNN as a peer in the benchmark), CUDNN_HOME, SIMT_CXX,
-# SIMT_CHECKER_CXX.
+# Variables: NVCC (none: build without CUDA), NCCL (yes, or no: a CUDA program of one rank), CUDA_ARCHS, CUDNN (yes: with cuDNN as a peer in the
+# benchmark), CUDNN_HOME, SIMT_CXX, SIMT_CHECKER_CXX.
 NVCC ?= $(firstword $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc) none)
 HAVE_NVCC := $(filter-out none,$(NVCC))
 CUDA_HOME ?= $(if $(HAVE_NVCC),$(patsubst %/bin/,%,$(dir $(realpath $(shell command -v $(NVCC))))),/usr/local/cuda)
@@ -21,7 +21,11 @@ $(if $(filter yes,$(CUDNN)),,$(error CUDNN=$(CUDNN): yes or no))
 $(if $(HAVE_NVCC),,$(error CUDNN=yes: cuDNN is a peer of the CUDA backend, and there is no nvcc to build that))
 $(if $(CUDNN_HEADER),,$(error CUDNN=yes: there is no cudnn.h in $(CUDNN_HOME)/include or /usr/include; install cuDNN 9, or name its folder by CUDNN_HOME))
 endif
-CUDA_C = $(filter-out $(CUDNN_C),$(wildcard kernels/cuda/*.c))
+NCCL_HEADER := $(firstword $(wildcard $(CUDA_HOME)/include/nccl.h /usr/include/nccl.h))
+NCCL ?= $(if $(NCCL_HEADER),yes,no)
+HAVE_NCCL := $(filter yes,$(NCCL))
+NCCL_FLAGS = $(if $(HAVE_NCCL),-DWITH_NCCL)
+CUDA_C = $(filter-out $(CUDNN_C) $(if $(HAVE_NCCL),,%/nccl.c),$(wildcard kernels/cuda/*.c))
 SIMT_C = $(CUDA_C) $(if $(CUDNN_HEADER),$(CUDNN_C))
 # stamp: a file that changes when what it says does.
 stamp = @mkdir -p $(@D); echo "$(1)" | cmp -s - $@ || echo "$(1)" >$@
@@ -35,7 +39,7 @@ CUDA_GENCODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)
     -gencode arch=compute_$(firstword $(CUDA_ARCHS)),code=compute_$(firstword $(CUDA_ARCHS))
 CUDA_FLAGS = -std=c++17 -O3 -lineinfo -I. $(CUDA_GENCODE) -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror -Xptxas -v
 CUDA_OBJECTS = $(patsubst %.cu,$(BUILD)/cuda/%.o,$(CUDA_CU)) $(patsubst %.c,$(BUILD)/cuda/%.o,$(CUDA_C) kernels/open.c)
-CUDA_LIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart -lstdc++
+CUDA_LIBS = -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart $(if $(HAVE_NCCL),-lnccl) -lstdc++
 CUDNN_LIBS = $(foreach d,$(wildcard $(CUDNN_AT)/lib64 $(CUDNN_AT)/lib),-L$(d) -Wl,-rpath,$(d)) -lcudnn
 
 # What ptxas said of registers stands beside the object, and the PTX, which says how many threads a block has.
@@ -47,7 +51,11 @@ $(BUILD)/cuda/%.o: %.cu $(BUILD)/cuda/flags
 	@mv $(@:.o=.kept)/*.compute_$(firstword $(CUDA_ARCHS)).ptx $(@:.o=.ptx) && rm -rf $(@:.o=.kept)
 $(BUILD)/cuda/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -DWITH_CUDA $(CUDA_INCLUDE) -c -o $@ $<
+	$(CC) $(CFLAGS) -DWITH_CUDA $(NCCL_FLAGS) $(CUDA_INCLUDE) -c -o $@ $<
+
+$(BUILD)/cuda/nccl: FORCE
+	$(call stamp,$(HAVE_NCCL))
+$(BUILD)/cuda/kernels/cuda/table.o: $(BUILD)/cuda/nccl
 
 # What the program is made of besides the libraries.
 CUDA_PROGRAM ?= $(if $(HAVE_NVCC),yes)
@@ -64,6 +72,7 @@ found-cuda:
 	@echo "nvcc:     $(if $(HAVE_NVCC),$(NVCC) $$($(NVCC) --version | sed -n 's/.*release \([0-9.]*\).*/\1/p'),not found)"
 	@echo "cuDNN:    $(if $(WITH_CUDNN),a peer in the benchmark,left out; make CUDNN=yes builds it in)"
 	@echo "devices:  cpu$(if $(CUDA_PROGRAM), cuda ($(addprefix sm_,$(CUDA_ARCHS))), (left out: cuda, whose kernels nvcc compiles))"
+	@echo "NCCL:     $(if $(HAVE_NCCL),$$(awk '/define NCCL_(MAJOR|MINOR|PATCH) /{printf "%s%s", sep, $$3; sep="."}' $(NCCL_HEADER)),left out: one rank on cuda)"
 
 # The operations' tests on a GPU; `make gpu-tests` links them anywhere, `make gpu-test` runs everything there is to run on a machine with one.
 GPU_TESTS = $(patsubst %.c,$(BUILD)/gpu/%,$(SIMT_KERNEL_TESTS))
@@ -91,7 +100,7 @@ SIMT_CHECKER_CXX ?= clang++
 SIMT_PACKAGES = g++ clang binutils
 SIMT_WARN = -Wall -Wextra -Werror -Wno-unknown-pragmas
 SIMT_CXXFLAGS = -std=gnu++17 -g $(SIMT_WARN) -fno-strict-aliasing -ffp-contract=off -I. $(CUDA_INCLUDE) -DWITH_SIMT -MMD -MP
-SIMT_WITHOUT = $(if $(CUDNN_HEADER),,tests/simt/cudnn%)
+SIMT_WITHOUT = $(if $(CUDNN_HEADER),,tests/simt/cudnn%) $(if $(HAVE_NCCL),,%/nccl.cpp)
 SIMT_TESTS = $(SIMT_KERNEL_TESTS) $(filter-out $(SIMT_WITHOUT),$(wildcard tests/simt/*_test.c tests/simt/*_test.cpp))
 SIMT_RUNTIME = $(filter-out %_test.cpp tests/simt/checker%.cpp $(SIMT_WITHOUT),$(wildcard tests/simt/*.cpp))
 
@@ -113,7 +122,7 @@ $$(BUILD)/$(1)/%.o: %.cpp
 	$$(SIMT_CXX) $$(SIMT_CXXFLAGS) -fopenmp $(4) -c -o $$@ $$<
 $$(BUILD)/$(1)/%.o: %.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $(4) -DWITH_SIMT $$(CUDA_INCLUDE) -c -o $$@ $$<
+	$$(CC) $$(CFLAGS) $(4) -DWITH_SIMT $$(NCCL_FLAGS) $$(CUDA_INCLUDE) -c -o $$@ $$<
 $$(BUILD)/$(1)/tests/%_test: $$(BUILD)/$(1)/tests/%_test.o $$(SIMT_OBJECTS_$(1)) $$(LIB_kernels) $$(LIB_base)
 	$$(SIMT_CXX) -rdynamic -o $$@ $$^ $(6) $$(LDLIBS) -lcmocka
 $(1)-tests: $$(SIMT_BINS_$(1))

@@ -101,7 +101,7 @@ struct CUevent_st {
 
 static std::vector<cudaStream_t> streams;
 static CUstream_st default_stream;
-enum { QUEUE_MOST = 100000, PROGRESS = 4 };
+enum { QUEUE_MOST = 100000, PROGRESS = 4, SHARED_PAUSE = 50 /* microseconds */ };
 
 static int stream_is(cudaStream_t s) {
     for (cudaStream_t each : streams)
@@ -115,24 +115,46 @@ static int ready(const CUstream_st *s) {
     return !w.waits || w.waits->done >= w.until;
 }
 
-/* Runs one piece of work of a stream that is ready; 0 when there is none. Device memory stays in sight until the caller shuts it. */
-static int work_run(void) {
+enum Progress { NOTHING_READY, OTHERS_AWAITED, WORKED };
+
+/* Runs one piece of work of a stream that is ready. Device memory stays in sight until the caller shuts it. */
+static Progress work_run(void) {
     std::vector<cudaStream_t> choice;
+    Progress progress = NOTHING_READY;
     for (cudaStream_t s : streams)
         if (ready(s)) choice.push_back(s);
-    if (choice.empty()) return 0;
-    cudaStream_t s = choice[schedule_is_random() ? random_below((unsigned)choice.size()) : 0];
-    Work w = std::move(s->queue.front());
-    s->queue.pop_front();
-    memory_show(1);
-    if (w.run) w.run();
-    return 1;
+    while (!choice.empty()) {
+        size_t i = schedule_is_random() ? random_below((unsigned)choice.size()) : 0;
+        cudaStream_t s = choice[i];
+        memory_show(1);
+        if (s->queue.front().advance) {
+            progress = OTHERS_AWAITED;
+            if (!s->queue.front().advance()) {
+                choice.erase(choice.begin() + (ptrdiff_t)i);
+                continue;
+            }
+        }
+        Work w = std::move(s->queue.front());
+        s->queue.pop_front();
+        if (w.run) w.run();
+        return WORKED;
+    }
+    return progress;
+}
+
+int simt_progress(void) {
+    int worked = work_run() == WORKED;
+    memory_show(0);
+    return worked;
 }
 
 /* Runs work until the condition holds. */
 template <typename F> static void run_until(F holds) {
-    while (!holds())
-        if (!work_run()) runtime_fail("the host waits for work that waits for an event which nobody records");
+    while (!holds()) {
+        Progress progress = work_run();
+        if (progress == NOTHING_READY) runtime_fail("the host waits for work that waits for an event which nobody records");
+        if (progress == OTHERS_AWAITED) usleep(SHARED_PAUSE);
+    }
     memory_show(0);
 }
 
@@ -156,7 +178,7 @@ void runtime_queue(cudaStream_t s, Work w) {
     s->queue.push_back(std::move(w));
     if (s->queue.size() > QUEUE_MOST) stream_drain(s);
     if (schedule_is_random())
-        for (unsigned n = random_below(PROGRESS); n > 0 && work_run(); n--) {}
+        for (unsigned n = random_below(PROGRESS); n > 0 && work_run() == WORKED; n--) {}
     memory_show(0);
 }
 
@@ -165,6 +187,12 @@ void runtime_stream_check(const char *call, cudaStream_t s) {
 }
 
 static Work work_of(WorkKind kind, std::function<void()> run) { return Work{ kind, 0, std::move(run), nullptr, 0 }; }
+
+void runtime_queue_shared(cudaStream_t stream, std::function<int()> advance) {
+    if (!stream || !stream_is(stream)) runtime_fail("work that needs other processes is for streams that were made");
+    if (stream->capture) runtime_fail("work that needs other processes is not captured");
+    runtime_queue(stream, Work{ WORK_EVENT, 0, nullptr, nullptr, 0, std::move(advance) });
+}
 
 int simt_enqueue(SimtLaunch launch, cudaStream_t stream) {
     cudaError_t code = runtime_call(launch.name);
@@ -216,7 +244,7 @@ cudaError_t cudaStreamQuery(cudaStream_t s) {
     RUNTIME_CALL();
     runtime_stream_check(__func__, s);
     UNLESS(capture_refuses_wait(s));
-    if (s && !s->queue.empty() && work_run()) memory_show(0);
+    if (s && !s->queue.empty()) work_run(), memory_show(0);
     return !s || s->queue.empty() ? cudaSuccess : cudaErrorNotReady;
 }
 
@@ -285,7 +313,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
     RUNTIME_CALL();
     if (!event) return runtime_failed(cudaErrorInvalidResourceHandle);
     UNLESS(capture_refuses_event(*event->record));
-    if (event->record->done < event->record->queued && work_run()) memory_show(0);
+    if (event->record->done < event->record->queued) work_run(), memory_show(0);
     return event->record->done < event->record->queued ? cudaErrorNotReady : cudaSuccess;
 }
 
@@ -421,6 +449,9 @@ static const char *device_setting(void) {
     return s && *s ? s : "9.0";
 }
 
+static int device_now;
+static int devices(void) { return (int)runtime_setting("SIMT_DEVICES", 1); }
+
 cudaError_t cudaGetDeviceCount(int *n) {
     RUNTIME_CALL();
     *n = 0;
@@ -474,6 +505,9 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device) {
     RUNTIME_CALL();
     if (device) return runtime_failed(cudaErrorInvalidDevice);
     properties_fill(p);
+    int owner = getenv("SIMT_DEVICES") ? 0 : (int)getpid();
+    memcpy(p->uuid.bytes, &owner, sizeof owner);
+    memcpy(p->uuid.bytes + sizeof owner, &device, sizeof device);
     return cudaSuccess;
 }
 

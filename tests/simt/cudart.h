@@ -9,9 +9,13 @@
  *   - an error stays the last one until cudaGetLastError; one found while waiting stays for ever.
  * Ranges of copies must lie within one allocation; what is written around allocations, and what is not freed at exit, ends the process.
  *
+ * Work may depend on other processes (nccl.cpp). While nothing else can run it is asked again and again, with pauses; simt_progress goes on
+ * with it when the host waits for something that is not the device.
+ *
  * SIMT_FAIL_CALL=n fails the n-th call of the runtime, of launches and of cuBLASLt; SIMT_CALLS=FILE writes the names of all calls there, a
  * line each; SIMT_MEMORY=bytes is what the device has, SIMT_MULTIPROCESSORS how many of those; SIMT_DEVICE=none|nodriver|7.5 is another
- * machine. One host thread calls at a time. */
+ * machine; SIMT_DEVICES=n is how many GPUs the node has, shared by all processes on it: not set, each process has one of its own. One host
+ * thread calls at a time. */
 #ifndef RLAIFV_TESTS_SIMT_CUDART_H
 #define RLAIFV_TESTS_SIMT_CUDART_H
 
@@ -58,6 +62,7 @@ struct Work {
     std::function<void()> run;
     std::shared_ptr<Record> waits; /* for its record number `until` */
     uint64_t until;
+    std::function<int()> advance; /* in place of run, for work that needs other processes */
 };
 struct CUstream_st {
     std::deque<Work> queue;
@@ -67,6 +72,10 @@ struct CUstream_st {
 };
 /* Queues work, of other libraries (cublaslt.cpp) too, or hands it to the capture of the stream. */
 void runtime_queue(cudaStream_t stream, Work work);
+/* Work that needs other processes: `advance` does what it can, and is asked until it answers 1. */
+void runtime_queue_shared(cudaStream_t stream, std::function<int()> advance);
+/* Does one piece of work that can be done now; not zero when there was one. */
+extern "C" int simt_progress(void);
 /* Ends the process unless there is such a stream. */
 void runtime_stream_check(const char *call, cudaStream_t stream);
 

@@ -1,0 +1,173 @@
+/* world_watch.c - the watchdog of a run of several processes. Owns its thread, what this rank is waiting for, and the words that are said
+ * when that does not come. Calls nothing of MPI, which a lost rank may have left waiting.
+ *
+ * SIGTERM is blocked in all threads and taken by this one, so that it can look around and speak before it ends the process. */
+#include "kernels/comm/world_private.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { NAME = 128, LINE = 512 };
+
+static struct {
+    pthread_mutex_t lock;
+    char what[NAME];
+    int depth, limited;
+    struct timespec since;
+} now = { .lock = PTHREAD_MUTEX_INITIALIZER };
+static _Atomic int limit = WORLD_WATCHDOG_SECONDS, runs, stops, peers_end;
+
+static World world;
+static WorldSeat seats[WORLD_RANKS_MOST];
+static WorldBoard *board;
+static pid_t launcher;
+static pthread_t thread;
+
+int process_look(pid_t pid, char *state, int64_t *started) {
+    char path[64], text[1024];
+    long long ticks;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = file < 0 ? -1 : read(file, text, sizeof text - 1);
+    if (file >= 0) close(file);
+    if (n <= 0) return -1;
+    text[n] = 0;
+    const char *rest = strrchr(text, ')'); /* a program's name may hold anything */
+    if (!rest || sscanf(rest, ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lld", state, &ticks) != 2)
+        return -1;
+    *started = ticks;
+    return 0;
+}
+
+static int seat_gone(const WorldSeat *s) {
+    char state = 0;
+    int64_t started = 0;
+    return process_look(s->pid, &state, &started) || started != s->started || state == 'Z' || state == 'X';
+}
+
+/* The index of a rank of this node that is gone without having said goodbye, or -1. */
+static int peer_gone(void) {
+    if (atomic_load(&peers_end)) return -1;
+    for (int i = 0; i < world.node_size; i++)
+        if (seats[i].pid && i != world.node_rank && !atomic_load(&board->left[i]) && seat_gone(&seats[i]) && !atomic_load(&board->left[i]))
+            return i;
+    return -1;
+}
+
+/* One line, in one write, and the end. What stdout still holds is not waited for: its lock may be held by a thread that waits. */
+__attribute__((format(printf, 1, 2))) static void end(const char *format, ...) {
+    char line[LINE];
+    int n = snprintf(line, sizeof line, "rlaifv: rank %d: ", world.rank);
+    va_list args;
+    va_start(args, format);
+    n += vsnprintf(line + n, sizeof line - (size_t)n, format, args);
+    va_end(args);
+    if (n > LINE - 2) n = LINE - 2;
+    line[n++] = '\n';
+    if (write(2, line, (size_t)n) < 0) _exit(1);
+    _exit(1);
+}
+
+static void launcher_ends(const char *what) {
+    int who = atomic_load(&board->failing), i = peer_gone();
+    if (!*what) { /* nothing was waited for: as if there were no watchdog */
+        sigset_t set;
+        signal(SIGTERM, SIG_DFL);
+        sigemptyset(&set);
+        sigaddset(&set, SIGTERM);
+        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+        raise(SIGTERM);
+        _exit(1);
+    }
+    if (who) end("%s: ended by the launcher (SIGTERM), because rank %d failed", what, who - 1);
+    if (i >= 0) end("%s: ended by the launcher (SIGTERM); rank %d (pid %d) is gone", what, seats[i].rank, (int)seats[i].pid);
+    end("%s: ended by the launcher (SIGTERM)", what);
+}
+
+/* Takes what is waited for now, and for how many seconds; an empty name when nothing is. */
+static double now_take(char what[NAME], int *limited) {
+    struct timespec t;
+    pthread_mutex_lock(&now.lock);
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    double seconds = (double)(t.tv_sec - now.since.tv_sec) + (double)(t.tv_nsec - now.since.tv_nsec) * 1e-9;
+    snprintf(what, NAME, "%s", now.depth ? now.what : "");
+    *limited = now.limited;
+    pthread_mutex_unlock(&now.lock);
+    return seconds;
+}
+
+static void *watch_run(void *unused) {
+    sigset_t set;
+    char what[NAME];
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    while (!atomic_load(&stops)) {
+        int limited, got = sigtimedwait(&set, NULL, &(struct timespec){ .tv_sec = 1 });
+        if (atomic_load(&stops)) break;
+        double waited = now_take(what, &limited);
+        if (got == SIGTERM) launcher_ends(what);
+        if (getppid() != launcher) end("%s: the launcher is gone", *what ? what : "at work");
+        if (!*what) continue;
+        int i = peer_gone();
+        if (i >= 0) end("%s: rank %d (pid %d) is gone", what, seats[i].rank, (int)seats[i].pid);
+        if (limited && waited > atomic_load(&limit)) end("%s: no answer for %d s", what, atomic_load(&limit));
+    }
+    return unused;
+}
+
+int watch_start(const World *w, const WorldSeat *peers, WorldBoard *shared, Error *e) {
+    sigset_t set;
+    world = *w;
+    board = shared;
+    launcher = getppid();
+    for (int i = 0; i < w->node_size; i++) {
+        seats[i] = peers[i];
+        if (seat_gone(&seats[i])) seats[i].pid = 0;
+    }
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    int code = pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (!code) code = pthread_create(&thread, NULL, watch_run, NULL);
+    if (code) return error_what(e, "cannot start the watchdog"), error_found(e, "%s", strerror(code));
+    atomic_store(&runs, 1);
+    return 0;
+}
+
+void watch_peers_end(void) { atomic_store(&peers_end, 1); }
+
+void watch_stop(void) {
+    if (!atomic_load(&runs)) return;
+    atomic_store(&runs, 0);
+    atomic_store(&stops, 1);
+    pthread_kill(thread, SIGTERM); /* it looks at once */
+    pthread_join(thread, NULL);
+}
+
+static void watch(const char *what, int limited) {
+    if (!atomic_load(&runs)) return;
+    pthread_mutex_lock(&now.lock);
+    if (!now.depth++) {
+        snprintf(now.what, sizeof now.what, "%s", what);
+        now.limited = limited;
+        clock_gettime(CLOCK_MONOTONIC, &now.since);
+    }
+    pthread_mutex_unlock(&now.lock);
+}
+void world_watch(const char *what) { watch(what, 1); }
+void world_watch_untimed(const char *what) { watch(what, 0); }
+
+void world_unwatch(void) {
+    if (!atomic_load(&runs)) return;
+    pthread_mutex_lock(&now.lock);
+    now.depth--;
+    pthread_mutex_unlock(&now.lock);
+}
+
+void world_watchdog_set(int seconds) { atomic_store(&limit, seconds); }
