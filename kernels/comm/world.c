@@ -94,8 +94,9 @@ const World *world_open(Error *e) {
     WorldSeat seats[WORLD_RANKS_MOST];
     int expected = launcher_size();
     if (!expected) return &world;
+    watch_signal(1);
     if (mpi_start(expected, e)) return NULL;
-    if (world.size == 1) return &world;
+    if (world.size == 1) return watch_signal(0), &world;
     return node_find(e) || seats_take(seats, e) || watch_start(&world, seats, board, e) ? NULL : &world;
 }
 

@@ -16,7 +16,7 @@ typedef struct WorldSeat {
 
 /* Memory that the ranks of a node share. */
 typedef struct WorldBoard {
-    _Atomic int failing; /* 1 + the rank that has said why the run ends */
+    _Atomic int failing; /* 1 + the first rank that says why the run ends */
     _Atomic int left[];  /* by node rank: has said goodbye */
 } WorldBoard;
 
@@ -26,7 +26,9 @@ int process_look(pid_t pid, char *state, int64_t *started);
 /* This rank's world, before world_open a lone one. */
 const World *world_self(void);
 
-/* Starts the thread. Seats whose process cannot be seen from here (another pid namespace) are not looked at. */
+/* Keeps SIGTERM from this thread and those it starts, MPI's too, or lets it come again. */
+void watch_signal(int block);
+/* Starts the thread, after watch_signal(1). Seats whose process cannot be seen from here (another pid namespace) are not looked at. */
 int watch_start(const World *w, const WorldSeat *seats, WorldBoard *board, Error *e);
 /* From here on ranks may leave; only the time is watched. */
 void watch_peers_end(void);

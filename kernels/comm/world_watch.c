@@ -61,6 +61,13 @@ static int peer_gone(void) {
     return -1;
 }
 
+/* The rank of this node, other than this one, that has said why the run ends; -1 for none. Claims that for this one. */
+static int other_failed(void) {
+    int who = 0;
+    atomic_compare_exchange_strong(&board->failing, &who, 1 + world.rank);
+    return who == 1 + world.rank ? -1 : who - 1;
+}
+
 /* One line, in one write, and the end. What stdout still holds is not waited for: its lock may be held by a thread that waits. */
 __attribute__((format(printf, 1, 2))) static void end(const char *format, ...) {
     char line[LINE];
@@ -75,17 +82,21 @@ __attribute__((format(printf, 1, 2))) static void end(const char *format, ...) {
     _exit(1);
 }
 
+void watch_signal(int block) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    pthread_sigmask(block ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 static void launcher_ends(const char *what) {
-    int who = atomic_load(&board->failing), i = peer_gone();
     if (!*what) { /* nothing was waited for: as if there were no watchdog */
-        sigset_t set;
         signal(SIGTERM, SIG_DFL);
-        sigemptyset(&set);
-        sigaddset(&set, SIGTERM);
-        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+        watch_signal(0);
         raise(SIGTERM);
         _exit(1);
     }
+    int i = peer_gone(), who = atomic_load(&board->failing); /* not claimed: the launcher may have its own reasons */
     if (who) end("%s: ended by the launcher (SIGTERM), because rank %d failed", what, who - 1);
     if (i >= 0) end("%s: ended by the launcher (SIGTERM); rank %d (pid %d) is gone", what, seats[i].rank, (int)seats[i].pid);
     end("%s: ended by the launcher (SIGTERM)", what);
@@ -116,14 +127,15 @@ static void *watch_run(void *unused) {
         if (getppid() != launcher) end("%s: the launcher is gone", *what ? what : "at work");
         if (!*what) continue;
         int i = peer_gone();
+        int late = limited && waited > atomic_load(&limit), who = i >= 0 || late ? other_failed() : -1;
+        if (late) end("%s: no answer for %d s", what, atomic_load(&limit));
+        if (who >= 0) end("%s: ended, because rank %d failed", what, who);
         if (i >= 0) end("%s: rank %d (pid %d) is gone", what, seats[i].rank, (int)seats[i].pid);
-        if (limited && waited > atomic_load(&limit)) end("%s: no answer for %d s", what, atomic_load(&limit));
     }
     return unused;
 }
 
 int watch_start(const World *w, const WorldSeat *peers, WorldBoard *shared, Error *e) {
-    sigset_t set;
     world = *w;
     board = shared;
     launcher = getppid();
@@ -131,10 +143,7 @@ int watch_start(const World *w, const WorldSeat *peers, WorldBoard *shared, Erro
         seats[i] = peers[i];
         if (seat_gone(&seats[i])) seats[i].pid = 0;
     }
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    int code = pthread_sigmask(SIG_BLOCK, &set, NULL);
-    if (!code) code = pthread_create(&thread, NULL, watch_run, NULL);
+    int code = pthread_create(&thread, NULL, watch_run, NULL);
     if (code) return error_what(e, "cannot start the watchdog"), error_found(e, "%s", strerror(code));
     atomic_store(&runs, 1);
     return 0;

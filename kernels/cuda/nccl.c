@@ -66,7 +66,7 @@ static char last_queued[128]; /* the collective that the device may be waiting i
 static void wait_before(void) { world_watch(last_queued); }
 static void wait_after(void) { world_unwatch(); }
 
-static void queued(const char *what) { snprintf(last_queued, sizeof last_queued, "the device, which has got as far as %s or less", what); }
+static void queued(const char *what) { snprintf(last_queued, sizeof last_queued, "the device, whose last collective is %s", what); }
 
 /* ---- open, close ---- */
 

@@ -78,19 +78,22 @@ __global__ void __launch_bounds__(TREE_THREADS, MOST <= TREE_UNROLLED ? 4 : 3)
     }
 }
 
+template <typename T, int MOST> static void sum_tree_launch(Buf y, Buf parts, int n, int64_t count, Span span) {
+    unsigned blocks = (unsigned)most(blocks_for(span.vectors, TREE_THREADS), blocks_for(span.singles, TREE_THREADS * 16));
+    LAUNCH((sum_tree_kernel<T, MOST>), blocks, TREE_THREADS, 0, cuda_stream(), (T *)y.at, (const T *)parts.at, n, count, span);
+}
+
 extern "C" void cuda_sum_tree(Buf y, Buf parts, int n, int64_t count) {
-    const Buf all[] = { y, parts, buf_at(parts, count) }; /* every run lies as the second does */
     if (n < 1 || n > SUM_TREE_MOST) {
         cuda_failure_set("sum_tree", "%d runs; 1 to %d can be summed", n, SUM_TREE_MOST);
         return;
     }
+    const Buf all[] = { y, parts, n > 1 ? buf_at(parts, count) : BUF_NONE }; /* every run lies as the second does */
     if (count <= 0 || !dtypes_agree("sum_tree", y.dtype, all, 2)) return;
     FOR_DTYPE(y.dtype, T, {
-        Span span = span_of(count, Full<T>::N, all, n > 1 ? 3 : 2);
-        unsigned blocks = (unsigned)most(blocks_for(span.vectors, TREE_THREADS), blocks_for(span.singles, TREE_THREADS * 16));
-        auto kernel = n <= 2               ? sum_tree_kernel<T, 2>
-                      : n <= TREE_UNROLLED ? sum_tree_kernel<T, TREE_UNROLLED>
-                                           : sum_tree_kernel<T, SUM_TREE_MOST>;
-        LAUNCH(kernel, blocks, TREE_THREADS, 0, cuda_stream(), (T *)y.at, (const T *)parts.at, n, count, span);
+        Span span = span_of(count, Full<T>::N, all, 3);
+        if (n <= 2) sum_tree_launch<T, 2>(y, parts, n, count, span);
+        else if (n <= TREE_UNROLLED) sum_tree_launch<T, TREE_UNROLLED>(y, parts, n, count, span);
+        else sum_tree_launch<T, SUM_TREE_MOST>(y, parts, n, count, span);
     });
 }

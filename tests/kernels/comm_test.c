@@ -345,11 +345,13 @@ static void lose(const char *how, const char *where) {
         if (!strcmp(how, "kill")) raise(SIGKILL);
         if (!strcmp(how, "exit")) _exit(1);
         if (!strcmp(how, "fail")) error_what(&e, "no more of this"), world_fail(&e);
+        if (!strcmp(how, "root")) comm_broadcast(c, "a broadcast", x, 100003, 1, &e);
         if (!strcmp(how, "size") && operation_run(where, c, x, 50001)) world_fail(&e);
     }
+    if (!strcmp(how, "root") && w->rank < w->size - 1) comm_broadcast(c, "a broadcast", x, 100003, 0, &e);
     if (operation_run(where, c, x, 100003)) world_fail(&e);
-    comm_close(c);
     k->free(x);
+    if (strcmp(how, "leak") != 0) comm_close(c);
 }
 
 int main(int argc, char **argv) {
