@@ -50,6 +50,13 @@ static int elements_open(Operands *o, Error *e) { /* x, y, a second of twice the
     return operand_new(o, t, n, 1, e) || operand_new(o, t, n, 1, e) || operand_new(o, t, 2 * n, 1, e) || operand_new(o, t, 2 * n, 0, e) ? -1
                                                                                                                                         : 0;
 }
+static int ranks_open(Operands *o, Error *e) { /* runs, their sum */
+    return operand_new(o, o->c->dtype, all(o->c), 1, e) || operand_new(o, o->c->dtype, o->c->n[1], 0, e) ? -1 : 0;
+}
+static void ranks_run(Operands *o) { o->k->sum_tree(o->b[1], o->b[0], o->c->n[0], o->c->n[1]); }
+static int64_t one_run(C c) { return c->n[1]; }
+static double ranks_bytes(C c) { return size(c) * (elements(c) + c->n[1]); }
+
 static void gelu_run(Operands *o) { o->k->activation_forward(o->b[1], o->b[0], QUICK_GELU, all(o->c)); }
 static void swiglu_run(Operands *o) { o->k->swiglu_forward(o->b[1], o->b[2], o->c->n[0], o->c->n[1]); }
 static void swiglu_back_run(Operands *o) { o->k->swiglu_backward(o->b[3], o->b[0], o->b[2], o->c->n[0], o->c->n[1]); }
@@ -301,6 +308,9 @@ const DeviceCase device_cases[] = {
     { "adamw", "64 K", FP32, 1, { 256, 256 }, adamw_open, adamw_run, 0, all, none, adamw_bytes, EXACT },
     { "adamw", "64 K", BF16, 1, { 256, 256 }, adamw_open, adamw_run, 0, all, none, adamw_bytes, ROUNDED },
     { "adamw", "256 M", BF16, 0, { 16384, 16384 }, adamw_open, adamw_run, 0, all, none, adamw_bytes, ROUNDED },
+    { "sum_tree", "8 ranks, 64 K", FP32, 1, { 8, 65536 }, ranks_open, ranks_run, 1, one_run, none, ranks_bytes, EXACT },
+    { "sum_tree", "64 ranks, 4 K", BF16, 1, { 64, 4096 }, ranks_open, ranks_run, 1, one_run, none, ranks_bytes, ROUNDED },
+    { "sum_tree", "8 ranks, 4 MiB each", FP32, 0, { 8, 1 << 20 }, ranks_open, ranks_run, 1, one_run, none, ranks_bytes, EXACT },
     PRODUCT("linear_forward", "7B, 20 rows", BF16, 1, 20, 1024, 4096, product_run_forward, 2, product_y, product_bytes, ROUNDED),
     PRODUCT("linear_forward", "7B, 20 rows", FP32, 1, 20, 512, 4096, product_run_forward, 2, product_y, product_bytes, EXACT),
     PRODUCT("linear_forward", "7B, 256 rows", BF16, 1, 256, 256, 1024, product_run_forward, 2, product_y, product_bytes, ROUNDED),

@@ -86,6 +86,7 @@ typedef struct Kernels {
     const char *isa;  /* "avx512bf16", "avx512", "avx2", "generic"; of cuda the compute capability: "sm_80" */
     int unified;      /* host may read and write buffers directly */
     int native_bf16;  /* products of bf16 operands run on bf16 instructions */
+    const struct CommDevice *comm; /* how ranks exchange what lies in memory that is not unified (kernels/comm/comm_device.h); NULL: not at all */
 
     /* ---- memory ---- */
     int (*alloc)(Buf *out, DType dtype, int64_t count, const char *what, Error *e); /* zeroed, 64-byte aligned */
@@ -196,9 +197,6 @@ typedef struct Kernels {
      * Added in fp32 as a pairwise tree, ((r0 + r1) + (r2 + r3)) + ..., the odd run of a level passed up; rounded once. So a sum of sums
      * over aligned groups of 2^i runs has the bits of the sum of all. */
     void (*sum_tree)(Buf y, Buf parts, int n, int64_t count);
-
-    /* How ranks exchange what lies in this device's memory (kernels/comm/comm_device.h); NULL: not at all. */
-    const struct CommDevice *comm;
 } Kernels;
 
 /* device "cpu", "cuda", or "simt" (the CUDA backend on an emulated device, in test builds). NULL with the Error filled for an unknown device, one

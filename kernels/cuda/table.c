@@ -20,6 +20,7 @@ const Kernels kernels_cuda = {
     .isa = cuda_capability,
     .unified = 0,
     .native_bf16 = 1,
+    .comm = COMM_HERE,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .upload = cuda_upload,
@@ -64,5 +65,4 @@ const Kernels kernels_cuda = {
     .norm_squared = cuda_norm_squared,
     .scale = cuda_scale,
     .sum_tree = cuda_sum_tree,
-    .comm = COMM_HERE,
 };

@@ -371,10 +371,11 @@ int main(int argc, char **argv) {
     world_watchdog_set(seconds ? atoi(seconds) : 60);
     kernels_device_choose(w->node_rank);
 #if defined(WITH_SIMT) || defined(WITH_GPU)
-    k = isa_open(test_isas[0]);
+    const char *device = test_isas[0];
 #else
-    if (!(k = kernels_open("cpu", 1, &e))) world_fail(&e);
+    const char *device = "cpu";
 #endif
+    if (!(k = kernels_open(device, 1, &e))) world_fail(&e);
     if (argc > 3 && !strcmp(argv[1], "lose")) {
         lose(argv[2], argv[3]);
         return world_close(0);
