@@ -7,6 +7,7 @@
 #include "engine/label.h"
 #include "engine/partial.h"
 #include "engine/sample.h"
+#include "kernels/comm/world.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -471,6 +472,7 @@ int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, co
     if (got) return -1;
     for (; *needed; needed++)
         if (config_need(c, *needed, e)) return -1;
+    world_watchdog_set(c->ranks.watchdog);
     return 0;
 }
 

@@ -4,6 +4,7 @@
  * values outside a key's range or choices, and lines that are none of [section], key = value, or a comment. */
 #include "engine/config.h"
 
+#include "kernels/comm/world.h"
 #include "model/params.h"
 
 #include <ctype.h>
@@ -61,6 +62,8 @@ typedef struct Key {
     const char *help;
 } Key;
 
+#define TEXT_OF(WORD) #WORD
+#define AS_TEXT(MACRO) TEXT_OF(MACRO)
 #define AT(FIELD) offsetof(RunConfig, FIELD)
 #define WHOLE(S, N, FIELD, INITIAL, LEAST, MOST, HELP)                                                                                     \
     { S, N, KEY_INT, AT(FIELD), INITIAL, LEAST, MOST, NULL, HELP }
@@ -179,6 +182,8 @@ static const Key keys[] = {
     WHOLE("eval", "top_k", eval.top_k, "0", 0, 1e9, "0: off"),
     WHOLE("eval", "max_new_tokens", eval.max_new_tokens, "1024", 1, 1e6, "longest answer"),
     WHOLE("eval", "examples", eval.examples, "3", 0, 1000, "answers shown before and after"),
+
+    WHOLE("ranks", "watchdog", ranks.watchdog, AS_TEXT(WORLD_WATCHDOG_SECONDS), 1, 1e6, "seconds that a rank waits for the others in one operation before it gives up"),
 };
 /* clang-format on */
 enum { KEYS = sizeof keys / sizeof *keys };

@@ -137,6 +137,9 @@ typedef struct RunConfig {
         int top_k, max_new_tokens;
         int examples; /* before and after answers kept for the report */
     } eval;
+    struct {
+        int watchdog; /* seconds */
+    } ranks;
 } RunConfig;
 
 /* Results of config_arguments beside 0 and -1. */
