@@ -75,9 +75,11 @@ int comm_open(Comm **out, const Kernels *k, const World *w, const int *ranks, in
 void comm_close(Comm *c) {
     if (!c) return;
     Error unsaid;
+    world_watch("closing a group of ranks");
     if (c->link) c->device->finish(c->link, "closing a group of ranks", &unsaid);
     c->k->free(c->parts);
     if (c->link) c->device->close(c->link);
+    world_unwatch();
     free(c);
 }
 

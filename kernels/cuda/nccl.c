@@ -62,9 +62,17 @@ static int usable(const NcclLink *l, const char *what, Error *e) {
 /* ---- watching the host wait ---- */
 
 static char last_queued[128]; /* the collective that the device may be waiting in */
+static int links;             /* open ones */
 
 static void wait_before(void) { world_watch(last_queued); }
 static void wait_after(void) { world_unwatch(); }
+
+/* Groups come (1) and go (-1): while there are any, whatever the host waits for on the device may depend on other ranks. */
+static void links_count(int by) {
+    links += by;
+    if (links) cuda_waits_watch(wait_before, wait_after);
+    else cuda_waits_watch(NULL, NULL);
+}
 
 static void queued(const char *what) { snprintf(last_queued, sizeof last_queued, "the device, whose last collective is %s", what); }
 
@@ -120,6 +128,7 @@ static void nccl_close(void *at) {
     if (l->computed) RUNTIME_TRY(cudaEventDestroy(l->computed));
     if (l->moved) RUNTIME_TRY(cudaEventDestroy(l->moved));
     if (l->stream) RUNTIME_TRY(cudaStreamDestroy(l->stream));
+    links_count(-1);
     free(l);
 }
 
@@ -132,7 +141,7 @@ static int nccl_open(void **out, const int *ranks, int n, int self, Error *e) {
     world_idle_set(simt_progress);
 #endif
     queued("opening a group of ranks");
-    cuda_waits_watch(wait_before, wait_after);
+    links_count(1);
     if (gpus_differ(l, e) || RUNTIME_TRY(cudaStreamCreateWithFlags(&l->stream, cudaStreamNonBlocking)) ||
         RUNTIME_TRY(cudaEventCreateWithFlags(&l->computed, cudaEventDisableTiming)) ||
         RUNTIME_TRY(cudaEventCreateWithFlags(&l->moved, cudaEventDisableTiming)) || communicator_open(l, e)) {

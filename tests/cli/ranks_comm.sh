@@ -23,10 +23,14 @@ fail() {
 }
 
 # ---- groups ----
+free=$(awk '/MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
 for ranks in 1 2 3 4; do
     checks=$((checks + 1))
+    unset LARGE
+    [ $ranks -eq 2 ] && [ "$1" != simt ] && [ "$free" -gt 5000 ] && export LARGE=1
     timeout 300 mpirun -np $ranks "$test" >"$log" 2>&1 || fail "$ranks ranks: exit code $?"
 done
+unset LARGE
 if [ "$1" = simt ]; then
     for seed in 1 2; do
         checks=$((checks + 1))

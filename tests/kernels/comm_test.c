@@ -107,6 +107,19 @@ static void test_sizes_disagree(void **state) {
     ok(world_barrier("after messages", &e));
 }
 
+/* More than one message of MPI can hold, where there is room for it (LARGE, set by the script). */
+static void test_large_message(void **state) {
+    (void)state;
+    const int64_t bytes = ((int64_t)1 << 30) + 12345, marks[] = { 0, 77777, ((int64_t)1 << 30) - 1, (int64_t)1 << 30, bytes - 1 };
+    if (!getenv("LARGE") || w->size < 2) return;
+    unsigned char *x = w->rank < 2 ? calloc(1, (size_t)bytes) : NULL;
+    for (int i = 0; i < 5 && w->rank == 0; i++) x[marks[i]] = (unsigned char)(i + 1);
+    if (w->rank < 2) ok(world_exchange("a large message", &(WorldMove){ !w->rank, !w->rank, x, bytes }, 1, &e));
+    for (int i = 0; i < 5 && w->rank == 1; i++) assert_int_equal(x[marks[i]], i + 1);
+    free(x);
+    ok(world_barrier("after a large message", &e));
+}
+
 /* ---- groups ---- */
 
 /* Groups that hold this rank: all, all backwards, those of its parity, itself. */
@@ -361,6 +374,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_gather),
         cmocka_unit_test(test_all_reduce),
         cmocka_unit_test(test_sizes_disagree),
+        cmocka_unit_test(test_large_message),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_bits_of_any_ranks),
         cmocka_unit_test(test_host_waits_elsewhere),
