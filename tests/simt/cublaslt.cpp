@@ -358,7 +358,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t o, c
         memset(workspace, 0xFF, used); /* whatever was there is gone */
         product_run(p);
     };
-    runtime_queue(stream, Work{ WORK_KERNEL, 0, run, nullptr, 0 });
+    runtime_queue(stream, Work{ WORK_KERNEL, 0, run, nullptr, 0, nullptr });
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -186,7 +186,7 @@ void runtime_stream_check(const char *call, cudaStream_t s) {
     if (s && !stream_is(s)) runtime_fail("%s: no such stream", call);
 }
 
-static Work work_of(WorkKind kind, std::function<void()> run) { return Work{ kind, 0, std::move(run), nullptr, 0 }; }
+static Work work_of(WorkKind kind, std::function<void()> run) { return Work{ kind, 0, std::move(run), nullptr, 0, nullptr }; }
 
 void runtime_queue_shared(cudaStream_t stream, std::function<int()> advance) {
     if (!stream || !stream_is(stream)) runtime_fail("work that needs other processes is for streams that were made");
@@ -264,7 +264,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t event, unsigned) {
     UNLESS(capture_refuses_work(s));
     UNLESS(capture_waits(s, *r));
     if (!s) run_until([r, until]() { return r->done >= until; });
-    else if (!s->capture) runtime_queue(s, Work{ WORK_EVENT, 0, nullptr, r, until }); /* a capture's nodes are in order already */
+    else if (!s->capture) runtime_queue(s, Work{ WORK_EVENT, 0, nullptr, r, until, nullptr }); /* a capture's nodes are in order already */
     return cudaSuccess;
 }
 

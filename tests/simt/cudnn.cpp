@@ -701,13 +701,13 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     std::shared_ptr<Program> program = plan->program;
     memory_look(*program, memory);
     memory_check("cudnnBackendExecute, workspace", workspace, WORKSPACE);
-    runtime_queue(handle->stream, [program, memory, scalars, workspace, exactness]() {
+    runtime_queue(handle->stream, Work{ WORK_KERNEL, 0, [program, memory, scalars, workspace, exactness]() {
         Addresses at = memory;
         for (const auto &s : scalars) at[s.first] = &s.second;
         memory_look(*program, at);
         memory_check("cudnnBackendExecute, workspace", workspace, WORKSPACE);
         memset(workspace, 0xFF, WORKSPACE); /* whatever was there is gone */
         program_run(*program, at, exactness);
-    });
+    }, nullptr, 0, nullptr });
     return CUDNN_STATUS_SUCCESS;
 }
