@@ -1,11 +1,11 @@
 # rlaifv: `make` builds the program, `make demo` shows the whole method, `make test` checks everything. `make help` lists the rest.
-# Variables: BUILD (folder for objects, default build), CC, CFLAGS_EXTRA, NVCC, NCCL, CUDNN, MPICC.
+# Variables: BUILD (folder for objects, default build), CC, CFLAGS_EXTRA, NVCC, NCCL, CUDNN, MPICC, MPI_INCLUDE, MPI_LIBS.
 BUILD ?= build
 CC = gcc
 CFLAGS_EXTRA ?=
 OPT ?= -O3
 
-# What an MPI compiler would add: Open MPI's says so itself.
+# What MPI's compiler would add: Open MPI's says so itself; for another MPI give MPI_INCLUDE and MPI_LIBS.
 MPICC ?= mpicc
 MPI_INCLUDE := $(patsubst -I%,-isystem %,$(shell $(MPICC) --showme:compile 2>/dev/null))
 MPI_LIBS := $(shell $(MPICC) --showme:link 2>/dev/null)

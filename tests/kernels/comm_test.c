@@ -217,17 +217,22 @@ static void broadcasts_try(Comm *c, const int *ranks, int n, int64_t count, DTyp
 /* Elements from a to b: some none, none the same as back. */
 static int64_t dealt(int a, int b, int64_t base) { return (a * 3 + b) % 4 == 1 ? 0 : base + a * 5 + b; }
 
+/* Id number i that rank a has for b: bits of every kind, those of NaN and negative numbers among them. */
+static int32_t id_of(int a, int b, int64_t i) {
+    uint32_t id = (uint32_t)a * 1000003u + (uint32_t)b * 10007u + (uint32_t)i;
+    return (int32_t)(i % 5 ? id : id * 0x9E3779B1u);
+}
+
 static void all_to_all_try(Comm *c, const int *ranks, int n, int64_t base) {
     int64_t to[WORLD_RANKS_MOST], from[WORLD_RANKS_MOST], to_all = 0, from_all = 0, at = 0;
     for (int r = 0; r < n; r++) {
         from[r] = dealt(w->rank, ranks[r], base), from_all += from[r];
         to[r] = dealt(ranks[r], w->rank, base), to_all += to[r];
     }
-    /* any bits must pass, those of ids as well */
     int32_t *x = malloc((size_t)(from_all + 1) * sizeof *x), *y = malloc((size_t)(to_all + 1) * sizeof *y);
     assert_non_null(x), assert_non_null(y);
     for (int r = 0; r < n; r++)
-        for (int64_t i = 0; i < from[r]; i++) x[at++] = (int32_t)(w->rank * 1000003 + ranks[r] * 10007 + i) * (i % 5 ? 1 : -77777);
+        for (int64_t i = 0; i < from[r]; i++) x[at++] = id_of(w->rank, ranks[r], i);
     Buf give = buf_new(k, FP32, from_all), take = buf_new(k, FP32, to_all);
     k->upload(give, x, from_all);
     ok(comm_all_to_all(c, "all-to-all", take, to, give, from, &e));
@@ -236,8 +241,7 @@ static void all_to_all_try(Comm *c, const int *ranks, int n, int64_t base) {
     sync_ok();
     at = 0;
     for (int r = 0; r < n; r++)
-        for (int64_t i = 0; i < to[r]; i++, at++)
-            assert_int_equal(y[at], (int32_t)(ranks[r] * 1000003 + w->rank * 10007 + i) * (i % 5 ? 1 : -77777));
+        for (int64_t i = 0; i < to[r]; i++, at++) assert_int_equal(y[at], id_of(ranks[r], w->rank, i));
     k->free(give), k->free(take), free(x), free(y);
 }
 

@@ -21,6 +21,13 @@ say "rlaifv on $(nvidia-smi --query-gpu=name,driver_version,memory.total --forma
 command -v nvidia-smi >/dev/null || { say "no nvidia-smi: there is no GPU here"; exit 1; }
 
 for program in "$build"/gpu/tests/kernels/*_test; do check "$(basename "$program")" "$program"; done
+gpus=$(nvidia-smi -L | wc -l)
+if [ "$gpus" -gt 1 ] && command -v mpirun >/dev/null; then
+    check "groups of $gpus ranks, a GPU each" mpirun -np "$gpus" "$build/gpu/tests/kernels/comm_test"
+else
+    skipped=$((skipped + 1))
+    say "skipped: groups of ranks need two GPUs and mpirun; here are $gpus"
+fi
 for dtype in fp32 bf16; do check "golden cases, $dtype" env RLAIFV="$PWD/$build/rlaifv" sh tests/cli/golden.sh cuda $dtype; done
 check "a demo iteration, the CPU's and the GPU's" sh tests/simt/iteration.sh "$build/rlaifv" "$build/rlaifv" cuda
 check "steps as graphs and without, the CPU's and the GPU's" sh tests/simt/graphs.sh "$build/rlaifv" "$build/rlaifv" cuda
