@@ -102,18 +102,31 @@ static int sample_key(const Vlm *v, const SampleConfig *s, const Dataset *set, c
     return 0;
 }
 
-int arrow_sample(Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
+/* 1 for prompts of this rank's share: a run of those that wait, cut where the tokens are. */
+static void share_cut(const Ranks *r, const Prompt *list, size_t n, const Vlm *v, size_t *first, size_t *end) {
+    int64_t total = 0, before = 0;
+    for (size_t i = 0; i < n; i++) total += prompt_tokens(v, &list[i]);
+    *first = *end = 0;
+    for (size_t i = 0; i < n; i++) {
+        int owner = (int)(before * r->size / (total > 0 ? total : 1));
+        before += prompt_tokens(v, &list[i]);
+        if (owner < r->rank) *first = i + 1;
+        if (owner <= r->rank) *end = i + 1;
+    }
+}
+
+int arrow_sample(const Ranks *ranks, Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
     Progress *progress, Error *e) {
     SampleConfig config = { c->sample.n, (float)c->sample.temperature, (float)c->sample.top_p, c->sample.top_k, c->sample.max_new_tokens,
         c->sample.batch, seed };
     char key[PATH_SIZE];
     Partial partial;
-    if (sample_key(policy, &config, prompts, key, e) || partial_open(&partial, out, key, e)) return -1;
-    size_t n = (size_t)prompts->n, waiting = 0;
+    if (sample_key(policy, &config, prompts, key, e) || partial_open(&partial, out, key, ranks, e)) return -1;
+    size_t n = (size_t)prompts->n, waiting = 0, first = 0, end;
     Prompt *list = mem_new(n + 1, sizeof *list, "prompts", e);
     uint32_t *rows = mem_new(n + 1, sizeof *rows, "prompts", e);
     SampleArrow a = { policy, prompts, rows, &partial, progress, config.n };
-    int bad = !list || !rows;
+    int bad = !list || !rows, lead = !ranks || ranks_lead(ranks);
     progress_begin(progress, "sample", "answers", (int64_t)n * config.n, (int64_t)partial.done * config.n);
     for (size_t i = 0; i < n && !bad; i++) {
         Error why = { 0 };
@@ -123,10 +136,13 @@ int arrow_sample(Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *
         else if (c->data.strict) {
             if (e) *e = why;
             bad = -1;
-        } else bad = sample_refuse(&a, i, &why, e);
+        } else if (lead) bad = sample_refuse(&a, i, &why, e);
     }
+    end = waiting;
+    if (ranks && !bad) share_cut(ranks, list, waiting, policy, &first, &end);
+    a.rows += first;
     if (!bad)
-        bad = sample_candidates(policy, list, rows, waiting, &config, &(SampleSink){ &a, sample_done },
+        bad = sample_candidates(policy, list + first, rows + first, end - first, &config, &(SampleSink){ &a, sample_done },
             c->data.strict ? NULL : &(Refusals){ &a, sample_refused }, progress, e);
     *counts = (SampleCounts){ .prompts = prompts->n };
     if (!bad) bad = partial_finish(&partial, n, sample_count, counts, &counts->refused, e);
@@ -134,7 +150,7 @@ int arrow_sample(Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *
     progress_end(progress);
     if (list) prompts_free(list, waiting);
     free(rows);
-    if (!bad && counts->candidates == 0)
+    if (!bad && lead && counts->candidates == 0)
         return error_what(e, "no prompt could be answered"), error_where(e, "%s", prompts->path),
                error_hint(e, "the messages say why each was dropped");
     return bad ? -1 : 0;
@@ -208,6 +224,7 @@ typedef struct LabelAnswer {
 } LabelAnswer;
 
 typedef struct LabelArrow {
+    const Ranks *ranks;
     Vlm *v;
     const RunConfig *config;
     Partial *partial;
@@ -373,6 +390,11 @@ static int next_two(JsonLines *candidates, JsonLines *claims, json_t **a, json_t
     return -1;
 }
 
+/* Groups of this rank that are not done: every size-th. */
+static int label_mine(const LabelArrow *a, size_t group) {
+    return !partial_has(a->partial, group) && (!a->ranks || (int)(group % (size_t)a->ranks->size) == a->ranks->rank);
+}
+
 /* Streams both files through the labeler. *groups: prompts seen. */
 static int label_stream(LabelArrow *a, JsonLines *candidates, JsonLines *claims, const int words[PROBE_WORDS], size_t *groups, Error *e) {
     char *last = NULL;
@@ -386,7 +408,7 @@ static int label_stream(LabelArrow *a, JsonLines *candidates, JsonLines *claims,
             last = strdup(id);
             ++*groups;
             if (!bad) bad = json_may_string(one, "image", candidates->where, &image, e) || !last;
-            if (!bad && !partial_has(a->partial, *groups - 1)) {
+            if (!bad && label_mine(a, *groups - 1)) {
                 bad = mem_grow(&a->images, &a->images_cap, a->images_n + 1, sizeof *a->images, "images", e);
                 if (!bad) {
                     a->images[a->images_n] = image ? strdup(image) : NULL;
@@ -395,10 +417,10 @@ static int label_stream(LabelArrow *a, JsonLines *candidates, JsonLines *claims,
                 }
             }
         }
-        if (!bad && !partial_has(a->partial, *groups - 1))
+        if (!bad && label_mine(a, *groups - 1))
             bad = label_add(a, id, json_integer_value(json_object_get(one, "candidate")), json_object_get(two, "claims"), claims->where,
                 *groups - 1, a->images[a->images_n - 1], e);
-        else if (!bad) progress_add(a->progress, 1); /* done before a kill */
+        else if (!bad) progress_add(a->progress, 1); /* done before a kill, or by another rank */
         json_decref(one);
         json_decref(two);
     }
@@ -425,7 +447,7 @@ static int64_t lines_of(const char *path) {
     return n;
 }
 
-int arrow_label(Vlm *labeler, const RunConfig *c, const char *candidates, const char *claims, const char *out, LabelCounts *counts,
+int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char *candidates, const char *claims, const char *out, LabelCounts *counts,
     Progress *progress, Error *e) {
     int words[PROBE_WORDS];
     char key[PATH_SIZE];
@@ -438,8 +460,8 @@ int arrow_label(Vlm *labeler, const RunConfig *c, const char *candidates, const 
         jsonl_close(&one);
         return -1;
     }
-    LabelArrow a = { .v = labeler, .config = c, .partial = &partial, .progress = progress, .path = candidates };
-    int bad = partial_open(&partial, out, key, e);
+    LabelArrow a = { .ranks = ranks, .v = labeler, .config = c, .partial = &partial, .progress = progress, .path = candidates };
+    int bad = partial_open(&partial, out, key, ranks, e);
     if (!bad) {
         progress_begin(progress, "label", "answers", lines_of(candidates), 0);
         bad = label_stream(&a, &one, &two, words, &groups, e);
@@ -458,92 +480,27 @@ int arrow_label(Vlm *labeler, const RunConfig *c, const char *candidates, const 
     return bad ? -1 : 0;
 }
 
-/* ---- commands ---- */
+/* ---- how commands begin ---- */
 
-int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
+static int config_take(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
     config_defaults(c);
     int got = config_arguments(c, argc, argv, e);
     if (got == CONFIG_HELP) {
-        printf("usage: rlaifv %s\n\n", synopsis);
-        config_help(stdout);
+        if (world_here()->rank == 0) printf("usage: rlaifv %s\n\n", synopsis), config_help(stdout);
         return 1;
     }
     if (got == CONFIG_USAGE) return 2;
     if (got) return -1;
     for (; *needed; needed++)
         if (config_need(c, *needed, e)) return -1;
-    world_watchdog_set(c->ranks.watchdog);
     return 0;
 }
 
-static int open_model(Vlm *v, const RunConfig *c, const char *folder, Error *e) {
-    const Kernels *k = kernels_open(c->run.device, c->run.threads, e);
-    return k ? vlm_open(v, k, folder, c->run.dtype, c->chat.template_name, (int)c->train.image_aspect, e) : -1;
-}
-
-int command_sample(int argc, char **argv, Error *e) {
-    static const char *const needed[] = { "run.dir", "model.dir", "data.prompts", NULL };
-    RunConfig *c = mem_new(1, sizeof *c, "config", e);
-    if (!c) return -1;
-    int got = command_config(c, argc, argv, "sample CONFIG [--section.key=value]...", needed, e);
-    char folder[PATH_SIZE], out[PATH_SIZE], unpack[PATH_SIZE], line[512];
-    Dataset set = { 0 };
-    Vlm policy = { 0 };
-    SampleCounts counts;
-    Progress progress;
-    progress_init(&progress, c->run.quiet ? NULL : stderr);
-    if (!got) {
-        DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_UNIQUE,
-            .images = c->data.images,
-            .unpack = unpack,
-            .strict = c->data.strict,
-            .limit = c->data.per_iteration };
-        got = arrow_folder(c, 1, folder, e) || path_join(out, folder, "candidates.jsonl", e) ||
-              path_join(unpack, c->run.dir, "images", e) || dataset_read(&set, c->data.prompts, &options, e) ||
-              open_model(&policy, c, c->model.dir, e);
-        for (int i = 0; i < set.drops_n; i++) progress_say(&progress, "row dropped: %s", set.drops[i].reason);
-        if (!got) got = arrow_sample(&policy, c, (uint64_t)c->run.seed, &set, out, &counts, &progress, e);
-        if (!got) {
-            progress_say(&progress, "%s", dataset_summary(&set, line, sizeof line));
-            printf("%s: %lld answers to %d prompts, %lld tokens, %lld ended by themselves, %d prompts dropped\n", out,
-                (long long)counts.candidates, counts.prompts - counts.refused, (long long)counts.tokens, (long long)counts.finished,
-                counts.refused + set.drops_n);
-        }
-        vlm_close(&policy);
-        dataset_free(&set);
-        got = got ? -1 : 0;
+int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
+    int64_t lead, got = lead = config_take(c, argc, argv, synopsis, needed, e);
+    if (world_here()->size > 1) { /* rank 0 says what is wrong for all; a file that only another rank cannot read is that rank's to tell */
+        if (world_broadcast("reading the config", 0, &lead, sizeof lead, e) || (!lead && got)) world_fail(e);
     }
-    free(c);
-    return got == 1 ? 0 : got;
-}
-
-int command_label(int argc, char **argv, Error *e) {
-    static const char *const needed[] = { "run.dir", "model.dir", NULL };
-    RunConfig *c = mem_new(1, sizeof *c, "config", e);
-    if (!c) return -1;
-    int got = command_config(c, argc, argv, "label CONFIG [--section.key=value]...", needed, e);
-    char folder[PATH_SIZE], candidates[PATH_SIZE], claims[PATH_SIZE], labels[PATH_SIZE];
-    Vlm labeler = { 0 };
-    ClaimCounts split;
-    LabelCounts counts;
-    Progress progress;
-    progress_init(&progress, c->run.quiet ? NULL : stderr);
-    if (!got) {
-        got = arrow_folder(c, 1, folder, e) || path_join(candidates, folder, "candidates.jsonl", e) ||
-              path_join(claims, folder, "claims.jsonl", e) || path_join(labels, folder, "labels.jsonl", e) ||
-              arrow_claims(c, candidates, claims, &split, e) ||
-              open_model(&labeler, c, *c->labeler.dir ? c->labeler.dir : c->model.dir, e) ||
-              arrow_label(&labeler, c, candidates, claims, labels, &counts, &progress, e);
-        if (!got) {
-            printf("%s: %lld claims of %lld answers, %lld answers without, %lld rejected unasked, %lld sentences left out\n", claims,
-                (long long)split.claims, (long long)split.answers, (long long)split.without, (long long)split.unasked,
-                (long long)split.left_out);
-            printf("%s: %lld claims rejected, %lld of %lld probes answered yes, %lld answers without a score\n", labels,
-                (long long)counts.rejected, (long long)counts.probes_yes, (long long)counts.probes, (long long)counts.unscored);
-        }
-        vlm_close(&labeler);
-        got = got ? -1 : 0;
-    }
-    free(c);
-    return got == 1 ? 0 : got;
+    if (!lead) world_watchdog_set(c->ranks.watchdog);
+    return (int)lead;
 }

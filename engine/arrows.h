@@ -12,6 +12,7 @@
 #include "engine/config.h"
 #include "engine/dataset.h"
 #include "engine/progress.h"
+#include "engine/ranks.h"
 #include "engine/vlm.h"
 
 /* What counts say about a file that was just written, or stood there already. */
@@ -37,12 +38,12 @@ int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, co
 int arrow_folder(const RunConfig *c, int iteration, char out[PATH_SIZE], Error *e);
 
 /* c->sample.n candidates for each prompt. seed: of this iteration; instruction indices are row indices of `prompts`. */
-int arrow_sample(Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
+int arrow_sample(const Ranks *ranks, Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
     Progress *progress, Error *e);
 /* Claims by rule, c->claims.grammar. */
 int arrow_claims(const RunConfig *c, const char *candidates, const char *out, ClaimCounts *counts, Error *e);
 /* Every claim's question, with claim_probe_ending, asked of the labeler about the candidate's image. Equal questions are asked once. */
-int arrow_label(Vlm *labeler, const RunConfig *c, const char *candidates, const char *claims, const char *out, LabelCounts *counts,
+int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char *candidates, const char *claims, const char *out, LabelCounts *counts,
     Progress *progress, Error *e);
 
 #endif

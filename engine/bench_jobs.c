@@ -16,6 +16,7 @@
 #include "engine/label.h"
 #include "engine/optimizer.h"
 #include "engine/options.h"
+#include "engine/ranks.h"
 #include "engine/sample.h"
 #include "engine/score.h"
 
@@ -35,6 +36,8 @@ typedef struct Bench {
     Prompt prompts[BENCH_PAIRS], probes[BENCH_PROBES];
     IdList answers[2 * BENCH_PAIRS]; /* chosen and rejected of each pair in turn */
     RunConfig *config;               /* of the optimiser */
+    Ranks ranks;
+    Shard *shard;
     double reference[2 * BENCH_PAIRS];
     int64_t step;
     Trunks trunks;
@@ -129,7 +132,7 @@ static int run_dpo(Bench *b, double *count, Error *e) {
     double norm;
     *count = BENCH_PAIRS;
     return pairs_of(b, pairs, e) || dpo_backward(&b->v, &b->trunks.forest, &b->trunks.images, pairs, BENCH_PAIRS, &loss, &sums, e) ||
-                   optimizer_step(&b->v.model, b->config, b->config->train.lr, ++b->step, &norm, e)
+                   shard_pass_end(b->shard, e) || optimizer_step(&b->v.model, b->shard, b->config, b->config->train.lr, ++b->step, &norm, e)
                ? -1
                : 0;
 }
@@ -162,7 +165,8 @@ static int dpo_prepare(Bench *b, Error *e) {
     b->config->train.lr = 1e-6;
     b->config->train.weight_decay = 0.01; /* torch's default */
     b->config->train.clip = 0;
-    return params_train_begin(&b->v.model.params, b->v.model.k, 1u << PART_VISION, e);
+    if (ranks_lone(&b->ranks, b->v.model.k, e)) return -1;
+    return shard_open(&b->shard, &b->v.model, b->ranks.data, SHARD_NONE, 1u << PART_VISION, 1, e);
 }
 
 static int by_value(const void *a, const void *b) {
@@ -188,7 +192,8 @@ static void bench_close(Bench *b) {
     for (int i = 0; i < BENCH_PROBES; i++) prompt_free(&b->probes[i]);
     for (int i = 0; i < 2 * BENCH_PAIRS; i++) idlist_free(&b->answers[i]);
     trunks_free(&b->trunks);
-    if (b->config && b->v.model.k) params_train_end(&b->v.model.params, b->v.model.k);
+    shard_close(b->shard, NULL);
+    ranks_close(&b->ranks);
     vlm_close(&b->v);
     free(b->config);
     free(b->pixels);

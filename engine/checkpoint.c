@@ -8,10 +8,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-static const char state_name[] = "trainer_state.json", optimizer_name[] = "optimizer.safetensors";
-enum { CHUNK = 1 << 20 }; /* elements streamed at a time */
+static const char trainer_name[] = "trainer_state.json", list_name[] = "state.json", optimizer_prefix[] = "optimizer-";
+enum { CHUNK = 1 << 20, FLATS = 3, NAME = 64 }; /* CHUNK: elements streamed at a time */
+
+/* The flat fp32 tensors of training: exact weights, and Adam's moments. */
+static const char *const flat_names[FLATS] = { "weights", "m", "v" };
+static Buf flat_of(const ShardPiece *p, int flat) { return flat == 1 ? p->m : flat == 2 ? p->v : p->master.at ? p->master : p->p; }
+
+int checkpoint_is_state(const char *name) {
+    return !strncmp(name, optimizer_prefix, sizeof optimizer_prefix - 1) || !strcmp(name, trainer_name) || !strcmp(name, list_name);
+}
 
 void checkpoint_path(char out[PATH_SIZE], const char *folder, int64_t step) { snprintf(out, PATH_SIZE, "%s/checkpoint-%lld", folder, (long long)step); }
 
@@ -20,33 +29,40 @@ TensorType checkpoint_dtype(const Model *m, const RunConfig *c) {
     return c->train.save_dtype == SAVE_SAME ? m->params.stored : types[c->train.save_dtype];
 }
 
-/* The flat fp32 tensors of training: exact weights, and Adam's moments. */
-typedef struct Flat {
-    const char *name;
-    Buf buf;
-} Flat;
-static int flats(const Params *p, Flat out[3]) {
-    out[0] = (Flat){ "weights", p->master.at ? p->master : p->weights };
-    out[1] = (Flat){ "m", p->m };
-    out[2] = (Flat){ "v", p->v };
-    return 3;
+/* ---- save ---- */
+
+/* Ranks that own a part of the training state: one where all have the same. */
+static int owners(const Shard *shard, const Ranks *r) { return shard_mode(shard) == SHARD_NONE ? 1 : r->size; }
+static void optimizer_name(char out[NAME], int rank, int n) { snprintf(out, NAME, "%s%05d-of-%05d.safetensors", optimizer_prefix, rank + 1, n); }
+
+static int flat_append(const Model *m, TensorWriter *w, const char *name, Buf from, int64_t count, float *chunk, Error *e) {
+    for (int64_t at = 0, n; at < count; at += n) {
+        n = count - at < CHUNK ? count - at : CHUNK;
+        m->k->download(chunk, buf_at(from, at), n);
+        if (m->k->sync(e) || tensors_append(w, name, chunk, TENSOR_F32, n, e)) return -1;
+    }
+    return 0;
 }
 
-static int save_optimizer(const Model *m, const char *path, Error *e) {
-    Flat list[3];
-    int n = flats(&m->params, list), bad = 0;
+/* "runs": (pieces, 2), where each begins in the arena and how long it is. */
+static int save_optimizer(const Model *m, const Shard *shard, const char *path, Error *e) {
+    int n;
+    const ShardPiece *pieces = shard_pieces(shard, &n);
     TensorWriter *w = NULL;
+    int64_t total = 0, shape[2] = { n, 2 };
+    int64_t *runs = mem_new((size_t)n * 2 + 1, sizeof *runs, "checkpoint buffer", e);
     float *chunk = mem_new(CHUNK, sizeof *chunk, "checkpoint buffer", e);
-    if (!chunk) return -1;
-    bad = tensors_create(&w, path, 0, e);
-    for (int i = 0; i < n && !bad; i++) bad = tensors_declare(w, list[i].name, TENSOR_F32, 1, &m->params.trained_count, e);
-    for (int i = 0; i < n && !bad; i++)
-        for (int64_t at = 0; at < m->params.trained_count && !bad; at += CHUNK) {
-            int64_t count = m->params.trained_count - at < CHUNK ? m->params.trained_count - at : CHUNK;
-            m->k->download(chunk, buf_at(list[i].buf, at), count);
-            bad = m->k->sync(e) || tensors_append(w, list[i].name, chunk, TENSOR_F32, count, e);
-        }
+    for (int i = 0; i < n && runs; i++) {
+        runs[2 * i] = pieces[i].param->offset + pieces[i].first, runs[2 * i + 1] = pieces[i].count;
+        total += pieces[i].count;
+    }
+    int bad = !runs || !chunk || tensors_create(&w, path, 0, e) || tensors_declare(w, "runs", TENSOR_I64, 2, shape, e);
+    for (int f = 0; f < FLATS && !bad; f++) bad = tensors_declare(w, flat_names[f], TENSOR_F32, 1, &total, e);
+    bad = bad || tensors_append(w, "runs", runs, TENSOR_I64, (int64_t)n * 2, e);
+    for (int f = 0; f < FLATS && !bad; f++)
+        for (int i = 0; i < n && !bad; i++) bad = flat_append(m, w, flat_names[f], flat_of(&pieces[i], f), pieces[i].count, chunk, e);
     free(chunk);
+    free(runs);
     if (!bad) return tensors_commit(w, e);
     if (w) tensors_abandon(w);
     return -1;
@@ -63,16 +79,82 @@ static int save_state(const TrainState *s, const char *path, Error *e) {
     return file_commit(&f, e);
 }
 
-int checkpoint_save(Model *m, const RunConfig *c, const char *folder, const TrainState *s, Error *e) {
-    char path[PATH_SIZE], temporary[PATH_SIZE], file[PATH_SIZE];
+/* What a listed file must be. */
+typedef struct Listed {
+    char name[NAME], hash[HASH_TEXT];
+    int64_t size;
+} Listed;
+
+static int listed_look(const char *folder, const char *name, Listed *out, Error *e) {
+    char path[PATH_SIZE];
+    struct stat st;
+    snprintf(out->name, sizeof out->name, "%s", name);
+    if (path_join(path, folder, name, e) || hash_file(path, out->hash, e)) return -1;
+    if (stat(path, &st)) return error_what(e, "cannot read file"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno));
+    out->size = st.st_size;
+    return 0;
+}
+
+static int list_write(const char *folder, const Listed *list, int n, Error *e) {
+    char path[PATH_SIZE];
+    json_t *files = json_array();
+    for (int i = 0; files && i < n; i++)
+        json_array_append_new(files, json_pack("{s:s, s:I, s:s}", "name", list[i].name, "bytes", (json_int_t)list[i].size, "xxh3", list[i].hash));
+    json_t *top = files ? json_pack("{s:o}", "files", files) : NULL;
+    char *text = top ? json_dumps(top, JSON_INDENT(1)) : NULL;
+    json_decref(top);
+    int bad = !text ? error_what(e, "out of memory") : path_join(path, folder, list_name, e) || file_write(path, text, strlen(text), e);
+    free(text);
+    return bad ? -1 : 0;
+}
+
+static int unit_exact(void *shard, int unit, Buf *weights, Error *e) { return shard_unit_exact(shard, unit, weights, e); }
+
+/* The model's files, written by rank 0, to which the others give what they hold. */
+static int model_write(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, const char *folder, Error *e) {
+    ParamSource source = { shard, unit_exact };
+    if (ranks_lead(r)) return params_export_from(&m->params, m->k, &source, checkpoint_dtype(m, c), m->folder, folder, e);
+    for (int u = 0; u < m->params.units_n; u++) {
+        Buf weights;
+        if (shard_unit_exact(shard, u, &weights, e)) return -1;
+    }
+    return m->k->sync(e);
+}
+
+/* This rank's part of the state, and the list of all parts on rank 0. */
+static int state_write(Model *m, Shard *shard, const Ranks *r, const char *folder, const TrainState *s, Error *e) {
+    char name[NAME], path[PATH_SIZE];
+    int n = owners(shard, r), bad = 0;
+    Listed mine = { 0 }, *list;
+    WorldBytes all = { 0 };
+    if (r->rank < n) {
+        optimizer_name(name, r->rank, n);
+        if (path_join(path, folder, name, e) || save_optimizer(m, shard, path, e) || listed_look(folder, name, &mine, e)) return -1;
+    }
+    if (r->size > 1 && world_gather("saving a checkpoint", 0, &mine, sizeof mine, &all, e)) return -1;
+    if (!ranks_lead(r)) return 0;
+    if (!(list = mem_new((size_t)n + 1, sizeof *list, "checkpoint's list", e))) bad = -1;
+    else {
+        for (int i = 0; i < n; i++) list[i] = r->size > 1 ? ((const Listed *)all.data)[i] : mine;
+        bad = path_join(path, folder, trainer_name, e) || save_state(s, path, e) || listed_look(folder, trainer_name, &list[n], e) ||
+              list_write(folder, list, n + 1, e);
+    }
+    free(list);
+    world_bytes_free(&all);
+    return bad ? -1 : 0;
+}
+
+int checkpoint_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, const char *folder, const TrainState *s, Error *e) {
+    char path[PATH_SIZE], temporary[PATH_SIZE];
     checkpoint_path(path, folder, s->step);
     if (snprintf(temporary, sizeof temporary, "%s.partial", path) >= (int)sizeof temporary) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
-    if (folder_remove(temporary, e) || folder_make(folder, e) || params_export(&m->params, m->k, checkpoint_dtype(m, c), m->folder, temporary, e)) return -1;
-    if (path_join(file, temporary, optimizer_name, e) || save_optimizer(m, file, e) || path_join(file, temporary, state_name, e) || save_state(s, file, e)) {
-        folder_remove(temporary, NULL);
+    if (ranks_lead(r) && (folder_remove(temporary, e) || folder_make(folder, e))) return -1;
+    if (model_write(m, shard, r, c, temporary, e) || ranks_meet(r, "saving a checkpoint", e) || state_write(m, shard, r, temporary, s, e)) {
+        if (ranks_lead(r)) folder_remove(temporary, NULL);
         return -1;
     }
-    return folder_remove(path, e) || folder_rename(temporary, path, e) ? -1 : 0;
+    if (ranks_lead(r) && (folder_remove(path, e) || folder_rename(temporary, path, e))) return -1;
+    return ranks_meet(r, "saving a checkpoint", e);
 }
 
 static int state_read(const char *path, TrainState *s, Error *e) {
@@ -112,49 +194,171 @@ static int steps_list(const char *folder, int64_t **out, Error *e) {
     return (int)n;
 }
 
-int checkpoint_latest(const char *folder, const char *job, TrainState *s, Error *e) {
+/* The newest checkpoint of a job before step `before`. */
+static int latest_find(const char *folder, const char *job, int64_t before, TrainState *s, Error *e) {
     int64_t *steps;
     int n = steps_list(folder, &steps, e), found = 0;
     for (int i = 0; i < n && !found; i++) {
         char path[PATH_SIZE], file[PATH_SIZE];
         checkpoint_path(path, folder, steps[i]);
         /* a pruned checkpoint has no optimizer state; one of another job is not ours to continue */
-        if (path_join(file, path, optimizer_name, NULL) || !file_exists(file) || path_join(file, path, state_name, NULL) || state_read(file, s, NULL)) continue;
+        if (steps[i] >= before || path_join(file, path, list_name, NULL) || !file_exists(file) || path_join(file, path, trainer_name, NULL) || state_read(file, s, NULL)) continue;
         found = !strcmp(s->job, job) && s->step == steps[i];
     }
     free(steps);
     return n < 0 ? -1 : found;
 }
 
-int checkpoint_load(Model *m, const char *folder, int64_t step, Error *e) {
-    char path[PATH_SIZE], file[PATH_SIZE];
-    checkpoint_path(path, folder, step);
-    if (path_join(file, path, optimizer_name, e)) return -1;
-    TensorSet set;
-    if (tensors_open(&set, file, e)) return -1;
-    Flat list[3];
-    int n = flats(&m->params, list), bad = 0;
-    float *chunk = mem_new(CHUNK, sizeof *chunk, "checkpoint buffer", e);
-    bad = !chunk;
-    for (int i = 0; i < n && !bad; i++) {
-        const Tensor *t = tensors_find(&set, list[i].name);
-        if (!t || t->type != TENSOR_F32 || t->count != m->params.trained_count) {
-            bad = error_what(e, "checkpoint does not fit the model"), error_where(e, "%s: %s", file, list[i].name);
-            error_found(e, "%lld values", t ? (long long)t->count : 0LL);
-            error_expected(e, "%lld float32 values", (long long)m->params.trained_count);
-            break;
-        }
-        for (int64_t at = 0; at < t->count; at += CHUNK) {
-            int64_t count = t->count - at < CHUNK ? t->count - at : CHUNK;
-            memcpy(chunk, (const char *)t->data + at * 4, (size_t)count * 4); /* mapped data has no alignment */
-            m->k->upload(buf_at(list[i].buf, at), chunk, count);
-        }
+int checkpoint_latest(const char *folder, const Ranks *r, const char *job, TrainState *s, Error *e) {
+    struct {
+        TrainState state;
+        int found;
+    } latest = { 0 };
+    if (ranks_lead(r) && (latest.found = latest_find(folder, job, INT64_MAX, &latest.state, e)) < 0) return -1;
+    if (r->size > 1 && world_broadcast("looking for a checkpoint", 0, &latest, sizeof latest, e)) return -1;
+    *s = latest.state;
+    return latest.found;
+}
+
+/* ---- load ---- */
+
+/* What to do about a damaged checkpoint. */
+static int damaged(const char *folder, const TrainState *s, Error *e) {
+    TrainState before;
+    char path[PATH_SIZE], older[PATH_SIZE];
+    checkpoint_path(path, folder, s->step);
+    if (latest_find(folder, s->job, s->step, &before, NULL) == 1) {
+        checkpoint_path(older, folder, before.step);
+        return error_hint(e, "remove %.300s to go on from %.300s", path, older);
     }
-    if (!bad && m->params.master.at) m->k->copy(m->params.weights, m->params.master, m->params.trained_count);
+    return error_hint(e, "remove %.300s to begin again", path);
+}
+
+static int listed_check(const char *folder, const Listed *l, Error *e) {
+    Listed have;
+    if (listed_look(folder, l->name, &have, e)) return -1;
+    if (have.size == l->size && !strcmp(have.hash, l->hash)) return 0;
+    error_what(e, "a file of the checkpoint is not what was written"), error_where(e, "%s/%s", folder, l->name);
+    error_found(e, "%lld bytes, hash %s", (long long)have.size, have.hash);
+    return error_expected(e, "%lld bytes, hash %s", (long long)l->size, l->hash);
+}
+
+/* The listed files. The number of them, or -1. */
+static int list_read(const char *folder, Listed **out, Error *e) {
+    char path[PATH_SIZE];
+    json_t *top;
+    *out = NULL;
+    if (path_join(path, folder, list_name, e) || json_read_object(path, &top, e)) return -1;
+    const json_t *files = json_object_get(top, "files");
+    int n = (int)json_array_size(files), bad = n < 1 ? error_what(e, "no files are listed"), error_where(e, "%s", path), -1 : 0;
+    if (!bad && !(*out = mem_new((size_t)n, sizeof **out, "checkpoint's list", e))) bad = -1;
+    for (int i = 0; i < n && !bad; i++) {
+        const json_t *file = json_array_get(files, (size_t)i);
+        const char *name, *hash;
+        bad = json_need_string(file, "name", path, &name, e) || json_need_string(file, "xxh3", path, &hash, e) ||
+              json_need_integer(file, "bytes", path, 0, INT64_MAX, &(*out)[i].size, e);
+        if (bad) break;
+        if (!checkpoint_is_state(name) || strlen(name) >= NAME || strlen(hash) >= HASH_TEXT)
+            bad = error_what(e, "not a file of a checkpoint"), error_where(e, "%s", path), error_found(e, "%.100s", name);
+        else strcpy((*out)[i].name, name), strcpy((*out)[i].hash, hash);
+    }
+    json_decref(top);
+    if (bad) free(*out), *out = NULL;
+    return bad ? -1 : n;
+}
+
+/* One rank's file, open. */
+typedef struct Stored {
+    TensorSet set;
+    const Tensor *flats[FLATS];
+    int64_t *runs, runs_n, total;
+} Stored;
+
+static void stored_close(Stored *s) {
+    free(s->runs);
+    tensors_close(&s->set);
+}
+
+static int stored_open(Stored *s, const char *path, Error *e) {
+    *s = (Stored){ 0 };
+    if (tensors_open(&s->set, path, e)) return -1;
+    const Tensor *runs = tensors_find(&s->set, "runs");
+    int bad = !runs || runs->type != TENSOR_I64 || runs->ndim != 2 || runs->shape[1] != 2;
+    if (!bad) {
+        s->runs_n = runs->shape[0];
+        s->runs = mem_new((size_t)runs->count + 1, sizeof *s->runs, "checkpoint buffer", e);
+        if (!s->runs) return stored_close(s), -1;
+        memcpy(s->runs, runs->data, (size_t)runs->count * sizeof *s->runs);
+        for (int64_t i = 0; i < s->runs_n && !bad; i++)
+            bad = s->runs[2 * i] < 0 || s->runs[2 * i + 1] < 0 || __builtin_add_overflow(s->total, s->runs[2 * i + 1], &s->total);
+    }
+    for (int f = 0; f < FLATS && !bad; f++) {
+        s->flats[f] = tensors_find(&s->set, flat_names[f]);
+        bad = !s->flats[f] || s->flats[f]->type != TENSOR_F32 || s->flats[f]->count != s->total;
+    }
+    if (!bad) return 0;
+    stored_close(s);
+    return error_what(e, "not a part of a training state"), error_where(e, "%s", path), error_expected(e, "runs (n, 2), and weights, m and v that fill them");
+}
+
+/* Copies what the file has of a piece; *filled counts its elements. */
+static void piece_fill(const Model *m, const Stored *s, const ShardPiece *p, float *chunk, int64_t *filled) {
+    int64_t begin = p->param->offset + p->first, end = begin + p->count, at = 0;
+    for (int64_t i = 0; i < s->runs_n; at += s->runs[2 * i + 1], i++) {
+        int64_t run = s->runs[2 * i], run_end = run + s->runs[2 * i + 1];
+        int64_t from = run > begin ? run : begin, to = run_end < end ? run_end : end;
+        for (int64_t x = from, n; x < to; x += n) {
+            n = to - x < CHUNK ? to - x : CHUNK;
+            for (int f = 0; f < FLATS; f++) {
+                memcpy(chunk, (const char *)s->flats[f]->data + (at + x - run) * 4, (size_t)n * 4); /* mapped data has no alignment */
+                m->k->upload(buf_at(flat_of(p, f), x - begin), chunk, n);
+            }
+        }
+        if (to > from) *filled += to - from;
+    }
+}
+
+static int pieces_load(Model *m, Shard *shard, const char *folder, const Listed *list, int n, Error *e) {
+    int pieces_n, bad = 0;
+    const ShardPiece *pieces = shard_pieces(shard, &pieces_n);
+    int64_t want = 0, filled = 0;
+    float *chunk = mem_new(CHUNK, sizeof *chunk, "checkpoint buffer", e);
+    if (!chunk) return -1;
+    for (int f = 0; f < n && !bad; f++) {
+        Stored s;
+        char path[PATH_SIZE];
+        if (strncmp(list[f].name, optimizer_prefix, sizeof optimizer_prefix - 1)) continue;
+        if ((bad = path_join(path, folder, list[f].name, e) || stored_open(&s, path, e))) break;
+        for (int i = 0; i < pieces_n; i++) piece_fill(m, &s, &pieces[i], chunk, &filled);
+        stored_close(&s);
+    }
     free(chunk);
-    tensors_close(&set);
-    model_weights_changed(m);
-    return bad ? -1 : m->k->sync(e);
+    for (int i = 0; i < pieces_n; i++) {
+        want += pieces[i].count;
+        if (pieces[i].master.at) m->k->copy(pieces[i].p, pieces[i].master, pieces[i].count);
+    }
+    if (!bad && filled != want) {
+        error_what(e, "checkpoint does not fit the model"), error_where(e, "%s", folder);
+        error_found(e, "%lld of this rank's values", (long long)filled), error_expected(e, "%lld", (long long)want);
+        bad = -1;
+    }
+    return bad ? -1 : 0;
+}
+
+int checkpoint_load(Model *m, Shard *shard, const Ranks *r, const char *folder, const TrainState *s, Error *e) {
+    char path[PATH_SIZE];
+    Listed *list;
+    checkpoint_path(path, folder, s->step);
+    int n = list_read(path, &list, e), bad = n < 0;
+    for (int i = r->rank; i < n && !bad; i += r->size) bad = listed_check(path, &list[i], e); /* each rank looks at some */
+    if (bad) {
+        damaged(folder, s, e);
+        free(list);
+        return -1;
+    }
+    bad = ranks_meet(r, "checking a checkpoint", e) || pieces_load(m, shard, path, list, n, e) || shard_step_end(shard, e);
+    free(list);
+    return bad ? -1 : 0;
 }
 
 int checkpoint_prune(const char *folder, int keep, const int64_t *spare, int spare_n, Error *e) {

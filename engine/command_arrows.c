@@ -1,6 +1,7 @@
-/* command_arrows.c - the later arrows of the loop as commands of their own: pair, train, eval. (sample and label stand in arrows.c.) */
+/* command_arrows.c - the arrows of the loop as commands of their own: sample, label, pair, train, eval. */
 #include "engine/checkpoint.h"
 #include "engine/commands.h"
+#include "engine/crew.h"
 #include "engine/judge.h"
 #include "engine/pairs.h"
 #include "engine/train.h"
@@ -17,6 +18,61 @@ static int command_with(
     if (!got) got = work(c, e) ? -1 : 0;
     free(c);
     return got == 1 ? 0 : got;
+}
+
+static int sample_lead(Loop *l, void *context, Error *e) {
+    (void)context;
+    const RunConfig *c = l->config;
+    char folder[PATH_SIZE], out[PATH_SIZE], unpack[PATH_SIZE], line[512];
+    Dataset set = { 0 };
+    SampleCounts counts;
+    DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_UNIQUE,
+        .images = c->data.images,
+        .unpack = unpack,
+        .strict = c->data.strict,
+        .limit = c->data.per_iteration };
+    if (arrow_folder(c, 1, folder, e) || path_join(out, folder, "candidates.jsonl", e) || path_join(unpack, c->run.dir, "images", e) ||
+        dataset_read(&set, c->data.prompts, &options, e))
+        return -1;
+    for (int i = 0; i < set.drops_n; i++) progress_say(&l->progress, "row dropped: %s", set.drops[i].reason);
+    int bad = crew_sample(l, c->model.dir, c, (uint64_t)c->run.seed, &set, out, &counts, e);
+    if (!bad) {
+        progress_say(&l->progress, "%s", dataset_summary(&set, line, sizeof line));
+        printf("%s: %lld answers to %d prompts, %lld tokens, %lld ended by themselves, %d prompts dropped\n", out, (long long)counts.candidates,
+            counts.prompts - counts.refused, (long long)counts.tokens, (long long)counts.finished, counts.refused + set.drops_n);
+    }
+    dataset_free(&set);
+    return bad;
+}
+
+static int label_lead(Loop *l, void *context, Error *e) {
+    (void)context;
+    const RunConfig *c = l->config;
+    char folder[PATH_SIZE], candidates[PATH_SIZE], claims[PATH_SIZE], labels[PATH_SIZE];
+    ClaimCounts split;
+    LabelCounts counts;
+    if (arrow_folder(c, 1, folder, e) || path_join(candidates, folder, "candidates.jsonl", e) || path_join(claims, folder, "claims.jsonl", e) ||
+        path_join(labels, folder, "labels.jsonl", e) || arrow_claims(c, candidates, claims, &split, e) ||
+        crew_label(l, *c->labeler.dir ? c->labeler.dir : c->model.dir, candidates, claims, labels, &counts, e))
+        return -1;
+    printf("%s: %lld claims of %lld answers, %lld answers without, %lld rejected unasked, %lld sentences left out\n", claims,
+        (long long)split.claims, (long long)split.answers, (long long)split.without, (long long)split.unasked, (long long)split.left_out);
+    printf("%s: %lld claims rejected, %lld of %lld probes answered yes, %lld answers without a score\n", labels, (long long)counts.rejected,
+        (long long)counts.probes_yes, (long long)counts.probes, (long long)counts.unscored);
+    return 0;
+}
+
+static int sample_work(const RunConfig *c, Error *e) { return crew_run(c, sample_lead, NULL, e); }
+static int label_work(const RunConfig *c, Error *e) { return crew_run(c, label_lead, NULL, e); }
+
+int command_sample(int argc, char **argv, Error *e) {
+    static const char *const needed[] = { "run.dir", "model.dir", "data.prompts", NULL };
+    return command_with(argc, argv, "sample CONFIG [--section.key=value]...", needed, sample_work, e);
+}
+
+int command_label(int argc, char **argv, Error *e) {
+    static const char *const needed[] = { "run.dir", "model.dir", NULL };
+    return command_with(argc, argv, "label CONFIG [--section.key=value]...", needed, label_work, e);
 }
 
 static int pair_work(const RunConfig *c, Error *e) {
@@ -39,13 +95,13 @@ int command_pair(int argc, char **argv, Error *e) {
     return command_with(argc, argv, "pair CONFIG [--section.key=value]...", needed, pair_work, e);
 }
 
-static int train_in(Loop *l, Error *e) {
+static int train_lead(Loop *l, void *context, Error *e) {
+    (void)context;
     const RunConfig *c = l->config;
     char checkpoint[PATH_SIZE], model[PATH_SIZE];
-    TrainPlan plan = { c, c->data.train, c->run.dir, 0, l->metrics, &l->progress };
+    TrainPlan plan = { .config = c, .pairs = c->data.train, .folder = c->run.dir };
     TrainResult r;
-    Vlm *v;
-    if (loop_config_write(l, e) || loop_model(l, c->model.dir, &v, e) || train_pairs(v, &plan, &r, e)) return -1;
+    if (loop_config_write(l, e) || crew_train(l, c->model.dir, plan, &r, e)) return -1;
     checkpoint_path(checkpoint, c->run.dir, r.steps);
     if (loop_path(l, model, e, "model") || loop_install(l, checkpoint, model, e) || checkpoint_prune(c->run.dir, c->train.keep, NULL, 0, e))
         return -1;
@@ -54,7 +110,8 @@ static int train_in(Loop *l, Error *e) {
     return 0;
 }
 
-static int eval_in(Loop *l, Error *e) {
+static int eval_lead(Loop *l, void *context, Error *e) {
+    (void)context;
     const RunConfig *c = l->config;
     char line[256], result[PATH_SIZE];
     Judgement j;
@@ -64,20 +121,8 @@ static int eval_in(Loop *l, Error *e) {
     return 0;
 }
 
-static int in_loop(const RunConfig *c, int (*work)(Loop *l, Error *e), Error *e) {
-    Loop *l = mem_new(1, sizeof *l, "run", e);
-    if (!l) return -1;
-    int bad = loop_open(l, c, e);
-    if (!bad) {
-        bad = work(l, e);
-        loop_close(l);
-    }
-    free(l);
-    return bad;
-}
-
-static int train_work(const RunConfig *c, Error *e) { return in_loop(c, train_in, e); }
-static int eval_work(const RunConfig *c, Error *e) { return in_loop(c, eval_in, e); }
+static int train_work(const RunConfig *c, Error *e) { return crew_run(c, train_lead, NULL, e); }
+static int eval_work(const RunConfig *c, Error *e) { return crew_run(c, eval_lead, NULL, e); }
 
 int command_train(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", "model.dir", "data.train", NULL };

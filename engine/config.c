@@ -39,6 +39,11 @@ static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCEN
 
 static const char *const sft_tasks[] = { [SFT_ANSWERS] = "answers", [SFT_TOWER] = "tower", NULL };
 static const char *const recomputes[] = { [RECOMPUTE_NONE] = "none", [RECOMPUTE_LAYER] = "layer", NULL };
+static const char *const shards[] = { [SHARD_NONE] = "none",
+    [SHARD_OPTIMIZER] = "optimizer",
+    [SHARD_GRADIENTS] = "gradients",
+    [SHARD_PARAMETERS] = "parameters",
+    NULL };
 static const char *const sft_sources[] = { [SFT_ROWS] = "rows", [SFT_SCENES] = "scenes", NULL };
 
 typedef enum KeyType {
@@ -155,6 +160,13 @@ static const Key keys[] = {
     CHOICE("train", "save_dtype", train.save_dtype, "same", save_dtypes, "of model/ and of checkpoints; same: as the start was stored"),
     WHOLE("train", "log_every", train.log_every, "1", 1, 1e9, "steps between rows of metrics"),
 
+    CHOICE("ranks", "shard", ranks.shard, "none", shards,
+        "what ranks hold in parts: nothing; the optimizer's state; summed gradients too; the decoder's weights too (ZeRO 1, 2, 3)"),
+    WHOLE("ranks", "parts", ranks.parts, "0", 0, 65536,
+        "parts of a step's pairs, whose gradients are summed as a tree; 0: one per rank. The same parts give the same bits on 1, 2, 4 ... ranks"),
+    WHOLE("ranks", "watchdog", ranks.watchdog, AS_TEXT(WORLD_WATCHDOG_SECONDS), 1, 1e6,
+        "seconds that a rank waits for the others in one operation before it gives up"),
+
     CHOICE("sft", "task", sft.task, "answers", sft_tasks,
         "answers: answer tokens given image and question; tower: the tower alone learns the built-in world (kind, colour, size, cell of each patch)"),
     CHOICE("sft", "source", sft.source, "rows", sft_sources, "rows: data.train; scenes: fresh scenes of the built-in world at every step"),
@@ -182,8 +194,6 @@ static const Key keys[] = {
     WHOLE("eval", "top_k", eval.top_k, "0", 0, 1e9, "0: off"),
     WHOLE("eval", "max_new_tokens", eval.max_new_tokens, "1024", 1, 1e6, "longest answer"),
     WHOLE("eval", "examples", eval.examples, "3", 0, 1000, "answers shown before and after"),
-
-    WHOLE("ranks", "watchdog", ranks.watchdog, AS_TEXT(WORLD_WATCHDOG_SECONDS), 1, 1e6, "seconds that a rank waits for the others in one operation before it gives up"),
 };
 /* clang-format on */
 enum { KEYS = sizeof keys / sizeof *keys };

@@ -17,6 +17,7 @@
 #include "engine/claims.h"
 #include "kernels/kernels.h"
 #include "model/image.h"
+#include "model/shard.h"
 
 #include <stdint.h>
 
@@ -115,6 +116,11 @@ typedef struct RunConfig {
         int log_every;
     } train;
     struct {
+        ShardMode shard;
+        int parts;    /* of a step's pairs, summed as a tree; 0: one per rank */
+        int watchdog; /* seconds */
+    } ranks;
+    struct {
         SftTask task;
         SftSource source;
         int random;            /* start from random weights */
@@ -137,9 +143,6 @@ typedef struct RunConfig {
         int top_k, max_new_tokens;
         int examples; /* before and after answers kept for the report */
     } eval;
-    struct {
-        int watchdog; /* seconds */
-    } ranks;
 } RunConfig;
 
 /* Results of config_arguments beside 0 and -1. */

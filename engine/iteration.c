@@ -1,4 +1,5 @@
 /* iteration.c - owns the arrows of an iteration in the ledger: their inputs, their log lines with counts that add up, their outputs. */
+#include "engine/crew.h"
 #include "engine/iteration.h"
 
 #include "engine/checkpoint.h"
@@ -68,11 +69,10 @@ static int sample_run(Loop *l, Arrow *a, const char *policy, const char *out, Er
     const RunConfig *c = l->config;
     Dataset set;
     SampleCounts n;
-    Vlm *v;
     int first;
     if (window_first(l, a->iteration, &first, e) || loop_dataset(l, c->data.prompts, first, c->data.per_iteration, &set, e)) return -1;
     loop_dataset_say(l, &set);
-    int bad = loop_model(l, policy, &v, e) || arrow_sample(v, c, loop_seed(c, a->iteration), &set, out, &n, &l->progress, e) ||
+    int bad = crew_sample(l, policy, c, loop_seed(c, a->iteration), &set, out, &n, e) ||
               output(l, a, "candidates.jsonl", e);
     int dropped = set.drops_n;
     dataset_free(&set);
@@ -158,8 +158,7 @@ static int claims_arrow(Loop *l, int iteration, Error *e) {
 
 static int label_run(Loop *l, Arrow *a, const char *labeler, const char *candidates, const char *claims, const char *out, Error *e) {
     LabelCounts n;
-    Vlm *v;
-    if (loop_model(l, labeler, &v, e) || arrow_label(v, l->config, candidates, claims, out, &n, &l->progress, e) ||
+    if (crew_label(l, labeler, candidates, claims, out, &n, e) ||
         output(l, a, "labels.jsonl", e))
         return -1;
     double scored = (double)(n.answers - n.unscored);
@@ -292,12 +291,8 @@ static int checkpoints_clear(const char *folder, const json_t *inputs, int all, 
 
 static int train_run(Loop *l, Arrow *a, const char *policy, const char *pairs, const char *folder, int again, Error *e) {
     TrainResult r;
-    Vlm *v;
-    TrainPlan plan = { l->config, pairs, folder, a->iteration, l->metrics, &l->progress };
-    if (checkpoints_clear(folder, a->inputs, again, e) || loop_model(l, policy, &v, e)) return -1;
-    int bad = train_pairs(v, &plan, &r, e);
-    loop_model_drop(l);
-    if (bad || trained_write(l, folder, &r, e) || output(l, a, "train.json", e)) return -1;
+    TrainPlan plan = { .config = l->config, .pairs = pairs, .folder = folder, .iteration = a->iteration };
+    if (checkpoints_clear(folder, a->inputs, again, e) || crew_train(l, policy, plan, &r, e) || trained_write(l, folder, &r, e) || output(l, a, "train.json", e)) return -1;
     progress_say(&l->progress, "  train: %d pairs = %d used + %d dropped; %lld steps of %d pairs", r.pairs + r.dropped, r.pairs, r.dropped,
         (long long)r.steps, l->config->train.batch_pairs);
     return arrow_count(a, "pairs", r.pairs, e) || arrow_count(a, "dropped", r.dropped, e) || arrow_count(a, "steps", (double)r.steps, e) ||

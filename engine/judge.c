@@ -1,4 +1,5 @@
 /* judge.c - owns the arrows NAME-answers, NAME-labels and NAME of evaluation and validation. */
+#include "engine/crew.h"
 #include "engine/judge.h"
 
 #include "engine/eval/scenes_eval.h"
@@ -34,11 +35,9 @@ static int answers_sample(Loop *l, Arrow *arrow, const Answers *a, Error *e) {
     char path[PATH_SIZE];
     Dataset set;
     SampleCounts n;
-    Vlm *v;
     if (loop_dataset(l, a->data, 0, a->prompts, &set, e)) return -1;
     loop_dataset_say(l, &set);
-    int bad = file_of(l, a, "candidates.jsonl", path, e) || loop_model(l, a->model, &v, e) ||
-              arrow_sample(v, l->answering, loop_seed_judged(l->config), &set, path, &n, &l->progress, e);
+    int bad = file_of(l, a, "candidates.jsonl", path, e) || crew_sample(l, a->model, l->answering, loop_seed_judged(l->config), &set, path, &n, e);
     if (!bad) {
         progress_say(&l->progress, "  %s: %lld answers to %d prompts (%d of %d refused), %lld ended by themselves, %lld tokens",
             arrow->name, (long long)n.candidates, n.prompts - n.refused, n.refused, n.prompts, (long long)n.finished, (long long)n.tokens);
@@ -69,7 +68,6 @@ int answers_label(Loop *l, const Answers *a, Error *e) {
     char name[32], candidates[PATH_SIZE], claims[PATH_SIZE], labels[PATH_SIZE];
     ClaimCounts split;
     LabelCounts n;
-    Vlm *v;
     if (file_of(l, a, "candidates.jsonl", candidates, e) || file_of(l, a, "claims.jsonl", claims, e) ||
         file_of(l, a, "labels.jsonl", labels, e) || arrow_name(a, "labels", name, e) || arrow_begin(&arrow, a->iteration, name, e))
         return -1;
@@ -77,8 +75,7 @@ int answers_label(Loop *l, const Answers *a, Error *e) {
               loop_input_settings(l, &arrow, label_settings, e);
     int skip = bad ? -1 : loop_skip(l, &arrow, e);
     if (skip == 0) {
-        bad = arrow_claims(l->config, candidates, claims, &split, e) || loop_model(l, judge_folder(l->config), &v, e) ||
-              arrow_label(v, l->config, candidates, claims, labels, &n, &l->progress, e);
+        bad = arrow_claims(l->config, candidates, claims, &split, e) || crew_label(l, judge_folder(l->config), candidates, claims, labels, &n, e);
         if (!bad)
             progress_say(&l->progress, "  %s: %lld claims, %lld rejected, %lld accepted; %lld of %lld answers without a score", arrow.name,
                 (long long)n.claims, (long long)n.rejected, (long long)(n.claims - n.rejected), (long long)n.unscored,

@@ -1,6 +1,8 @@
 /* loop.c - owns the run folder of a process and the model in memory. */
 #include "engine/loop.h"
 
+#include "engine/checkpoint.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,21 +26,26 @@ static int lock_take(Loop *l, Error *e) {
            error_hint(e, "wait for it, or give another run.dir");
 }
 
-int loop_open(Loop *l, const RunConfig *c, Error *e) {
+static int begin(Loop *l, const RunConfig *c, Error *e) {
     memset(l, 0, sizeof *l);
     l->config = c;
     l->lock = -1;
-    progress_init(&l->progress, c->run.quiet ? NULL : stderr);
-    l->told = json_object();
     l->answering = mem_new(1, sizeof *l->answering, "config", e);
-    if (!l->answering || lock_take(l, e)) goto fail;
+    if (!l->answering) return -1;
     *l->answering = *c;
     l->answering->sample.n = c->eval.n;
     l->answering->sample.temperature = c->eval.temperature;
     l->answering->sample.top_p = c->eval.top_p;
     l->answering->sample.top_k = c->eval.top_k;
     l->answering->sample.max_new_tokens = c->eval.max_new_tokens;
-    if (!(l->kernels = kernels_open(c->run.device, c->run.threads, e)) || ledger_open(&l->ledger, c->run.dir, e)) goto fail;
+    return 0;
+}
+
+int loop_open(Loop *l, const RunConfig *c, Error *e) {
+    if (begin(l, c, e)) goto fail;
+    progress_init(&l->progress, c->run.quiet ? NULL : stderr);
+    l->told = json_object();
+    if (lock_take(l, e) || !(l->kernels = kernels_open(c->run.device, c->run.threads, e)) || ledger_open(&l->ledger, c->run.dir, e)) goto fail;
     if (!(l->metrics = metrics_open(c->run.dir, e))) goto fail;
     return 0;
 fail:
@@ -46,8 +53,17 @@ fail:
     return -1;
 }
 
+int loop_join(Loop *l, const RunConfig *c, Error *e) {
+    if (!begin(l, c, e) && (l->kernels = kernels_open(c->run.device, c->run.threads, e))) return 0;
+    loop_close(l);
+    return -1;
+}
+
+int loop_ranks_open(Loop *l, Error *e) { return ranks_open(&l->ranks, l->config, l->kernels, e); }
+
 void loop_close(Loop *l) {
     loop_model_drop(l);
+    ranks_close(&l->ranks);
     if (l->metrics) metrics_close(l->metrics);
     if (l->ledger.rows) ledger_close(&l->ledger);
     json_decref(l->told);
@@ -159,7 +175,6 @@ uint64_t loop_seed_judged(const RunConfig *c) { return hash64(&c->run.seed, size
 
 /* ---- model folders ---- */
 
-static int is_training_state(const char *name) { return !strcmp(name, "optimizer.safetensors") || !strcmp(name, "trainer_state.json"); }
 
 static int folder_link(const char *from, const char *to, int depth, Error *e) {
     DIR *d = opendir(from);
@@ -168,7 +183,7 @@ static int folder_link(const char *from, const char *to, int depth, Error *e) {
     for (struct dirent *entry; !bad && (entry = readdir(d));) {
         char source[PATH_SIZE], target[PATH_SIZE];
         struct stat info;
-        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || (depth == 0 && is_training_state(entry->d_name))) continue;
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") || (depth == 0 && checkpoint_is_state(entry->d_name))) continue;
         bad = path_join(source, from, entry->d_name, e) || path_join(target, to, entry->d_name, e);
         if (!bad && stat(source, &info))
             bad = error_what(e, "cannot inspect file"), error_where(e, "%s", source), error_found(e, "%s", strerror(errno));

@@ -8,6 +8,7 @@
 #include "engine/arrows.h"
 #include "engine/ledger.h"
 #include "engine/metrics.h"
+#include "engine/ranks.h"
 
 typedef struct KnownHash {
     char path[PATH_SIZE], hash[HASH_TEXT];
@@ -17,6 +18,7 @@ typedef struct Loop {
     const RunConfig *config;
     RunConfig *answering; /* the same with [eval]'s sampling in place of [sample]'s: how models are evaluated and validated */
     const Kernels *kernels;
+    Ranks ranks;
     Ledger ledger;
     Metrics *metrics;
     Progress progress;
@@ -30,6 +32,10 @@ typedef struct Loop {
 
 /* Opens the run folder for this process alone. Refuses a folder that another process works in. */
 int loop_open(Loop *l, const RunConfig *c, Error *e);
+/* For ranks that serve: the same without the folder, its files, and speech. */
+int loop_join(Loop *l, const RunConfig *c, Error *e);
+int loop_ranks_open(Loop *l, Error *e);
+static inline Progress *loop_progress(Loop *l) { return l->metrics ? &l->progress : NULL; }
 void loop_close(Loop *l);
 int loop_config_write(const Loop *l, Error *e); /* RUN/config.ini: for commands that make a run, not for those that look at one */
 

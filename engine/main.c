@@ -3,7 +3,7 @@
  * Exits 0 done, 1 refused input or failed, 2 wrong usage. Errors go to stderr as one line that begins with "rlaifv: ".
  *
  * Started by mpirun or srun it is one of several ranks. Commands that know of no ranks run on rank 0; the others wait for it, and all exit
- * with its code. */
+ * with its code. Rank 0 says what is wrong; an error that another rank has alone ends all where it is found. */
 #include "engine/commands.h"
 #include "kernels/comm/world.h"
 #include "kernels/kernels.h"
@@ -14,23 +14,24 @@
 static const struct {
     const char *name;
     int (*command)(int argc, char **argv, Error *e);
+    int all_ranks; /* take part; else rank 0 alone */
     const char *help;
 } commands[] = {
-    { "run", command_run, "the whole loop: sample, label, pair, train, evaluate; again from where it stopped" },
-    { "sample", command_sample, "candidate answers of the policy" },
-    { "label", command_label, "claims of the answers, and what the labeler says of each" },
-    { "pair", command_pair, "preference pairs from scores" },
-    { "train", command_train, "preference optimisation on pairs" },
-    { "eval", command_eval, "answers on evaluation prompts, and how far they can be trusted" },
-    { "sft", command_sft, "supervised fine-tuning on the same engine" },
-    { "score", command_score, "log-probs of chosen and rejected answers" },
-    { "generate", command_generate, "answers to prompts" },
-    { "probe", command_probe, "probabilities of yes and no as the first word" },
-    { "tokenize", command_tokenize, "ids of text" },
-    { "preprocess", command_preprocess, "images as the tower sees them" },
-    { "inspect", command_inspect, "what a checkpoint is" },
-    { "scenes", command_scenes, "pictures and rows of the built-in world" },
-    { "bench", command_bench, "speed of kernels and jobs" },
+    { "run", command_run, 1, "the whole loop: sample, label, pair, train, evaluate; again from where it stopped" },
+    { "sample", command_sample, 1, "candidate answers of the policy" },
+    { "label", command_label, 1, "claims of the answers, and what the labeler says of each" },
+    { "pair", command_pair, 0, "preference pairs from scores" },
+    { "train", command_train, 1, "preference optimisation on pairs" },
+    { "eval", command_eval, 1, "answers on evaluation prompts, and how far they can be trusted" },
+    { "sft", command_sft, 0, "supervised fine-tuning on the same engine" },
+    { "score", command_score, 0, "log-probs of chosen and rejected answers" },
+    { "generate", command_generate, 0, "answers to prompts" },
+    { "probe", command_probe, 0, "probabilities of yes and no as the first word" },
+    { "tokenize", command_tokenize, 0, "ids of text" },
+    { "preprocess", command_preprocess, 0, "images as the tower sees them" },
+    { "inspect", command_inspect, 0, "what a checkpoint is" },
+    { "scenes", command_scenes, 0, "pictures and rows of the built-in world" },
+    { "bench", command_bench, 0, "speed of kernels and jobs" },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -47,16 +48,23 @@ static int report(const Error *e) {
     return 1;
 }
 
-static int run(int argc, char **argv) {
+static int takes_part(const char *name) {
+    for (int i = 0; i < COMMANDS; i++)
+        if (!strcmp(name, commands[i].name)) return commands[i].all_ranks;
+    return 0;
+}
+
+static int run(const World *w, int argc, char **argv) {
     Error e = { 0 };
-    if (argc < 2) return usage(stderr), 2;
+    if (argc < 2) return w->rank ? 2 : (usage(stderr), 2);
+    if (w->rank && !takes_part(argv[1])) return 0;
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return usage(stdout), 0;
     const char *names[COMMANDS];
     for (int i = 0; i < COMMANDS; i++) {
         names[i] = commands[i].name;
         if (strcmp(argv[1], commands[i].name)) continue;
         int result = commands[i].command(argc - 2, argv + 2, &e);
-        if (result) return report(&e), result == 2 ? 2 : 1;
+        if (result) return w->rank ? 0 : report(&e), result == 2 ? 2 : 1;
         /* Results that never reached their reader are a failure too. */
         if (fflush(stdout) || ferror(stdout)) return error_what(&e, "cannot write to stdout"), report(&e);
         return 0;
@@ -73,5 +81,5 @@ int main(int argc, char **argv) {
     const World *w = world_open(&e);
     if (!w) world_fail(&e);
     kernels_device_choose(w->node_rank);
-    return world_close(w->rank ? 0 : run(argc, argv));
+    return world_close(run(w, argc, argv));
 }

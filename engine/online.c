@@ -2,6 +2,7 @@
 #include "engine/online.h"
 
 #include "engine/commands.h"
+#include "engine/crew.h"
 #include "engine/examples.h"
 #include "engine/iteration.h"
 
@@ -116,22 +117,23 @@ static int finish(Loop *l, const SelectEntry *list, int n, double before, Report
     return table_write(l, r, REPORT_PLAIN, "table.txt", e) || table_write(l, r, REPORT_MARKDOWN, "table.md", e) ? -1 : 0;
 }
 
-int online_run(const RunConfig *c, Report *report, Error *e) {
-    Loop *l = mem_new(1, sizeof *l, "run", e);
+static int run_lead(Loop *l, void *context, Error *e) {
+    const RunConfig *c = l->config;
+    Report *report = context;
     SelectEntry *chosen = mem_new((size_t)c->run.iterations, sizeof *chosen, "iterations", e);
     double before = 0;
     int n = 0;
-    *report = (Report){ .kind = c->eval.kind, .temperature = c->eval.temperature };
-    int bad = !l || !chosen || loop_open(l, c, e);
-    if (!bad) {
-        progress_say(&l->progress, "before the first iteration");
-        bad = loop_config_write(l, e) || evaluate(l, REPORT_BEFORE, 0, c->model.dir, report, e) || measure_before(l, &before, e);
-        if (!bad) bad = iterations(l, before, chosen, &n, report, e) || finish(l, chosen, n, before, report, e);
-        loop_close(l);
-    }
-    free(l);
+    if (!chosen) return -1;
+    progress_say(&l->progress, "before the first iteration");
+    int bad = loop_config_write(l, e) || evaluate(l, REPORT_BEFORE, 0, c->model.dir, report, e) || measure_before(l, &before, e);
+    if (!bad) bad = iterations(l, before, chosen, &n, report, e) || finish(l, chosen, n, before, report, e);
     free(chosen);
     return bad ? -1 : 0;
+}
+
+int online_run(const RunConfig *c, Report *report, Error *e) {
+    *report = (Report){ .kind = c->eval.kind, .temperature = c->eval.temperature };
+    return crew_run(c, run_lead, report, e);
 }
 
 /* ---- the command ---- */
@@ -154,8 +156,9 @@ int command_run(int argc, char **argv, Error *e) {
         got = settings_check(c, e);
         if (!got) {
             got = online_run(c, &report, e);
-            if (!got && report.n > 0) got = report_print(&report, colour ? REPORT_COLOUR : REPORT_PLAIN, stdout, e);
-            if (!got) printf("model: %s/model (iteration %d)\n", c->run.dir, report.chosen);
+            int lead = world_here()->rank == 0;
+            if (!got && lead && report.n > 0) got = report_print(&report, colour ? REPORT_COLOUR : REPORT_PLAIN, stdout, e);
+            if (!got && lead) printf("model: %s/model (iteration %d)\n", c->run.dir, report.chosen);
             report_free(&report);
         }
         got = got ? -1 : 0;

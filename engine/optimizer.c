@@ -21,13 +21,10 @@ double schedule_lr(const RunConfig *c, int64_t t, int64_t steps) {
     return lr;
 }
 
-int optimizer_step(Model *m, const RunConfig *c, double lr, int64_t step, double *norm, Error *e) {
-    const Kernels *k = m->k;
-    Params *p = &m->params;
-    double square = 0;
-    for (int i = 0; i < p->n; i++)
-        if (p->list[i].trained) square += k->norm_squared(buf_at(p->grads, p->list[i].offset), p->list[i].count);
-    if (k->sync(e)) return -1;
+int optimizer_step(Model *m, Shard *s, const RunConfig *c, double lr, int64_t step, double *norm, Error *e) {
+    double square;
+    int n;
+    if (shard_gradient_squares(s, &square, e)) return -1;
     *norm = sqrt(square);
     if (!isfinite(*norm))
         return error_what(e, "gradient is not finite"), error_where(e, "step %lld", (long long)step), error_hint(e, "lower train.lr, or clip gradients (train.clip)");
@@ -38,14 +35,11 @@ int optimizer_step(Model *m, const RunConfig *c, double lr, int64_t step, double
         .gradient_scale = 1,
         .step = step };
     if (c->train.clip > 0 && *norm > c->train.clip) a.gradient_scale = (float)(c->train.clip / (*norm + 1e-6)); /* as torch's clip_grad_norm_ */
-    for (int i = 0; i < p->n; i++) {
-        const Param *q = &p->list[i];
-        if (!q->trained) continue;
-        a.weight_decay = q->ndim >= 2 ? (float)c->train.weight_decay : 0;
-        Buf g = buf_at(p->grads, q->offset);
-        k->adamw(buf_at(p->weights, q->offset), p->master.at ? buf_at(p->master, q->offset) : BUF_NONE, buf_at(p->m, q->offset), buf_at(p->v, q->offset), g, q->count, &a);
-        k->zero(g, q->count);
+    const ShardPiece *pieces = shard_pieces(s, &n);
+    for (int i = 0; i < n; i++) {
+        const ShardPiece *p = &pieces[i];
+        a.weight_decay = p->param->ndim >= 2 ? (float)c->train.weight_decay : 0;
+        m->k->adamw(p->p, p->master, p->m, p->v, p->g, p->count, &a);
     }
-    model_weights_changed(m);
-    return k->sync(e);
+    return shard_step_end(s, e);
 }

@@ -272,6 +272,8 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
     Model *m = &v->model;
     Trunks trunks = { .root = -1 };
     TrainState state = { 0 };
+    Ranks ranks = { 0 };
+    Shard *shard = NULL;
     int bad = -1, scenes = c->sft.source == SFT_SCENES, batch = c->sft.batch_images, *order = NULL;
     Group **chosen = mem_new((size_t)batch, sizeof *chosen, "batch", e);
     char own[HASH_TEXT];
@@ -289,9 +291,11 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
     int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * s.n / batch), epoch = -1;
     m->recompute = c->train.recompute == RECOMPUTE_LAYER;
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
-    if (job_hash(c, v, own, e) || params_train_begin(&m->params, m->k, c->train.freeze, e)) goto done;
-    int resumed = checkpoint_latest(c->run.dir, own, &state, e);
-    if (resumed < 0 || (resumed && checkpoint_load(m, c->run.dir, state.step, e))) goto trained;
+    if (job_hash(c, v, own, e) || ranks_lone(&ranks, m->k, e) ||
+        shard_open(&shard, m, ranks.data, SHARD_NONE, c->train.freeze, 1, e))
+        goto done;
+    int resumed = checkpoint_latest(c->run.dir, &ranks, own, &state, e);
+    if (resumed < 0 || (resumed && checkpoint_load(m, shard, &ranks, c->run.dir, &state, e))) goto trained;
     if (!resumed) state = (TrainState){ 0 };
     memcpy(state.job, own, sizeof own);
     if (metrics && metrics_resume(metrics, 0, "sft", state.step, e)) goto trained;
@@ -315,18 +319,19 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
         double lr = schedule_lr(c, state.step, steps);
         state.step++;
         state.tokens += sums.rows;
-        if (optimizer_step(m, c, lr, state.step, &norm, e)) goto trained;
+        if (shard_pass_end(shard, e) || optimizer_step(m, shard, c, lr, state.step, &norm, e)) goto trained;
         if (v->tower_trained) vlm_forget_features(v);
         if (step_log(metrics, progress, c, &sums, state.step, steps, lr, norm, progress_seconds() - start, e)) goto trained;
         progress_add(progress, 1);
         if (state.step == steps || (c->train.save_every > 0 && state.step % c->train.save_every == 0))
-            if (checkpoint_save(m, c, c->run.dir, &state, e) || checkpoint_prune(c->run.dir, c->train.keep, NULL, 0, e)) goto trained;
+            if (checkpoint_save(m, shard, &ranks, c, c->run.dir, &state, e) || checkpoint_prune(c->run.dir, c->train.keep, NULL, 0, e)) goto trained;
     }
     progress_end(progress);
     bad = 0;
 trained:
-    params_train_end(&m->params, m->k);
+    if (shard_close(shard, bad ? NULL : e)) bad = -1;
 done:
+    ranks_close(&ranks);
     v->tower_trained = 0;
     for (int i = 0; i < s.n; i++) group_clear(&s.groups[i]);
     free(s.groups);

@@ -10,6 +10,7 @@
 #include "engine/dataset.h"
 #include "engine/dpo.h"
 #include "engine/optimizer.h"
+#include "engine/parts.h"
 #include "engine/reference.h"
 
 #include <math.h>
@@ -34,6 +35,10 @@ typedef struct Job {
     int n;
     Trunks trunks;
     DpoPair *pairs; /* of a chunk */
+    Shard *shard;
+    /* of a step: its pairs' rows, their costs, whose they are, and those of one part */
+    int *chosen, *tokens, *part_of, *part;
+    DpoSums *sums; /* of this rank's parts */
 } Job;
 
 static int row_tokens(const Job *job, const Row *r) {
@@ -77,14 +82,28 @@ static int rows_encode(Job *job, Error *e) {
     return 0;
 }
 
-/* Builds a chunk's trunks and pairs from rows order[at ...], as many as fit the row budget. Returns how many, or -1. */
-static int chunk_build(Job *job, const int *order, int n, Error *e) {
-    int budget = job->config->train.rows, tokens = 0, count = 0;
-    trunks_clear(&job->trunks);
+/* Token rows of a pair that shares its trunk with no other. */
+static int pair_tokens(const Job *job, const Row *r) {
+    return prompt_tokens(job->v, &r->prompt) + (int)(r->answers[0].count + r->answers[1].count);
+}
+
+/* How many of rows order[0 .. n) make a chunk: as many as fit the row budget. */
+static int chunk_count(const Job *job, const int *order, int n) {
+    int tokens = 0, count = 0;
     while (count < n && count < CHUNK_PAIRS) {
+        tokens += pair_tokens(job, &job->rows[order[count]]);
+        if (count > 0 && tokens > job->config->train.rows) break;
+        count++;
+    }
+    return count;
+}
+
+/* Builds a chunk's trunks and pairs from the first of rows order[0 .. n). Returns how many, or -1. */
+static int chunk_build(Job *job, const int *order, int n, Error *e) {
+    int most = chunk_count(job, order, n), count = 0;
+    trunks_clear(&job->trunks);
+    while (count < most) {
         const Row *r = &job->rows[order[count]];
-        tokens += prompt_tokens(job->v, &r->prompt) + (int)(r->answers[0].count + r->answers[1].count);
-        if (count > 0 && tokens > budget) break;
         int trunk = trunks_find(job->v, &job->trunks, &r->prompt, e);
         if (trunk < 0) return -1;
         job->pairs[count++] = (DpoPair){ .trunk = trunk,
@@ -102,7 +121,7 @@ static int chunks_reserve(const Job *job, StepMode mode, int64_t pairs, Error *e
     int64_t longest = 0, images = 0, budget = job->config->train.rows;
     for (int i = 0; i < job->n; i++) {
         const Row *r = &job->rows[i];
-        int64_t tokens = prompt_tokens(job->v, &r->prompt) + (int64_t)(r->answers[0].count + r->answers[1].count);
+        int64_t tokens = pair_tokens(job, r);
         images |= prompt_has_image(&r->prompt);
         if (tokens > longest) longest = tokens;
     }
@@ -112,47 +131,78 @@ static int chunks_reserve(const Job *job, StepMode mode, int64_t pairs, Error *e
     return vlm_reserve(job->v, &size, e);
 }
 
-/* Reference log-probs of all rows: from the cache, the rest computed now and added to it. */
+/* Computes the references of rows missing[0 .. n) of this rank, into references (n, 2). */
+static int references_compute(Job *job, const int *missing, int n, double (*references)[2], Error *e) {
+    for (int at = 0, count; at < n; at += count) {
+        count = chunk_build(job, missing + at, n - at, e);
+        if (count < 0 || dpo_reference(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, count, e)) return -1;
+        for (int i = 0; i < count; i++) memcpy(references[at + i], job->pairs[i].reference, sizeof *references);
+    }
+    return 0;
+}
+
+enum { ROUND_PAIRS = 32 }; /* of each rank, between additions to the cache: what a kill loses */
+
+/* Computes missing references, all ranks together, and adds them to the cache as they come (rank 0's; the others have none). */
+static int references_rounds(Job *job, ReferenceCache *cache, const int *missing, int n, Error *e) {
+    const Ranks *r = job->plan->ranks;
+    double mine[ROUND_PAIRS][2];
+    progress_begin(job->plan->progress, "reference log-probs", "pairs", job->n, job->n - n);
+    for (int at = 0; at < n;) {
+        int round = n - at < ROUND_PAIRS * r->size ? n - at : ROUND_PAIRS * r->size;
+        int first = (int)comm_part(round, r->size, r->rank), count = (int)comm_part(round, r->size, r->rank + 1) - first;
+        WorldBytes all = { 0 };
+        if (references_compute(job, missing + at + first, count, mine, e) ||
+            world_all_gather("reference log-probs", mine, count * (int64_t)sizeof *mine, &all, e))
+            return -1;
+        int bad = 0;
+        for (int i = 0; i < round && !bad; i++) {
+            Row *row = &job->rows[missing[at + i]];
+            memcpy(row->reference, all.data + (size_t)i * sizeof *mine, sizeof *mine);
+            for (int side = 0; side < 2 && cache && !bad; side++) bad = reference_add(cache, row->key[side], row->reference[side], e);
+        }
+        world_bytes_free(&all);
+        if (bad) return -1;
+        progress_add(job->plan->progress, round);
+        at += round;
+    }
+    progress_end(job->plan->progress);
+    return 0;
+}
+
+/* Reference log-probs of all rows: from rank 0's cache, the rest computed now and added to it. */
 static int references_fill(Job *job, const char *path, Error *e) {
-    Progress *progress = job->plan->progress;
+    const Ranks *r = job->plan->ranks;
     ReferenceCache cache;
-    int *missing = mem_new((size_t)job->n, sizeof *missing, "pairs", e), missing_n = 0, result = -1;
-    if (!missing || reference_open(&cache, path, e)) {
+    int lead = ranks_lead(r), *missing = mem_new((size_t)job->n, sizeof *missing, "pairs", e), missing_n = 0, result = -1;
+    double(*known)[2] = mem_new((size_t)job->n, sizeof *known, "reference log-probs", e); /* NAN: not known */
+    char model[HASH_TEXT];
+    if (!missing || !known || (lead && reference_open(&cache, path, e))) {
         free(missing);
+        free(known);
         return -1;
     }
-    char model[HASH_TEXT];
     reference_model_key(job->v, model);
     if (job->v->model.k->sync(e)) goto done;
+    for (int i = 0; i < job->n; i++)
+        for (int side = 0; side < 2 && lead; side++) {
+            Row *row = &job->rows[i];
+            known[i][side] = NAN;
+            if (reference_key(model, &row->prompt, &row->answers[side], row->key[side], e)) goto done;
+            reference_find(&cache, row->key[side], &known[i][side]);
+        }
+    if (world_broadcast("reference log-probs", 0, known, job->n * (int64_t)sizeof *known, e)) goto done;
     for (int i = 0; i < job->n; i++) {
-        Row *r = &job->rows[i];
-        int known = 1;
-        for (int side = 0; side < 2; side++) {
-            if (reference_key(model, &r->prompt, &r->answers[side], r->key[side], e)) goto done;
-            known &= reference_find(&cache, r->key[side], &r->reference[side]);
-        }
-        if (!known) missing[missing_n++] = i;
+        if (isnan(known[i][0]) || isnan(known[i][1])) missing[missing_n++] = i;
+        memcpy(job->rows[i].reference, known[i], sizeof known[i]);
     }
-    if (missing_n > 0) {
-        if (chunks_reserve(job, STEP_SCORE, missing_n, e)) goto done;
-        progress_begin(progress, "reference log-probs", "pairs", job->n, job->n - missing_n);
-        for (int at = 0, n; at < missing_n; at += n) {
-            n = chunk_build(job, missing + at, missing_n - at, e);
-            if (n < 0 || dpo_reference(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, n, e)) goto done;
-            for (int i = 0; i < n; i++)
-                for (int side = 0; side < 2; side++) {
-                    Row *r = &job->rows[missing[at + i]];
-                    r->reference[side] = job->pairs[i].reference[side];
-                    if (reference_add(&cache, r->key[side], r->reference[side], e)) goto done;
-                }
-            progress_add(progress, n);
-        }
-        progress_end(progress);
-    }
+    if (missing_n > 0 && (chunks_reserve(job, STEP_SCORE, missing_n, e) || references_rounds(job, lead ? &cache : NULL, missing, missing_n, e)))
+        goto done;
     result = 0;
 done:
-    if (reference_close(&cache, result == 0 ? e : NULL)) result = -1;
+    if (lead && reference_close(&cache, result == 0 ? e : NULL)) result = -1;
     free(missing);
+    free(known);
     return result;
 }
 
@@ -208,18 +258,86 @@ static int step_log(const Job *job, const DpoSums *s, int64_t step, int64_t step
     return log && job->plan->metrics ? metrics_write(job->plan->metrics, &row, e) : 0;
 }
 
+/* ---- steps ---- */
+
+/* Rows of part `part` of the step's pairs, in their order in it: into job->part. */
+static int part_list(Job *job, int part) {
+    int n = 0;
+    for (int i = 0; i < job->config->train.batch_pairs; i++)
+        if (job->part_of[i] == part) job->part[n++] = job->chosen[i];
+    return n;
+}
+
+static int chunks_of(const Job *job, const int *rows, int n) {
+    int chunks = 0;
+    for (int at = 0; at < n; chunks++) at += chunk_count(job, rows + at, n - at);
+    return chunks;
+}
+
+/* Gradients of one part. Where blocks travel between ranks every rank has to compute as many chunks as any: the last one again, at no weight. */
+static int part_run(Job *job, int pass, PreferenceLoss loss, DpoSums *sums, Error *e) {
+    const Ranks *r = job->plan->ranks;
+    int most = 0, chunks = 0, n, count = 0, at = 0;
+    for (int rank = 0; rank < r->size && shard_mode(job->shard) >= SHARD_GRADIENTS; rank++) {
+        n = part_list(job, pass * r->size + rank);
+        int needed = chunks_of(job, job->part, n);
+        most = needed > most ? needed : most;
+    }
+    n = part_list(job, pass * r->size + r->rank);
+    DpoSums none = { 0 };
+    for (; at < n || chunks < most; chunks++) {
+        if (at == n) at -= count, loss.pair_scale = 0, sums = &none;
+        count = chunk_build(job, job->part + at, n - at, e);
+        if (count < 0 || dpo_backward(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, count, &loss, sums, e)) return -1;
+        at += count;
+    }
+    return shard_pass_end(job->shard, e);
+}
+
+static void sums_add(DpoSums *to, const DpoSums *s) {
+    to->pairs += s->pairs, to->rows += s->rows;
+    for (int side = 0; side < 2; side++) {
+        to->tokens[side] += s->tokens[side];
+        to->reward[side] += s->reward[side], to->logp[side] += s->logp[side], to->logit[side] += s->logit[side];
+    }
+    to->loss += s->loss, to->accuracies += s->accuracies, to->entropy += s->entropy, to->hits += s->hits;
+}
+
+/* Gradients of the step's pairs, summed over all ranks; what is known of all pairs goes to *sums, added in the order of parts. */
+static int step_gradients(Job *job, const PreferenceLoss *loss, DpoSums *sums, Error *e) {
+    const Ranks *r = job->plan->ranks;
+    int batch = job->config->train.batch_pairs;
+    WorldBytes all = { 0 };
+    for (int i = 0; i < batch; i++) job->tokens[i] = pair_tokens(job, &job->rows[job->chosen[i]]);
+    if (parts_deal(job->tokens, batch, r->passes * r->size, job->part_of, e)) return -1;
+    for (int pass = 0; pass < r->passes; pass++) {
+        job->sums[pass] = (DpoSums){ 0 };
+        if (part_run(job, pass, *loss, &job->sums[pass], e)) return -1;
+    }
+    if (r->size > 1 && world_all_gather("sums of a step", job->sums, r->passes * (int64_t)sizeof *job->sums, &all, e)) return -1;
+    const DpoSums *parts = r->size > 1 ? (const DpoSums *)all.data : job->sums;
+    *sums = (DpoSums){ 0 };
+    for (int pass = 0; pass < r->passes; pass++)
+        for (int rank = 0; rank < r->size; rank++) sums_add(sums, &parts[rank * r->passes + pass]);
+    world_bytes_free(&all);
+    return 0;
+}
+
 static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *result, Error *e) {
     const RunConfig *c = job->config;
+    const Ranks *r = job->plan->ranks;
     Model *m = &job->v->model;
     int bad = -1, batch = c->train.batch_pairs;
-    int *order = mem_new((size_t)job->n, sizeof *order, "order", e), *chosen = mem_new((size_t)batch, sizeof *chosen, "batch", e);
+    int *order = mem_new((size_t)job->n, sizeof *order, "order", e), *lists = mem_new(4 * (size_t)batch, sizeof *lists, "batch", e);
     int64_t epoch = -1, taken = 0;
     PreferenceLoss loss = { .kind = c->train.loss,
         .beta = (float)c->train.beta,
         .label_smoothing = (float)c->train.label_smoothing,
         .sft_weight = (float)c->train.sft_weight,
         .pair_scale = 1.0f / (float)batch };
-    if (!order || !chosen || chunks_reserve(job, STEP_TRAIN, batch, e)) goto done;
+    job->sums = mem_new((size_t)r->passes, sizeof *job->sums, "sums of a step", e);
+    if (!order || !lists || !job->sums || chunks_reserve(job, STEP_TRAIN, batch, e)) goto done;
+    job->chosen = lists, job->tokens = lists + batch, job->part_of = lists + 2 * batch, job->part = lists + 3 * batch;
     progress_begin(job->plan->progress, "train", "steps", steps, state->step);
     for (; state->step < steps; taken++) {
         double start = progress_seconds(), norm;
@@ -227,30 +345,28 @@ static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *re
         for (int i = 0; i < batch; i++) {
             int64_t at = t * batch + i;
             if (at / job->n != epoch) epoch_order(job, epoch = at / job->n, order);
-            chosen[i] = order[at % job->n];
+            job->chosen[i] = order[at % job->n];
         }
-        DpoSums sums = { 0 };
-        for (int at = 0, n; at < batch; at += n) {
-            n = chunk_build(job, chosen + at, batch - at, e);
-            if (n < 0 || dpo_backward(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, n, &loss, &sums, e)) goto done;
-        }
+        DpoSums sums;
+        if (step_gradients(job, &loss, &sums, e)) goto done;
         double lr = schedule_lr(c, t, steps);
         state->step = t + 1;
         state->tokens += sums.rows;
-        if (optimizer_step(m, c, lr, state->step, &norm, e)) goto done;
+        if (optimizer_step(m, job->shard, c, lr, state->step, &norm, e)) goto done;
         if (job->v->tower_trained) vlm_forget_features(job->v);
         result->loss += sums.loss / sums.pairs;
         if (step_log(job, &sums, state->step, steps, lr, norm, state->tokens, progress_seconds() - start, e)) goto done;
         progress_add(job->plan->progress, 1);
         if (state->step == steps || (c->train.save_every > 0 && state->step % c->train.save_every == 0))
-            if (checkpoint_save(m, c, job->plan->folder, state, e)) goto done;
+            if (checkpoint_save(m, job->shard, r, c, job->plan->folder, state, e)) goto done;
     }
     progress_end(job->plan->progress);
     if (taken > 0) result->loss /= (double)taken;
     bad = 0;
 done:
     free(order);
-    free(chosen);
+    free(lists);
+    free(job->sums);
     return bad;
 }
 
@@ -262,11 +378,11 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     char path[PATH_SIZE], model[HASH_TEXT];
     TrainState state = { 0 };
     double start = progress_seconds();
-    int bad = -1, begun = 0, resumed;
+    int bad = -1, resumed;
     memset(result, 0, sizeof *result);
     if (dataset_read(&job.data, plan->pairs, &options, e)) return -1;
     job.pairs = mem_new(CHUNK_PAIRS, sizeof *job.pairs, "pairs", e);
-    if (!job.pairs || rows_encode(&job, e) || folder_make(plan->folder, e)) goto done;
+    if (!job.pairs || rows_encode(&job, e) || (ranks_lead(plan->ranks) && folder_make(plan->folder, e))) goto done;
     char line[600];
     progress_say(plan->progress, "%s", dataset_summary(&job.data, line, sizeof line));
     for (int i = 0; i < job.data.drops_n; i++) progress_say(plan->progress, "  dropped: %s", job.data.drops[i].reason);
@@ -279,20 +395,19 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     memcpy(own, state.job, sizeof own);
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
     m->recompute = c->train.recompute == RECOMPUTE_LAYER;
-    begun = 1;
-    if (params_train_begin(&m->params, m->k, c->train.freeze, e)) goto done;
-    resumed = checkpoint_latest(plan->folder, own, &state, e);
+    if (shard_open(&job.shard, m, plan->ranks->data, c->ranks.shard, c->train.freeze, plan->ranks->passes, e)) goto done;
+    resumed = checkpoint_latest(plan->folder, plan->ranks, own, &state, e);
     if (resumed < 0) goto done;
     if (!resumed) state = (TrainState){ 0 };
     memcpy(state.job, own, sizeof own);
-    if (resumed && checkpoint_load(m, plan->folder, state.step, e)) goto done;
+    if (resumed && checkpoint_load(m, job.shard, plan->ranks, plan->folder, &state, e)) goto done;
     if (resumed) progress_say(plan->progress, "continuing from step %lld of %lld", (long long)state.step, (long long)steps);
     if (plan->metrics && metrics_resume(plan->metrics, plan->iteration, "train", state.step, e)) goto done;
     if (steps_run(&job, &state, steps, result, e)) goto done;
     *result = (TrainResult){ .steps = steps, .pairs = job.n, .dropped = job.data.drops_n, .loss = result->loss, .seconds = progress_seconds() - start };
     bad = 0;
 done:
-    if (begun) params_train_end(&m->params, m->k);
+    if (shard_close(job.shard, bad ? NULL : e)) bad = -1;
     v->tower_trained = 0;
     m->recompute = 0;
     trunks_free(&job.trunks);

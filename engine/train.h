@@ -5,6 +5,7 @@
 #include "engine/config.h"
 #include "engine/metrics.h"
 #include "engine/progress.h"
+#include "engine/ranks.h"
 #include "engine/vlm.h"
 
 typedef struct TrainPlan {
@@ -12,6 +13,7 @@ typedef struct TrainPlan {
     const char *pairs;  /* pairs.jsonl */
     const char *folder; /* gets checkpoint-N and reference.jsonl */
     int iteration;
+    const Ranks *ranks; /* all of them train together, each calling train_pairs with an equal plan; rank 0 writes */
     Metrics *metrics;   /* may be NULL */
     Progress *progress; /* may be NULL */
 } TrainPlan;

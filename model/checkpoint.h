@@ -26,6 +26,6 @@ int checkpoint_problem(const Checkpoint *c, int from, Error *problem);
 /* How elements of a dtype are called in a file. */
 TensorType params_tensor_type(DType dtype);
 /* The weights alone into `folder`, in layout p->layout: the part of params_export between its files. */
-int params_write(const Params *p, const Kernels *k, TensorType store, const char *folder, int64_t shard_limit, Error *e);
+int params_write(const Params *p, const Kernels *k, const ParamSource *source, TensorType store, const char *folder, int64_t shard_limit, Error *e);
 
 #endif

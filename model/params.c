@@ -176,15 +176,25 @@ int params_is_trained(const Params *p, ParamKind kind, int layer) { return param
 
 /* ---- training state ---- */
 
+int64_t params_trained_count(const Params *p, unsigned frozen) {
+    int64_t n = 0;
+    for (int i = 0; i < p->n; i++)
+        if (params_may_train(&p->list[i], frozen)) n = p->list[i].offset + p->list[i].count;
+    return n;
+}
+
+int params_mark_trained(Params *p, unsigned frozen, Error *e) {
+    int64_t n = params_trained_count(p, frozen);
+    if (!n) return error_what(e, "nothing to train"), error_found(e, "every part is frozen"), error_hint(e, "leave one part out of freeze");
+    for (int i = 0; i < p->n; i++) p->list[i].trained = params_may_train(&p->list[i], frozen);
+    p->trained_count = n;
+    return 0;
+}
+
 int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e) {
     assert(!p->grads.at);
-    int64_t n = 0;
-    for (int i = 0; i < p->n; i++) {
-        Param *q = &p->list[i];
-        q->trained = q->used && !(frozen >> q->part & 1);
-        if (q->trained) n = q->offset + q->count;
-    }
-    if (!n) return error_what(e, "nothing to train"), error_found(e, "every part is frozen"), error_hint(e, "leave one part out of freeze");
+    if (params_mark_trained(p, frozen, e)) return -1;
+    int64_t n = p->trained_count;
     if (k->alloc(&p->grads, FP32, n, "gradients", e) || k->alloc(&p->m, FP32, n, "first moments", e) ||
         k->alloc(&p->v, FP32, n, "second moments", e) || (p->weights.dtype == BF16 && k->alloc(&p->master, FP32, n, "master weights", e))) {
         params_train_end(p, k);
@@ -192,7 +202,6 @@ int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e) {
     }
     if (p->master.at) k->copy(p->master, p->weights, n);
     params_units_at(p, p->weights, p->grads);
-    p->trained_count = n;
     return 0;
 }
 

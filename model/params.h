@@ -96,11 +96,27 @@ int params_load(Params *p, const Kernels *k, DType dtype, const char *folder, Er
  * tower positions N(0, .02), from `seed`, independent of the dtype. */
 int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_t seed, Error *e);
 
-/* Writes a checkpoint folder in layout p->layout and type `store` (F32, F16, which refuses what is beyond its range, or BF16; weights from master when there is one): safetensors (shards of at most 5 GB
- * with an index), and copies config.json, tokenizer, preprocessor, chat template, generation_config (made sane) and the vision folder from `like`. */
-int params_export(const Params *p, const Kernels *k, TensorType store, const char *like, const char *folder, Error *e);
+/* Where an export gets its weights: `unit` leaves those of a unit, fp32 or in the model's dtype, on the device until it is called again. It is asked for
+ * every unit in turn. */
+typedef struct ParamSource {
+    void *context;
+    int (*unit)(void *context, int unit, Buf *weights, Error *e);
+} ParamSource;
 
-/* Gradients, moments and master weights for every part not frozen (bit mask of 1 << ParamPart). */
+/* Writes a checkpoint folder in layout p->layout and type `store` (F32, F16, which refuses what is beyond its range, or BF16; weights from `source`, or from where they are when it is NULL: masters where there are any): safetensors (shards of at most 5 GB
+ * with an index), and copies config.json, tokenizer, preprocessor, chat template, generation_config (made sane) and the vision folder from `like`. */
+int params_export_from(const Params *p, const Kernels *k, const ParamSource *source, TensorType store, const char *like, const char *folder, Error *e);
+static inline int params_export(const Params *p, const Kernels *k, TensorType store, const char *like, const char *folder, Error *e) {
+    return params_export_from(p, k, NULL, store, like, folder, e);
+}
+
+/* 1 when the tensor takes part in training with these parts frozen (bit mask of 1 << ParamPart). */
+static inline int params_may_train(const Param *q, unsigned frozen) { return q->used && !(frozen >> q->part & 1); }
+/* Elements up to the end of the last tensor that would train. */
+int64_t params_trained_count(const Params *p, unsigned frozen);
+/* Sets trained and trained_count; refuses when nothing is left to train. */
+int params_mark_trained(Params *p, unsigned frozen, Error *e);
+/* Gradients, moments and master weights for every part not frozen, whole: what one rank trains with (shard.h deals them over ranks). */
 int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e);
 void params_train_end(Params *p, const Kernels *k);
 void params_free(Params *p, const Kernels *k);

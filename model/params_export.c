@@ -97,8 +97,8 @@ static int write_generation_config(const char *like, const char *folder, Error *
     return failed;
 }
 
-static int write_all(const Params *p, const Kernels *k, TensorType store, const char *like, const char *folder, Error *e) {
-    if (folder_make(folder, e) || params_write(p, k, store, folder, SHARD_LIMIT, e) || write_config(p, store, like, folder, e) ||
+static int write_all(const Params *p, const Kernels *k, const ParamSource *source, TensorType store, const char *like, const char *folder, Error *e) {
+    if (folder_make(folder, e) || params_write(p, k, source, store, folder, SHARD_LIMIT, e) || write_config(p, store, like, folder, e) ||
         write_generation_config(like, folder, e) || copy_tower(p, like, folder, e))
         return -1;
     for (size_t i = 0; i < sizeof companions / sizeof *companions; i++)
@@ -135,7 +135,7 @@ static int replace(const char *whole, const char *folder, const char *old, Error
     return folder_remove(old, e);
 }
 
-int params_export(const Params *p, const Kernels *k, TensorType store, const char *like, const char *folder, Error *e) {
+int params_export_from(const Params *p, const Kernels *k, const ParamSource *source, TensorType store, const char *like, const char *folder, Error *e) {
     char partial[PATH_SIZE], old[PATH_SIZE];
     int n = (int)strlen(folder);
     while (n > 1 && folder[n - 1] == '/') n--;
@@ -144,7 +144,7 @@ int params_export(const Params *p, const Kernels *k, TensorType store, const cha
         return error_what(e, "path too long"), error_where(e, "%.100s...", folder);
     int there = target_state(folder, e);
     if (there < 0 || folder_remove(partial, e)) return -1;
-    if (write_all(p, k, store, like, partial, e) || (there ? replace(partial, folder, old, e) : folder_rename(partial, folder, e))) {
+    if (write_all(p, k, source, store, like, partial, e) || (there ? replace(partial, folder, old, e) : folder_rename(partial, folder, e))) {
         folder_remove(partial, NULL);
         return -1;
     }

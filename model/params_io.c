@@ -73,11 +73,15 @@ int params_load(Params *p, const Kernels *k, DType dtype, const char *folder, Er
 
 /* ---- write ---- */
 
-static int write_tensor(const Params *p, const Kernels *k, const Param *q, TensorWriter *w, void *piece, Error *e) {
+/* Where the weights of `unit` are: the source's, or those that are held; of a tensor its master where there is one. */
+static int unit_open(const Params *p, const ParamSource *source, int unit, Buf *weights, Error *e) {
+    *weights = p->units[unit].weights;
+    return source ? source->unit(source->context, unit, weights, e) : 0;
+}
+
+static int write_tensor(const Params *p, const Kernels *k, const Param *q, Buf from, TensorWriter *w, void *piece, Error *e) {
     char name[PARAM_NAME];
     params_name(q, p->layout, name);
-    /* The master copy is what training stepped; the model's own copy is its rounding. */
-    Buf from = buf_at(p->master.at && q->trained ? p->master : p->weights, q->offset);
     for (int64_t done = 0, n; done < q->count; done += n) {
         n = piece_of(q->count, done);
         k->download(piece, buf_at(from, done), n);
@@ -86,8 +90,9 @@ static int write_tensor(const Params *p, const Kernels *k, const Param *q, Tenso
     return 0;
 }
 
-int params_write(const Params *p, const Kernels *k, TensorType store, const char *folder, int64_t shard_limit, Error *e) {
+int params_write(const Params *p, const Kernels *k, const ParamSource *source, TensorType store, const char *folder, int64_t shard_limit, Error *e) {
     TensorWriter *w;
+    Buf weights = BUF_NONE;
     if (k->sync(e)) return -1;
     void *piece = mem_new(PIECE, sizeof(float), "writing weights", e);
     if (!piece) return -1;
@@ -102,7 +107,13 @@ int params_write(const Params *p, const Kernels *k, TensorType store, const char
         params_name(q, p->layout, name);
         failed = !q->absent && tensors_declare(w, name, store, q->ndim, q->shape, e);
     }
-    for (int i = 0; i < p->n && !failed; i++) failed = !p->list[i].absent && write_tensor(p, k, &p->list[i], w, piece, e);
+    for (int i = 0, unit = -1; i < p->n && !failed; i++) {
+        const Param *q = &p->list[i];
+        if (q->unit != unit) failed = unit_open(p, source, unit = q->unit, &weights, e);
+        /* The master copy is what training stepped; the model's own copy is its rounding. */
+        Buf from = !source && p->master.at && q->trained ? buf_at(p->master, q->offset) : buf_at(weights, q->offset - p->units[unit].offset);
+        failed = failed || (!q->absent && write_tensor(p, k, q, from, w, piece, e));
+    }
     free(piece);
     if (!failed) return tensors_commit(w, e);
     tensors_abandon(w);

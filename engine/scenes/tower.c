@@ -3,6 +3,7 @@
  * A linear probe for each attribute (kind, colour, size, cell) reads each feature row; cross-entropy against what stands in that cell, summed over the
  * probes, trains tower and probes together. "Nothing there" is a class of its own. The probes are thrown away. A stopped run starts again: it is a minute's work. */
 #include "engine/optimizer.h"
+#include "engine/ranks.h"
 #include "engine/scenes/world.h"
 #include "engine/sft.h"
 
@@ -93,8 +94,11 @@ int sft_tower(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress, 
                error_expected(e, "%d", SCENE_CELLS), error_hint(e, "sft.task = tower is for models of the built-in world");
     if (c->train.steps <= 0) return error_what(e, "fresh scenes have no epochs"), error_where(e, "train.steps"), error_found(e, "0"), error_hint(e, "set train.steps");
     Tower t = { .v = v, .config = c, .images = c->sft.batch_images, .rows = c->sft.batch_images * SCENE_CELLS, .W = m->config.vision.width };
+    Ranks ranks = { 0 };
+    Shard *shard = NULL;
     int bad = -1;
-    if (tower_open(&t, e) || params_train_begin(&m->params, k, 1u << PART_PROJECTOR | 1u << PART_DECODER, e) || (metrics && metrics_resume(metrics, 0, "tower", 0, e))) goto done;
+    if (tower_open(&t, e) || ranks_lone(&ranks, k, e) ||
+        shard_open(&shard, m, ranks.data, SHARD_NONE, 1u << PART_PROJECTOR | 1u << PART_DECODER, 1, e) || (metrics && metrics_resume(metrics, 0, "tower", 0, e))) goto done;
     for (int r = 0; r < t.rows; r++) t.gradient[r] = -1.0f / (float)t.rows;
     k->upload(t.dlogp, t.gradient, t.rows);
     progress_begin(progress, "tower", "steps", c->train.steps, 0);
@@ -117,7 +121,7 @@ int sft_tower(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress, 
             k->zero(t.dw[p], (int64_t)n * t.W);
             k->weights_changed(t.w[p], (int64_t)n * t.W);
         }
-        if (model_encode_backward(m, t.dfeatures, e) || optimizer_step(m, c, lr, step + 1, &norm, e)) goto done;
+        if (model_encode_backward(m, t.dfeatures, e) || shard_pass_end(shard, e) || optimizer_step(m, shard, c, lr, step + 1, &norm, e)) goto done;
         MetricRow row;
         metric_row(&row, 0, "tower", step + 1);
         metric_set(&row, "loss", loss);
@@ -132,7 +136,8 @@ int sft_tower(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress, 
     progress_end(progress);
     bad = 0;
 done:
-    params_train_end(&m->params, k);
+    if (shard_close(shard, bad ? NULL : e)) bad = -1;
+    ranks_close(&ranks);
     tower_close(&t);
     return bad;
 }

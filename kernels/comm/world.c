@@ -100,6 +100,8 @@ const World *world_open(Error *e) {
     return node_find(e) || seats_take(seats, e) || watch_start(&world, seats, board, e) ? NULL : &world;
 }
 
+const World *world_here(void) { return &world; }
+
 /* ---- the end ---- */
 
 int world_close(int status) {

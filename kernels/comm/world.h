@@ -28,6 +28,9 @@ enum { WORLD_RANKS_MOST = 64 };
  * until world_close. */
 const World *world_open(Error *e);
 
+/* The world that was opened; before that, and in a lone process, rank 0 of 1. */
+const World *world_here(void);
+
 /* Waits for all ranks without limit of time, as long as all live, and leaves. Returns the largest status of all ranks: the exit code. Ranks
  * that have nothing to do wait here. */
 int world_close(int status);
@@ -71,6 +74,7 @@ void world_idle_set(int (*idle)(void));
 /* Around whatever may wait for other ranks. They nest, and the outermost name is the one that is told. Without other ranks they do nothing.
  */
 void world_watch(const char *what);
+void world_watch_untimed(const char *what); /* for what may take any time: only deaths are looked for */
 void world_unwatch(void);
 /* Seconds that one operation may take, 1 or more; WORLD_WATCHDOG_SECONDS until set. */
 void world_watchdog_set(int seconds);

@@ -33,8 +33,6 @@ int watch_start(const World *w, const WorldSeat *seats, WorldBoard *board, Error
 /* From here on ranks may leave; only the time is watched. */
 void watch_peers_end(void);
 void watch_stop(void);
-/* As world_watch, for what may take any time. */
-void world_watch_untimed(const char *what);
 
 /* The largest of all ranks' values, which all have when all have come. */
 int world_meet(const char *what, int64_t *value, Error *e);

@@ -101,6 +101,6 @@ for after in 3 12; do
 done
 check "killed run, again" "$program" train "$temporary/killed.ini"
 check "weights after kills" cmp "$temporary/whole/model/model.safetensors" "$temporary/killed/model/model.safetensors"
-check "training state after kills" cmp "$temporary/whole/checkpoint-$steps/optimizer.safetensors" "$temporary/killed/checkpoint-$steps/optimizer.safetensors"
+check "training state after kills" cmp "$temporary/whole/checkpoint-$steps/optimizer-00001-of-00001.safetensors" "$temporary/killed/checkpoint-$steps/optimizer-00001-of-00001.safetensors"
 check "metrics after kills" "$compare" metrics "$temporary/whole/metrics.jsonl" "$temporary/killed/metrics.jsonl"
 exit $failed

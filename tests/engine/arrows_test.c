@@ -107,7 +107,7 @@ static void sample_rows(void **state) {
     RunConfig *c = config_new();
     golden_open(&v, CASE, FP32);
     prompts_read(&d);
-    if (arrow_sample(&v, c, 5, &d, at("candidates.jsonl"), &counts, NULL, &e)) fail_with(&e);
+    if (arrow_sample(NULL, &v, c, 5, &d, at("candidates.jsonl"), &counts, NULL, &e)) fail_with(&e);
     assert_int_equal(counts.prompts, 4);
     assert_int_equal(counts.refused, 0);
     assert_int_equal(counts.candidates, 12);
@@ -147,23 +147,23 @@ static void sample_resumes(void **state) {
     damage(at("3.png"));
     c->data.strict = 1;
     c->sample.batch = 3; /* one prompt after another, nearly */
-    assert_int_equal(arrow_sample(&v, c, 5, &d, at("again.jsonl"), &counts, NULL, &e), -1);
+    assert_int_equal(arrow_sample(NULL, &v, c, 5, &d, at("again.jsonl"), &counts, NULL, &e), -1);
     assert_non_null(strstr(e.where, "3.png"));
     assert_false(file_exists(at("again.jsonl")));
     assert_true(file_exists(at("again.jsonl.growing")));
     assert_int_equal(file_copy(golden_path(CASE, "images/3.png"), at("3.png"), &e), 0);
     int64_t before = v.work.tokens;
-    if (arrow_sample(&v, c, 5, &d, at("again.jsonl"), &counts, NULL, &e)) fail_with(&e);
+    if (arrow_sample(NULL, &v, c, 5, &d, at("again.jsonl"), &counts, NULL, &e)) fail_with(&e);
     int64_t rest = v.work.tokens - before;
     same_candidates(at("again.jsonl"), at("candidates.jsonl"));
     assert_int_equal(counts.candidates, 12);
     before = v.work.tokens;
-    if (arrow_sample(&v, c, 5, &d, at("whole.jsonl"), &counts, NULL, &e)) fail_with(&e);
+    if (arrow_sample(NULL, &v, c, 5, &d, at("whole.jsonl"), &counts, NULL, &e)) fail_with(&e);
     assert_true(rest < v.work.tokens - before); /* finished prompts were not done again */
 
     damage(at("3.png")); /* not strict: dropped and counted */
     c->data.strict = 0;
-    if (arrow_sample(&v, c, 5, &d, at("dropped.jsonl"), &counts, NULL, &e)) fail_with(&e);
+    if (arrow_sample(NULL, &v, c, 5, &d, at("dropped.jsonl"), &counts, NULL, &e)) fail_with(&e);
     assert_int_equal(counts.refused, 1);
     assert_int_equal(counts.candidates, 9);
     assert_int_equal(file_copy(golden_path(CASE, "images/3.png"), at("3.png"), &e), 0);
@@ -204,7 +204,7 @@ static void claims_and_labels(void **state) {
     assert_int_equal(json_array_size(claims), 12);
     assert_string_equal(
         text_of(json_array_get(json_object_get(json_array_get(claims, 0), "claims"), 0), "claim"), "There is a red cat in the room");
-    if (arrow_label(&v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels.jsonl"), &counts, NULL, &e)) fail_with(&e);
+    if (arrow_label(NULL, &v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels.jsonl"), &counts, NULL, &e)) fail_with(&e);
     assert_int_equal(counts.answers, 12);
     assert_int_equal(counts.unscored, 4);
     assert_int_equal(counts.claims, split.claims);
@@ -244,22 +244,22 @@ static void labels_resume(void **state) {
     c->label.batch = 1; /* every prompt is a batch */
     c->data.strict = 1;
     damage(at("1.png"));
-    assert_int_equal(arrow_label(&v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels2.jsonl"), &counts, NULL, &e), -1);
+    assert_int_equal(arrow_label(NULL, &v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels2.jsonl"), &counts, NULL, &e), -1);
     assert_true(file_exists(at("labels2.jsonl.growing")));
     assert_int_equal(file_copy(golden_path(CASE, "images/1.png"), at("1.png"), &e), 0);
     int64_t before = v.work.tokens;
-    if (arrow_label(&v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels2.jsonl"), &counts, NULL, &e)) fail_with(&e);
+    if (arrow_label(NULL, &v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels2.jsonl"), &counts, NULL, &e)) fail_with(&e);
     int64_t rest = v.work.tokens - before;
     assert_int_equal(counts.answers, 12);
     before = v.work.tokens;
-    if (arrow_label(&v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels3.jsonl"), &counts, NULL, &e)) fail_with(&e);
+    if (arrow_label(NULL, &v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels3.jsonl"), &counts, NULL, &e)) fail_with(&e);
     assert_int_equal(rest * 4, (v.work.tokens - before) * 3); /* three prompts of four were left */
     same_files(at("labels2.jsonl"), at("labels3.jsonl"));
 
     c->data.strict = 0; /* an answer whose image is gone has no score */
     damage(at("1.png"));
     vlm_forget_features(&v);
-    if (arrow_label(&v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels4.jsonl"), &counts, NULL, &e)) fail_with(&e);
+    if (arrow_label(NULL, &v, c, at("answers.jsonl"), at("claims.jsonl"), at("labels4.jsonl"), &counts, NULL, &e)) fail_with(&e);
     assert_int_equal(counts.unscored, 4 + 4);
     assert_int_equal(file_copy(golden_path(CASE, "images/1.png"), at("1.png"), &e), 0);
     vlm_close(&v);
@@ -278,7 +278,7 @@ static void files_that_do_not_match(void **state) {
     assert_non_null(f);
     fputs("{\"id\": \"p0\", \"candidate\": 1, \"claims\": []}\n", f);
     fclose(f);
-    assert_int_equal(arrow_label(&v, c, at("answers.jsonl"), at("short.jsonl"), at("no.jsonl"), &counts, NULL, &e), -1);
+    assert_int_equal(arrow_label(NULL, &v, c, at("answers.jsonl"), at("short.jsonl"), at("no.jsonl"), &counts, NULL, &e), -1);
     assert_string_equal(e.what, "claims and candidates do not match");
     assert_false(file_exists(at("no.jsonl")));
     assert_int_equal(arrow_claims(c, at("absent.jsonl"), at("no.jsonl"), &split, &e), -1);

@@ -113,7 +113,7 @@ static void a_run_leaves_what_it_should(void **state) {
     assert_int_equal(lines_of(at(folder, "a/iter-1/candidates.jsonl")), 4 * 10);
     assert_int_equal(lines_of(at(folder, "a/iter-1/claims.jsonl")), 4 * 10);
     assert_int_equal(lines_of(at(folder, "a/iter-1/labels.jsonl")), 4 * 10);
-    assert_false(file_exists(at(folder, "a/model/optimizer.safetensors")));
+    assert_false(file_exists(at(folder, "a/model/optimizer-00001-of-00001.safetensors")));
     char *text = log_of("a"), *other;
     const char *const said[] = { "9 rows, 4 used, 1 dropped, 4 not asked for", "dropped: image not found",
         "4 prompts = 4 answered + 0 refused", "40 answers = ", "select: checkpoint", "result: iteration", "iteration 1",

@@ -51,7 +51,7 @@ static void order_and_resume(void **state) {
     Partial p;
     Error e = { 0 };
     int seen = 0, refused = 0;
-    assert_int_equal(partial_open(&p, at("new/rows.jsonl"), "key one", &e), 0); /* makes the folder */
+    assert_int_equal(partial_open(&p, at("new/rows.jsonl"), "key one", NULL, &e), 0); /* makes the folder */
     assert_int_equal(partial_add(&p, 2, rows(2, 1), NULL, &e), 0);
     assert_int_equal(partial_add(&p, 0, rows(0, 2), NULL, &e), 0);
     assert_int_equal(partial_finish(&p, 3, NULL, NULL, NULL, &e), -1); /* group 1 is missing */
@@ -59,7 +59,7 @@ static void order_and_resume(void **state) {
     assert_false(file_exists(at("new/rows.jsonl")));
     partial_close(&p);
 
-    assert_int_equal(partial_open(&p, at("new/rows.jsonl"), "key one", &e), 0);
+    assert_int_equal(partial_open(&p, at("new/rows.jsonl"), "key one", NULL, &e), 0);
     assert_int_equal(p.done, 2);
     assert_true(partial_has(&p, 0) && !partial_has(&p, 1) && partial_has(&p, 2) && !partial_has(&p, 99));
     assert_int_equal(partial_add(&p, 1, json_array(), "no image", &e), 0);
@@ -74,10 +74,10 @@ static void other_key_starts_afresh(void **state) {
     (void)state;
     Partial p;
     Error e = { 0 };
-    assert_int_equal(partial_open(&p, at("key.jsonl"), "key one", &e), 0);
+    assert_int_equal(partial_open(&p, at("key.jsonl"), "key one", NULL, &e), 0);
     assert_int_equal(partial_add(&p, 0, rows(0, 1), NULL, &e), 0);
     partial_close(&p);
-    assert_int_equal(partial_open(&p, at("key.jsonl"), "key two", &e), 0);
+    assert_int_equal(partial_open(&p, at("key.jsonl"), "key two", NULL, &e), 0);
     assert_int_equal(p.done, 0);
     assert_int_equal(partial_add(&p, 0, rows(7, 1), NULL, &e), 0);
     assert_int_equal(partial_finish(&p, 1, NULL, NULL, NULL, &e), 0);
@@ -92,14 +92,14 @@ static void cut_anywhere(void **state) {
     char path[PATH_SIZE], *whole;
     size_t size;
     snprintf(path, sizeof path, "%s", at("cut.jsonl.growing"));
-    assert_int_equal(partial_open(&p, at("cut.jsonl"), "k", &e), 0);
+    assert_int_equal(partial_open(&p, at("cut.jsonl"), "k", NULL, &e), 0);
     for (int g = 0; g < 3; g++) assert_int_equal(partial_add(&p, (size_t)g, rows(g, 1), NULL, &e), 0);
     partial_close(&p);
     assert_int_equal(file_read(path, 1 << 20, &whole, &size, &e), 0);
     size_t most = 0;
     for (size_t cut = 0; cut <= size; cut++) {
         assert_int_equal(file_write(path, whole, cut, &e), 0);
-        assert_int_equal(partial_open(&p, at("cut.jsonl"), "k", &e), 0);
+        assert_int_equal(partial_open(&p, at("cut.jsonl"), "k", NULL, &e), 0);
         assert_true(p.done >= most);
         most = p.done;
         for (int g = 0; g < 3; g++)
@@ -115,7 +115,7 @@ static void unwritable(void **state) {
     (void)state;
     Partial p;
     Error e = { 0 };
-    assert_int_equal(partial_open(&p, "/dev/null/rows.jsonl", "k", &e), -1);
+    assert_int_equal(partial_open(&p, "/dev/null/rows.jsonl", "k", NULL, &e), -1);
     assert_true(*e.what);
 }
 

@@ -306,7 +306,7 @@ static void every_layout(void **state) {
     x.params.layout = LAYOUT_HUB;
     char shards[PATH_SIZE];
     strcpy(shards, at(scratch, "shards"));
-    ok(params_write(&x.params, k, TENSOR_F32, shards, 1 << 16, &e) || file_copy(at(HUB, "config.json"), at(shards, "config.json"), &e), &e);
+    ok(params_write(&x.params, k, NULL, TENSOR_F32, shards, 1 << 16, &e) || file_copy(at(HUB, "config.json"), at(shards, "config.json"), &e), &e);
     assert_true(file_exists(at(shards, "model.safetensors.index.json")));
     load(&y, shards, FP32);
     params_hash(&y.params, k, b);
@@ -333,7 +333,7 @@ static void text_and_tied(void **state) {
     strcpy(text, at(scratch, "text")), strcpy(tied, at(scratch, "tied"));
     load(&x, HUB, FP32);
     x.params.layout = LAYOUT_TEXT;
-    ok(params_write(&x.params, k, TENSOR_F32, at(scratch, "text-raw"), INT64_MAX, &e), &e);
+    ok(params_write(&x.params, k, NULL, TENSOR_F32, at(scratch, "text-raw"), INT64_MAX, &e), &e);
     edit_config(HUB, at(scratch, "text-raw"), NULL);
     edit(at(scratch, "text-raw"), at(scratch, "text-less"), (Edit){ .drop = "vision", .config = set_text });
     edit(at(scratch, "text-less"), text, (Edit){ .drop = "multi_modal" });

@@ -6,8 +6,8 @@
 build=${1:-build} seeds=${2:-20} parts_most=10
 least=90 # percent of lines
 programs() { ls "$build/$1"/tests/kernels/*_test "$build/$1"/tests/simt/*_test; }
-log=$(mktemp) && reached=$(mktemp -d) || exit 1
-trap 'rm -rf "$log" "$reached"' EXIT
+log=$(mktemp) || exit 1
+trap 'rm -f "$log"' EXIT
 trap 'exit 1' HUP INT TERM
 failed=0 runs=0
 unset SIMT_SCHEDULE SIMT_SEED
@@ -50,14 +50,10 @@ part "checker"
 
 find "$build/simt-gcov" -name '*.gcda' -exec rm -f {} +
 for program in $(programs simt-gcov); do run timeout 900 "$program"; done
-for data in "$build"/simt-gcov/kernels/cuda/*.gcda; do
-    (cd "$reached" && gcov -p -s "$OLDPWD" -o "$OLDPWD/$(dirname "$data")" "$OLDPWD/$data" >/dev/null 2>&1)
-    for file in "$reached"/*kernels#cuda#*.gcov; do [ -f "$file" ] && mv "$file" "$reached/$(basename "$data" .gcda)@$(basename "$file")"; done
-done
 part "lines reached"
-cat "$reached"/*@* | awk -F: -v least=$least '
-    /^ *-: *0:Source:/ { file = $4; sub(/.*kernels\/cuda\//, "", file) }
-    $1 !~ /-/ && $2 + 0 > 0 {
+for data in "$build"/simt-gcov/kernels/cuda/*.gcda; do gcov -p -t -o "$(dirname "$data")" "$data" 2>/dev/null; done | awk -F: -v least=$least '
+    /^ *-: *0:Source:/ { file = $4; if (!sub(/^kernels\/cuda\//, "", file)) file = "" }
+    file != "" && $1 !~ /-/ && $2 + 0 > 0 {
         key = file ":" ($2 + 0)
         if (!(key in seen)) { seen[key] = 1; lines[file]++; all++ }
         if ($1 !~ /#|=/ && !(key in hit)) { hit[key] = 1; hits[file]++; sum++ }

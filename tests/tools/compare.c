@@ -7,6 +7,7 @@
  *     compare pixels  EXPECTED.safetensors GOT.safetensors PREFIX    tensor I of GOT is PREFIX.I, bit for bit
  *     compare weights EXPECTED.safetensors GOT BOUND     every expected tensor, largest absolute difference (GOT a file or a folder)
  *     compare steps   dpo.json metrics.jsonl [BOUND]     the logged numbers of every step
+ *     compare losses  A.jsonl B.jsonl BOUND              the loss of every step of two runs
  *     compare metrics A.jsonl B.jsonl                    two runs: the same rows, but for the time they took
  *
  * The bounds are those that the golden cases state for a right fp32 implementation; BOUND and GAP are for those that round more. Prints the
@@ -154,6 +155,17 @@ static void steps_compare(const char *expected, const char *got) {
     json_decref(have);
 }
 
+/* Two runs whose sums have another order. */
+static void losses_compare(const char *expected, const char *got, double bound) {
+    json_t *want = rows_of(expected), *have = rows_of(got);
+    if (!json_array_size(want) || json_array_size(want) != json_array_size(have))
+        differ("%s has %zu rows, expected %zu", got, json_array_size(have), json_array_size(want));
+    for (size_t i = 0; i < json_array_size(want); i++)
+        near_to("loss", i + 1, number_of(json_array_get(want, i), i + 1, "loss"), number_of(json_array_get(have, i), i + 1, "loss"), bound);
+    json_decref(want);
+    json_decref(have);
+}
+
 /* ---- tensors ---- */
 
 static void tensor_compare(const Tensor *want, const Tensor *have, double bound) {
@@ -200,13 +212,14 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(kind, kinds[i].name)) rows_compare(argv[2], argv[3], kinds[i].row), known = 1;
     if (!strcmp(kind, "steps")) steps_compare(argv[2], argv[3]), known = 1;
+    if (argc > 4 && !strcmp(kind, "losses")) losses_compare(argv[2], argv[3], atof(argv[4])), known = 1;
     if (argc > 4 && !strcmp(kind, "weights")) tensors_compare(argv[2], argv[3], "", atof(argv[4])), known = 1;
     if (argc > 4 && !strcmp(kind, "pixels")) {
         char prefix[32];
         snprintf(prefix, sizeof prefix, "%s.", argv[4]);
         tensors_compare(argv[2], argv[3], prefix, 0), known = 1;
     }
-    if (!known) differ("usage: compare tokens|score|greedy|probe|pixels|weights|steps|metrics EXPECTED GOT [PREFIX|BOUND|GAP]");
+    if (!known) differ("usage: compare tokens|score|greedy|probe|pixels|weights|steps|losses|metrics EXPECTED GOT [PREFIX|BOUND|GAP]");
     printf("%s: largest difference %.2g\n", kind, worst);
     return 0;
 }

@@ -1,0 +1,60 @@
+/* shard.h - training state dealt over ranks (ZeRO, Rajbhandari et al. 2020, arXiv 1910.02054), and the way of gradients and weights between them.
+ *
+ * A unit of parameters (params.h) is cut into as many runs as the group has ranks; rank r owns the r-th run of every unit.
+ *
+ *     mode         every rank holds whole        only the owner holds
+ *     none         weights, gradients, state     -
+ *     optimizer    weights, gradients            state: Adam's moments, fp32 master weights; summed gradients
+ *     gradients    weights                       state, summed gradients; a unit's own gradients exist while its backward runs
+ *     parameters   -                             state, summed gradients, weights: a unit's are gathered before it computes, the next one's meanwhile
+ *
+ * In the last two modes it is the decoder's units that travel, as every step passes all of them in one order on every rank; what projector and
+ * tower (which steps without images leave out) hold stays whole, but for their state.
+ *
+ * One step: `passes` times a backward over any number of forests and shard_pass_end, which adds the gradients over the ranks; then the owner's
+ * pieces are stepped, and shard_step_end makes the new weights known to all.
+ *
+ * Sums have a fixed order: pass p of rank r of n is leaf p * n + r of a binary tree. So n ranks and k passes, and 2 n ranks and k / 2 passes, give
+ * the same bits when every leaf computes the same (modes none and optimizer; the others add a leaf's forests one by one). */
+#ifndef RLAIFV_MODEL_SHARD_H
+#define RLAIFV_MODEL_SHARD_H
+
+#include "kernels/comm/comm.h"
+#include "model/model.h"
+
+typedef enum ShardMode { SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS } ShardMode;
+
+typedef struct Shard Shard;
+
+/* What a rank steps of one tensor: elements first .. first + count - 1 of it. p: weights in the model's dtype; master: fp32, or none where p is
+ * itself fp32; g: the summed gradient. */
+typedef struct ShardPiece {
+    const Param *param;
+    int64_t first, count;
+    Buf p, master, m, v, g;
+} ShardPiece;
+
+/* Makes the training state of the parts that are not frozen (bit mask of 1 << ParamPart). comm is borrowed; every rank of it has the same weights
+ * and calls the same functions. In mode parameters the decoder's whole weights are let go until shard_close. */
+int shard_open(Shard **out, Model *m, Comm *comm, ShardMode mode, unsigned frozen, int passes, Error *e);
+/* Lets the training state go; all ranks have whole weights again. NULL is allowed. */
+int shard_close(Shard *s, Error *e);
+
+int shard_pass_end(Shard *s, Error *e);
+/* The pieces of this rank, in the order of the arena. */
+const ShardPiece *shard_pieces(const Shard *s, int *n);
+/* Sum of squares of the summed gradient over all ranks. Rounded to fp32 unless the tree has one leaf: other numbers of ranks cut the sum elsewhere,
+ * and what they differ by in double is gone but for one step in some ten million. */
+int shard_gradient_squares(Shard *s, double *sum, Error *e);
+/* After the pieces were stepped (or loaded): weights go to all, gradients start from zero. */
+int shard_step_end(Shard *s, Error *e);
+
+ShardMode shard_mode(const Shard *s);
+/* The exact weights of a unit (fp32 masters where there are any) on this rank's device until the next call, for writing checkpoints; collective. */
+int shard_unit_exact(Shard *s, int unit, Buf *weights, Error *e);
+
+/* Visits the bytes of every buffer that shard_open makes on rank `rank` of `n`, and of what it lets go (negative); needs no model's weights. */
+void shard_sizes(const Params *p, DType dtype, ShardMode mode, unsigned frozen, int passes, int rank, int n,
+    void (*visit)(void *context, const char *what, int64_t bytes), void *context);
+
+#endif

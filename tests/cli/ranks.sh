@@ -1,0 +1,142 @@
+#!/bin/sh
+# ranks.sh [DEVICE] - training and the loop on 1, 2 and 4 ranks under mpirun: the golden DPO steps in every mode of sharding, one set of bits for all
+# numbers of ranks and modes, checkpoints that another number of ranks goes on from, and files that are not what was written.
+program=${RLAIFV:-$PWD/build/rlaifv}
+device=${1:-cpu}
+golden=$PWD/tests/golden
+temporary=$(mktemp -d) || exit 1
+trap 'rm -rf "$temporary"' EXIT
+trap 'exit 1' HUP INT TERM
+compare=$temporary/compare
+failed=0
+command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
+${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c \
+    base/*.c -ljansson -lxxhash -lm || exit 1
+
+fail() {
+    echo "FAILED: $*"
+    tail -3 "$temporary/err"
+    failed=1
+}
+ranks() { # N ARGUMENTS...: the program on N ranks
+    count=$1
+    shift
+    timeout 300 mpirun --allow-run-as-root --oversubscribe -np "$count" "$program" "$@" --run.device="$device" --run.threads=1 --run.quiet=true \
+        >"$temporary/out" 2>"$temporary/err"
+}
+config() { # RUN CASE PAIRS STEPS: the settings that the golden case states, with steps of PAIRS pairs
+    cat >"$temporary/$1.ini" <<END
+[run]
+dir = $temporary/$1
+[model]
+dir = $golden/$2/model
+[data]
+train = $golden/$2/pairs.jsonl
+[train]
+lr = 5e-4
+warmup_steps = 2
+steps = $4
+batch_pairs = $3
+order = file
+weight_decay = 0.01
+freeze = vision
+END
+}
+train() { # RANKS RUN ARGUMENTS...
+    count=$1 run=$2
+    shift 2
+    ranks "$count" train "$temporary/$run.ini" "$@" || fail "train on $count ranks: $run $*"
+}
+same() { # RUN RUN: the same weights and the same numbers at every step
+    cmp -s "$temporary/$1/model/model.safetensors" "$temporary/$2/model/model.safetensors" || fail "$1 and $2 have other weights"
+    "$compare" metrics "$temporary/$1/metrics.jsonl" "$temporary/$2/metrics.jsonl" >"$temporary/err" || fail "$1 and $2 have other metrics"
+}
+modes="none optimizer gradients parameters"
+
+# ---- the golden steps, of two pairs ----
+for mode in $modes; do
+    for count in 1 2; do
+        config "golden-$mode-$count" llava15-v5 2 8
+        train $count "golden-$mode-$count" --ranks.shard=$mode
+        "$compare" steps "$golden/llava15-v5/expect/dpo.json" "$temporary/golden-$mode-$count/metrics.jsonl" >"$temporary/err" || fail "golden steps: $mode on $count ranks"
+        "$compare" weights "$golden/llava15-v5/expect/dpo_final.safetensors" "$temporary/golden-$mode-$count/model" 2e-5 >"$temporary/err" || fail "golden weights: $mode on $count ranks"
+    done
+done
+echo "golden steps: done"
+
+# ---- one set of bits: four parts on 1, 2 and 4 ranks; and with a trained tower ----
+for freeze in vision "vision,projector" ""; do
+    name=$(echo "of-$freeze" | tr -d ,)
+    for count in 1 2 4; do
+        for mode in $modes; do
+            [ "$freeze" = vision ] || [ $count = 4 ] || [ "$count $mode" = "1 none" ] || continue
+            config "$name-$count-$mode" llava15-hub 8 4
+            train $count "$name-$count-$mode" --ranks.shard=$mode --ranks.parts=4 --train.clip=1 --train.freeze="$freeze"
+            same "$name-1-none" "$name-$count-$mode"
+        done
+    done
+done
+echo "one set of bits: done"
+
+# ---- a part in several chunks; bf16; recomputed blocks: modes agree with themselves, and with one rank to rounding ----
+for dtype in fp32 bf16; do
+    for mode in $modes; do
+        for again in 1 2; do
+            config "chunks-$dtype-$mode-$again" llava15-v5 8 3
+            train 3 "chunks-$dtype-$mode-$again" --ranks.shard=$mode --train.rows=80 --run.dtype=$dtype --train.recompute=layer
+        done
+        same "chunks-$dtype-$mode-1" "chunks-$dtype-$mode-2"
+    done
+done
+config chunks-alone llava15-v5 8 3
+train 1 chunks-alone
+for mode in $modes; do
+    "$compare" losses "$temporary/chunks-alone/metrics.jsonl" "$temporary/chunks-fp32-$mode-1/metrics.jsonl" 1e-5 >"$temporary/err" || fail "losses of $mode on 3 ranks"
+done
+echo "chunks: done"
+
+# ---- saved by four, continued by two, then one; another mode each time ----
+config whole llava15-v5 8 9
+train 2 whole --ranks.parts=4 --train.save_every=3
+config moved llava15-v5 8 9
+cut() { # STEP: as if the run had been killed after checkpoint-STEP
+    for step in 3 6 9; do [ $step -gt "$1" ] && rm -rf "$temporary/moved/checkpoint-$step"; done
+    rm -rf "$temporary/moved/model"
+}
+train 4 moved --ranks.parts=4 --train.save_every=3 --ranks.shard=parameters
+same whole moved
+cut 3
+train 2 moved --ranks.parts=4 --train.save_every=3 --ranks.shard=optimizer
+same whole moved
+cut 6
+train 1 moved --ranks.parts=4 --train.save_every=3 --ranks.shard=none
+same whole moved
+grep -q "continuing from step 6" "$temporary/err" || [ -d "$temporary/moved/checkpoint-9" ] || fail "the run was not continued"
+echo "moved: done"
+
+# ---- files that are not what was written ----
+refused() { # WHAT: with checkpoint-6 spoilt
+    ranks 2 train "$temporary/moved.ini" --ranks.parts=4 --train.save_every=3 --ranks.shard=gradients && fail "$1 was accepted"
+    grep -q "rlaifv: .*checkpoint-6" "$temporary/err" || fail "$1: the message does not name checkpoint-6"
+    grep -q "checkpoint-3" "$temporary/err" || fail "$1: the message does not offer checkpoint-3"
+}
+cut 6
+state=$(ls "$temporary"/moved/checkpoint-6/optimizer-*-of-* | head -1)
+cp "$state" "$temporary/kept"
+printf x | dd of="$state" bs=1 seek=5000 conv=notrunc 2>/dev/null
+refused "a changed byte"
+head -c 6000 "$temporary/kept" >"$state"
+refused "a cut file"
+rm "$state"
+refused "an absent file"
+rm -rf "$temporary/moved/checkpoint-6"
+train 2 moved --ranks.parts=4 --train.save_every=3 --ranks.shard=gradients
+same whole moved
+echo "spoilt: done"
+
+# ---- what does not divide ----
+ranks 3 train "$temporary/whole.ini" --ranks.parts=4 && fail "4 parts on 3 ranks"
+grep -q "parts of a step do not divide" "$temporary/err" || fail "4 parts on 3 ranks: another message"
+[ "$(grep -c 'rlaifv: ' "$temporary/err")" -eq 1 ] || fail "the error is not said once"
+ranks 3 train "$temporary/golden-none-1.ini" && fail "2 pairs on 3 ranks"
+exit $failed
