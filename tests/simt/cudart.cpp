@@ -400,7 +400,7 @@ static cudaError_t copy_queue(const char *call, Copy c, cudaMemcpyKind kind, cud
     UNLESS(capture_refuses_work(s));
     if (!c.width || !c.height) return cudaSuccess;
     copy_check(call, c);
-    Work w = { WORK_COPY, c.from_device << 1 | c.to_device, [call, c]() { copy_run(call, c); }, nullptr, 0 };
+    Work w = { WORK_COPY, c.from_device << 1 | c.to_device, [call, c]() { copy_run(call, c); }, nullptr, 0, nullptr };
     int captures = s && s->capture; /* then memory of the host is read and written when the graph runs */
     if (!captures && c.to_device && !c.from_device && !memory_is(MEMORY_PINNED, c.from)) {
         auto kept = std::make_shared<std::string>(c.from, span(c.from_pitch, c));
@@ -457,7 +457,7 @@ cudaError_t cudaGetDeviceCount(int *n) {
     *n = 0;
     if (!strcmp(device_setting(), "none")) return runtime_failed(cudaErrorNoDevice);
     if (!strcmp(device_setting(), "nodriver")) return runtime_failed(cudaErrorInsufficientDriver);
-    *n = 1;
+    *n = devices();
     return cudaSuccess;
 }
 
@@ -475,13 +475,16 @@ cudaError_t cudaRuntimeGetVersion(int *version) {
 
 cudaError_t cudaGetDevice(int *device) {
     RUNTIME_CALL();
-    *device = 0;
+    *device = device_now;
     return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int device) {
     RUNTIME_CALL();
-    return device ? runtime_failed(cudaErrorInvalidDevice) : cudaSuccess;
+    if (device < 0 || device >= devices()) return runtime_failed(cudaErrorInvalidDevice);
+    if (device != device_now && !streams.empty()) runtime_fail("cudaSetDevice: the device is in use already");
+    device_now = device;
+    return cudaSuccess;
 }
 
 static void properties_fill(struct cudaDeviceProp *p) {
@@ -503,7 +506,7 @@ static void properties_fill(struct cudaDeviceProp *p) {
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device) {
     RUNTIME_CALL();
-    if (device) return runtime_failed(cudaErrorInvalidDevice);
+    if (device < 0 || device >= devices()) return runtime_failed(cudaErrorInvalidDevice);
     properties_fill(p);
     int owner = getenv("SIMT_DEVICES") ? 0 : (int)getpid();
     memcpy(p->uuid.bytes, &owner, sizeof owner);
@@ -513,7 +516,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device) {
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
     RUNTIME_CALL();
-    if (device) return runtime_failed(cudaErrorInvalidDevice);
+    if (device < 0 || device >= devices()) return runtime_failed(cudaErrorInvalidDevice);
     struct cudaDeviceProp p;
     properties_fill(&p);
     switch (attribute) {
