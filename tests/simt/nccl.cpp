@@ -321,10 +321,10 @@ ncclResult_t ncclAllGather(const void *from, void *to, size_t count, ncclDataTyp
     if ((const char *)from < (char *)to + bytes * (size_t)comm->n && (char *)to < (const char *)from + bytes)
         runtime_fail("%s: the part is in the result, but not in its place", __func__);
     memory_check(__func__, own, bytes);
-    runtime_queue(stream, [own, from, bytes]() {
+    runtime_queue(stream, Work{ WORK_COPY, cudaMemcpyDeviceToDevice, [own, from, bytes]() {
         memcpy(own, from, bytes);
         memory_written(own, bytes);
-    });
+    }, nullptr, 0, nullptr });
     return ncclSuccess;
 }
 
