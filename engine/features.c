@@ -300,14 +300,10 @@ int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e) {
             return error_what(e, "image features were dropped before their step"), error_hint(e, "vlm_forget_features between steps only");
         k->upload(buf_at(c->step, i * each), x->bytes, each);
     }
-    for (int i = 0; i < s->n;) {
-        int n = 0;
-        while (i + n < s->n && n < TOWER_BATCH && s->pixels[i + n]) n++;
-        if (n > 0 && encode(v, s, i, n, 0, e)) return -1;
-        if (n > 0 && k->sync(e)) return -1;
-        for (int j = i; j < i + n; j++)
-            if (entry_keep(c, k, s->hashes[j], buf_at(c->step, j * each), each, e)) return -1;
-        i += n > 0 ? n : 1;
+    /* One by one: what is kept under a picture's hash must not depend on the pictures beside it, and products of many rows may add in another order. */
+    for (int i = 0; i < s->n; i++) {
+        if (!s->pixels[i]) continue;
+        if (encode(v, s, i, 1, 0, e) || k->sync(e) || entry_keep(c, k, s->hashes[i], buf_at(c->step, i * each), each, e)) return -1;
     }
     return 0;
 }

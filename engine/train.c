@@ -17,7 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_PAIRS = VLM_IMAGES };
+enum {
+    CHUNK_PAIRS = VLM_IMAGES,
+    ROUND_PAIRS = 32 /* reference log-probs of each rank between additions to their cache: what a kill loses */
+};
 
 typedef struct Row {
     Prompt prompt;
@@ -131,54 +134,48 @@ static int chunks_reserve(const Job *job, StepMode mode, int64_t pairs, Error *e
     return vlm_reserve(job->v, &size, e);
 }
 
-/* Computes the references of rows missing[0 .. n) of this rank, into references (n, 2). */
-static int references_compute(Job *job, const int *missing, int n, double (*references)[2], Error *e) {
+/* Computes the references of rows first .. first + n - 1, into references (n, 2). */
+static int references_compute(Job *job, int first, int n, double (*references)[2], Error *e) {
+    int rows[ROUND_PAIRS];
+    for (int i = 0; i < n; i++) rows[i] = first + i;
     for (int at = 0, count; at < n; at += count) {
-        count = chunk_build(job, missing + at, n - at, e);
+        count = chunk_build(job, rows + at, n - at, e);
         if (count < 0 || dpo_reference(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, count, e)) return -1;
         for (int i = 0; i < count; i++) memcpy(references[at + i], job->pairs[i].reference, sizeof *references);
     }
     return 0;
 }
 
-enum { ROUND_PAIRS = 32 }; /* of each rank, between additions to the cache: what a kill loses */
-
-/* Computes missing references, all ranks together, and adds them to the cache as they come (rank 0's; the others have none). */
-static int references_rounds(Job *job, ReferenceCache *cache, const int *missing, int n, Error *e) {
+/* Rows first .. first + round - 1, a run for each rank; what is new goes to the cache (rank 0's; the others have none). */
+static int round_run(Job *job, ReferenceCache *cache, int first, int round, Error *e) {
     const Ranks *r = job->plan->ranks;
     double mine[ROUND_PAIRS][2];
-    progress_begin(job->plan->progress, "reference log-probs", "pairs", job->n, job->n - n);
-    for (int at = 0; at < n;) {
-        int round = n - at < ROUND_PAIRS * r->size ? n - at : ROUND_PAIRS * r->size;
-        int first = (int)comm_part(round, r->size, r->rank), count = (int)comm_part(round, r->size, r->rank + 1) - first;
-        WorldBytes all = { 0 };
-        if (references_compute(job, missing + at + first, count, mine, e) ||
-            world_all_gather("reference log-probs", mine, count * (int64_t)sizeof *mine, &all, e))
-            return -1;
-        int bad = 0;
-        for (int i = 0; i < round && !bad; i++) {
-            Row *row = &job->rows[missing[at + i]];
-            memcpy(row->reference, all.data + (size_t)i * sizeof *mine, sizeof *mine);
-            for (int side = 0; side < 2 && cache && !bad; side++) bad = reference_add(cache, row->key[side], row->reference[side], e);
-        }
-        world_bytes_free(&all);
-        if (bad) return -1;
-        progress_add(job->plan->progress, round);
-        at += round;
+    int from = (int)comm_part(round, r->size, r->rank), count = (int)comm_part(round, r->size, r->rank + 1) - from, bad = 0;
+    WorldBytes all = { 0 };
+    if (references_compute(job, first + from, count, mine, e) ||
+        world_all_gather("reference log-probs", mine, count * (int64_t)sizeof *mine, &all, e))
+        return -1;
+    for (int i = 0; i < round && !bad; i++) {
+        Row *row = &job->rows[first + i];
+        double known;
+        memcpy(row->reference, all.data + (size_t)i * sizeof *mine, sizeof *mine);
+        for (int side = 0; side < 2 && cache && !bad; side++)
+            if (!reference_find(cache, row->key[side], &known)) bad = reference_add(cache, row->key[side], row->reference[side], e);
     }
-    progress_end(job->plan->progress);
-    return 0;
+    world_bytes_free(&all);
+    return bad;
 }
 
-/* Reference log-probs of all rows: from rank 0's cache, the rest computed now and added to it. */
+/* Reference log-probs of all rows: from rank 0's cache, or computed now and added to it. Rounds are cut from the file alone, and one that lacks
+ * anything is computed whole: so what a killed start left changes no chunk, and no bit. */
 static int references_fill(Job *job, const char *path, Error *e) {
     const Ranks *r = job->plan->ranks;
+    Progress *progress = job->plan->progress;
     ReferenceCache cache;
-    int lead = ranks_lead(r), *missing = mem_new((size_t)job->n, sizeof *missing, "pairs", e), missing_n = 0, result = -1;
+    int lead = ranks_lead(r), missing = 0, result = -1, round = ROUND_PAIRS * r->size;
     double(*known)[2] = mem_new((size_t)job->n, sizeof *known, "reference log-probs", e); /* NAN: not known */
     char model[HASH_TEXT];
-    if (!missing || !known || (lead && reference_open(&cache, path, e))) {
-        free(missing);
+    if (!known || (lead && reference_open(&cache, path, e))) {
         free(known);
         return -1;
     }
@@ -193,15 +190,23 @@ static int references_fill(Job *job, const char *path, Error *e) {
         }
     if (world_broadcast("reference log-probs", 0, known, job->n * (int64_t)sizeof *known, e)) goto done;
     for (int i = 0; i < job->n; i++) {
-        if (isnan(known[i][0]) || isnan(known[i][1])) missing[missing_n++] = i;
+        missing += isnan(known[i][0]) || isnan(known[i][1]);
         memcpy(job->rows[i].reference, known[i], sizeof known[i]);
     }
-    if (missing_n > 0 && (chunks_reserve(job, STEP_SCORE, missing_n, e) || references_rounds(job, lead ? &cache : NULL, missing, missing_n, e)))
-        goto done;
+    if (missing > 0) {
+        if (chunks_reserve(job, STEP_SCORE, ROUND_PAIRS, e)) goto done;
+        progress_begin(progress, "reference log-probs", "pairs", job->n, job->n - missing);
+        for (int at = 0; at < job->n; at += round) {
+            int n = job->n - at < round ? job->n - at : round, lacks = 0;
+            for (int i = at; i < at + n; i++) lacks += isnan(known[i][0]) || isnan(known[i][1]);
+            if (lacks > 0 && round_run(job, lead ? &cache : NULL, at, n, e)) goto done;
+            progress_add(progress, lacks);
+        }
+        progress_end(progress);
+    }
     result = 0;
 done:
     if (lead && reference_close(&cache, result == 0 ? e : NULL)) result = -1;
-    free(missing);
     free(known);
     return result;
 }

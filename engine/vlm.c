@@ -200,7 +200,7 @@ StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64
     images = images < held ? images : held;
     images = images < 1 ? 1 : images > VLM_IMAGES ? VLM_IMAGES : images;
     s.image_rows = images * c->image_tokens;
-    s.images = tower_trained || images < TOWER_BATCH ? images : TOWER_BATCH;
+    s.images = tower_trained ? images : 1;
     s.uses |= USES_PROJECTOR | USES_TOWER;
     if (mode == STEP_TRAIN) s.uses |= USES_PROJECTOR_BACKWARD;
     if (mode == STEP_TRAIN && tower_trained) s.uses |= USES_TOWER_KEEP | USES_TOWER_BACKWARD | USES_DFEATURES;

@@ -14,10 +14,7 @@
 
 typedef struct FeatureCache FeatureCache;
 
-enum {
-    VLM_IMAGES = 256, /* distinct images of one step at most: bounds the feature buffer */
-    TOWER_BATCH = 8   /* images per pass of a frozen tower: bounds its activations */
-};
+enum { VLM_IMAGES = 256 }; /* distinct images of one step at most: bounds the feature buffer */
 
 /* What passed through the model since the Vlm was opened (or the caller zeroed it): for progress lines and roofs. */
 typedef struct VlmWork {
@@ -109,7 +106,7 @@ int vlm_question(Vlm *v, Forest *f, int image_trunk, const char *question, Error
 int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e);
 
 /* The size of steps of up to `rows` token rows, of which `scored` are scored, with up to `images` distinct images: no more than the rows hold,
- * and a frozen tower takes them a few at a time. uses: what the mode does not say: USES_LOGITS, USES_SLOTS;
+ * and a frozen tower takes them one by one. uses: what the mode does not say: USES_LOGITS, USES_SLOTS;
  * USES_KEEP_INPUTS in training. */
 StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained);
 /* Makes the buffers of such steps beforehand, so that they allocate none. */
