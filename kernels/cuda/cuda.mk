@@ -141,7 +141,7 @@ $(eval $(call simt_variant,simt-gcov,$$(SIMT_CXX),-O1 --coverage,-O1,tests/simt/
 simt: $(BUILD)/rlaifv-simt
 $(BUILD)/rlaifv-simt: $(BUILD)/engine/main.o $(SIMT_OBJECTS_simt) $(LIBS)
 	$(SIMT_CXX) -rdynamic -o $@ $^ $(LDLIBS)
-# Twenty schedules, sanitizers, checker, lines reached: longer than the rest of the tests together.
+# Twenty schedules, sanitizers, checker, lines reached.
 simt-matrix: simt-tests
 	sh tests/simt/matrix.sh $(BUILD)
 # The same with the checker's kernels: `rlaifv-simt-counts bench kernels --device simt` counts memory traffic (bench/device.c).

@@ -52,7 +52,7 @@ static void numbers_are(const Scene &c, int value) {
 
 static void begin(const Scene &c) { ok(cudaStreamBeginCapture(c.s, cudaStreamCaptureModeRelaxed)); }
 static cudaGraph_t end(const Scene &c) {
-    cudaGraph_t graph;
+    cudaGraph_t graph = NULL;
     ok(cudaStreamEndCapture(c.s, &graph));
     assert_non_null(graph);
     return graph;
@@ -68,7 +68,7 @@ static void status_is(const Scene &c, cudaStreamCaptureStatus expected) {
 /* Nothing runs until it is launched; then all of it, as often as it is launched, with what pinned memory holds by then. */
 static void test_launch(void **) {
     Scene c = scene_new();
-    cudaGraphExec_t exec;
+    cudaGraphExec_t exec = NULL;
     begin(c);
     status_is(c, cudaStreamCaptureStatusActive);
     ok(cudaMemcpyAsync(c.at, c.pinned, BYTES, cudaMemcpyHostToDevice, c.s));
@@ -94,7 +94,7 @@ static void test_launch(void **) {
 static void test_pageable(void **) {
     Scene c = scene_new();
     static int host[N];
-    cudaGraphExec_t exec;
+    cudaGraphExec_t exec = NULL;
     for (int i = 0; i < N; i++) host[i] = 5;
     begin(c);
     ok(cudaMemcpyAsync(c.at, host, BYTES, cudaMemcpyHostToDevice, c.s));
@@ -182,7 +182,7 @@ static void test_forbidden(void **) {
     Scene c = scene_new();
     cudaStream_t other;
     cudaEvent_t before, within;
-    cudaGraph_t graph;
+    cudaGraph_t graph = NULL;
     float ms;
     ok(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking)), ok(cudaEventCreate(&before)), ok(cudaEventCreate(&within));
     is(cudaStreamBeginCapture(NULL, cudaStreamCaptureModeRelaxed), cudaErrorStreamCaptureUnsupported);

@@ -347,8 +347,8 @@ static void leak_event(void) {
 }
 static void leak_graph(void) {
     cudaStream_t s;
-    cudaGraph_t graph;
-    cudaGraphExec_t exec;
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
     MUST(!cudaStreamCreate(&s) && !cudaStreamBeginCapture(s, cudaStreamCaptureModeRelaxed) && !cudaStreamEndCapture(s, &graph));
     MUST(!cudaGraphInstantiate(&exec, graph, 0) && !cudaStreamDestroy(s));
 }
