@@ -1,8 +1,8 @@
 /* panel.c - y = x w^T from weights packed into panels.
  *
  * A panel is PANEL rows of w, interleaved by k: what one step of the register-blocked product (tile.c) reads lies side by side. Panels are
- * kept by address (packs.h) in the weights' dtype; a bf16 panel is widened when a thread takes it up, once per ROWS_MOST rows of x. A
- * thread owns a range of panels: each is read from memory once and stays in the second-level cache while the rows pass over it, TILE_ROWS
+ * kept by address (packs.h) in the weights' dtype; a bf16 panel is read as it is by a few rows, and for more of them widened when a thread takes
+ * it up, once per ROWS_MOST rows of x. A thread owns a range of panels: each is read from memory once and stays in the second-level cache while the rows pass over it, TILE_ROWS
  * at a time. As fast as oneDNN's AVX2 code or faster at nearly every number of rows (bench/SPEED.md). */
 #include "kernels/cpu/panel.h"
 
@@ -14,9 +14,10 @@
 #include <omp.h>
 
 enum {
-    PANEL = 2 * VEC_WIDTH,
+    PANEL = TILE_NARROW_VECTORS * VEC_WIDTH,
     TILE_ROWS = 96,        /* sums of a tile stay in the first-level cache */
     ROWS_MOST = 1024,      /* of x widened at a time */
+    NARROW_ROWS = 24,      /* up to so many, widening on the way costs less than a widened copy */
     SERIAL_BELOW = 1 << 15 /* products with fewer weights than this run on one thread */
 };
 
@@ -81,7 +82,8 @@ void ISA_FN(panel_forward)(Buf y, Buf x, Buf w, Buf bias, Buf residual, int M, i
     size_t bytes = (size_t)K * PANEL * dtype_size(w.dtype);
     float *wide_x = NULL, *wide_w = NULL;
     if (x.dtype == BF16 && !(wide_x = cpu_scratch(SCRATCH_X, (int64_t)most * K * 4))) return;
-    if (w.dtype == BF16 && !(wide_w = cpu_scratch(SCRATCH_W, (int64_t)threads * K * PANEL * 4))) return;
+    int narrow = w.dtype == BF16 && M <= NARROW_ROWS;
+    if (w.dtype == BF16 && !narrow && !(wide_w = cpu_scratch(SCRATCH_W, (int64_t)threads * K * PANEL * 4))) return;
     for (int first = 0; first < M; first += most) {
         int rows = M - first < most ? M - first : most;
 #pragma omp parallel num_threads(threads)
@@ -99,7 +101,8 @@ void ISA_FN(panel_forward)(Buf y, Buf x, Buf w, Buf bias, Buf residual, int M, i
                 if (own) panel = row_read((Buf){ (void *)(packed + (size_t)p * bytes), BF16 }, 0, (int64_t)K * PANEL, own);
                 for (int m = 0; m < rows; m += TILE_ROWS) {
                     int n = rows - m < TILE_ROWS ? rows - m : TILE_ROWS;
-                    ISA_FN(tile_product)
+                    if (narrow) ISA_FN(tile_product_narrow)(sums, (TileView){ rows_x + (int64_t)m * K, K, 1 }, (const bf16 *)(const void *)panel, n, K);
+                    else ISA_FN(tile_product)
                     (sums, PANEL, (TileView){ rows_x + (int64_t)m * K, K, 1 }, panel, PANEL, n, PANEL, K, TILE_SET, NULL);
                     tile_finish(y, sums, bias, residual, first + m, p * PANEL, n, N);
                 }

@@ -24,4 +24,8 @@ typedef enum TileMode {
 void ISA_FN(tile_product)(
     float *c, int64_t c_row, TileView a, const float *b, int64_t b_row, int M, int N, int K, TileMode mode, const float *scale);
 
+/* c (M, N) = a (M, K) b (K, N) with b in bf16 and N of TILE_NARROW_VECTORS vectors: the same bits as of a widened b. */
+enum { TILE_NARROW_VECTORS = 2 };
+void ISA_FN(tile_product_narrow)(float *c, TileView a, const uint16_t *b, int M, int K);
+
 #endif
