@@ -19,7 +19,7 @@ typedef struct Vocabulary {
 
 static void run_logprob_forward(void *of) {
     Vocabulary *v = of;
-    v->k->logprob_forward(v->logp, BUF_NONE, BUF_NONE, BUF_NONE, v->lse, v->h, v->w, v->targets, v->R, v->V, v->D);
+    v->k->logprob_forward(v->logp, BUF_NONE, BUF_NONE, BUF_NONE, v->lse, BUF_NONE, v->h, v->w, v->targets, v->R, v->V, v->D);
 }
 
 static void run_logprob_backward(void *of) {

@@ -169,9 +169,12 @@ typedef struct Kernels {
     void (*patches_embed_backward)(Buf dpatches, Buf dcls, Buf dposition, Buf dx, int B, int P, int D);
 
     /* ---- logprob.c: the lm_head, only on rows that are scored, in chunks of rows; (R, V) logits never exist whole ---- */
-    /* h (R, D), w (V, D), targets (R) host ids. Outputs fp32 (R), each may be none: logp, entropy in nats, hit (1 when the target is the argmax), mean_logit. */
-    void (*logprob_forward)(Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf h, Buf w, const int *targets, int R, int V, int D);
-    /* With dlogp (R) fp32 = dL/dlogp: dh (R, D) = , dw (V, D) fp32 += (or none). lse (R) from forward. Rows whose dlogp is 0 are skipped. */
+    /* h (R, D), w (V, D), targets (R) host ids. Outputs fp32 (R), each may be none: logp, entropy in nats, hit (1 when the target is the argmax), mean_logit,
+     * the largest logit. w may be a slice of a vocabulary: a target outside 0 .. V-1 is in another one: its logp is -infinity, its hit 0. */
+    void (*logprob_forward)(
+        Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf largest, Buf h, Buf w, const int *targets, int R, int V, int D);
+    /* With dlogp (R) fp32 = dL/dlogp: dh (R, D) = , dw (V, D) fp32 += (or none). lse (R) from forward; of a slice, that of the whole vocabulary. Rows whose
+     * dlogp is 0 are skipped. */
     void (*logprob_backward)(Buf dh, Buf dw, Buf dlogp, Buf lse, Buf h, Buf w, const int *targets, int R, int V, int D);
     /* logits (R, V) fp32 for rows that are sampled or probed (R is small). */
     void (*logits)(Buf logits, Buf h, Buf w, int R, int V, int D);

@@ -93,7 +93,7 @@ int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *h
     for (int r = 0; r < R; r++) assert(f->score_targets[r] >= 0);
     if (workspace_need(m, &(StepSize){ .uses = USES_SCORES, .scored = R }, e) || head_need(m, e)) return -1;
     k->logprob_forward(w->logp.buf, entropy ? w->entropy.buf : BUF_NONE, hit ? w->hit.buf : BUF_NONE,
-        mean_logit ? w->mean_logit.buf : BUF_NONE, w->lse.buf, w->hidden.buf, head_of(m), f->score_targets, R, V, D);
+        mean_logit ? w->mean_logit.buf : BUF_NONE, w->lse.buf, BUF_NONE, w->hidden.buf, head_of(m), f->score_targets, R, V, D);
     if (logp) k->download(logp, w->logp.buf, R);
     if (entropy) k->download(entropy, w->entropy.buf, R);
     if (hit) k->download(hit, w->hit.buf, R);

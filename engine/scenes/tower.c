@@ -108,7 +108,7 @@ int sft_tower(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress, 
         k->zero(t.dfeatures, (int64_t)t.rows * t.W);
         for (int p = 0; p < PROBES; p++) {
             int n = probe_classes[p];
-            k->logprob_forward(t.logp, BUF_NONE, t.hit, BUF_NONE, t.lse, t.features, t.w[p], t.targets[p], t.rows, n, t.W);
+            k->logprob_forward(t.logp, BUF_NONE, t.hit, BUF_NONE, t.lse, BUF_NONE, t.features, t.w[p], t.targets[p], t.rows, n, t.W);
             k->logprob_backward(t.dpart, t.dw[p], t.dlogp, t.lse, t.features, t.w[p], t.targets[p], t.rows, n, t.W);
             k->add(t.dfeatures, t.dfeatures, t.dpart, (int64_t)t.rows * t.W);
             if (k->sync(e)) goto done;

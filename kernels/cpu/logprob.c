@@ -8,6 +8,7 @@
 #include "kernels/cpu/softmax.h"
 #include "kernels/cpu_state.h"
 
+#include <math.h>
 #include <string.h>
 
 /* The gradient of w (V, D) is read and written once per chunk, so a chunk must be long enough to hide that: 256 rows of 32000 logits. */
@@ -65,7 +66,7 @@ static double row_mean(const float *l, int V) {
 }
 
 void ISA_FN(logprob_forward)(
-    Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf h, Buf w, const int *targets, int R, int V, int D) {
+    Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf largest_logit, Buf h, Buf w, const int *targets, int R, int V, int D) {
     if (R <= 0) return;
     int chunk = chunk_rows(R, V);
     float *l = cpu_scratch(SCRATCH_LOGITS, (int64_t)chunk * V * 4);
@@ -76,23 +77,24 @@ void ISA_FN(logprob_forward)(
 #pragma omp parallel for
         for (int i = 0; i < rows; i++) {
             const float *row = l + (int64_t)i * V;
-            int r = from + i, target = targets[r];
+            int r = from + i, target = targets[r], here = target >= 0 && target < V;
             float largest = row_max(row, V);
             double sum = row_sum_exp(row, V, largest), log_sum = log(sum);
             put(lse, r, (double)largest + log_sum);
-            put(logp, r, ((double)row[target] - (double)largest) - log_sum);
+            put(largest_logit, r, (double)largest);
+            put(logp, r, here ? ((double)row[target] - (double)largest) - log_sum : -INFINITY);
             if (entropy.at) put(entropy, r, log_sum - row_sum_exp_times(row, V, largest) / sum);
-            if (hit.at) put(hit, r, is_argmax(row, target, largest));
+            if (hit.at) put(hit, r, here && is_argmax(row, target, largest));
             if (mean_logit.at) put(mean_logit, r, row_mean(row, V));
         }
     }
 }
 
-/* In place: l = dlogp (1[j = target] - exp(l - lse)) */
+/* In place: l = dlogp (1[j = target] - exp(l - lse)). The target may be outside the slice. */
 static void gradient_fp32(float *l, int V, float lse, float dlogp, int target) {
 #pragma omp simd
     for (int j = 0; j < V; j++) l[j] = -dlogp * vm_exp(l[j] - lse);
-    l[target] += dlogp;
+    if (target >= 0 && target < V) l[target] += dlogp;
 }
 
 static void gradient_bf16(bf16 *dl, float *l, int V, float lse, float dlogp, int target) {

@@ -60,7 +60,7 @@ void ISA_FN(patches_embed_backward)(Buf dpatches, Buf dcls, Buf dposition, Buf d
 
 /* logprob.c */
 void ISA_FN(logprob_forward)(
-    Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf h, Buf w, const int *targets, int R, int V, int D);
+    Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf largest_logit, Buf h, Buf w, const int *targets, int R, int V, int D);
 void ISA_FN(logprob_backward)(Buf dh, Buf dw, Buf dlogp, Buf lse, Buf h, Buf w, const int *targets, int R, int V, int D);
 void ISA_FN(logits)(Buf logits, Buf h, Buf w, int R, int V, int D);
 void ISA_FN(probe)(Buf p, Buf logits, const int *ids, int n, int R, int V);

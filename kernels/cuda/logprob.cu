@@ -54,7 +54,7 @@ template <int COUNT> __device__ __forceinline__ void sums_add(RowSums &s, const 
 }
 
 typedef struct RowResults {
-    float *logp, *entropy, *hit, *mean_logit, *lse; /* each may be NULL */
+    float *logp, *entropy, *hit, *mean_logit, *lse, *largest; /* each may be NULL */
 } RowResults;
 
 __device__ __forceinline__ void put(float *to, int at, double v) {
@@ -67,7 +67,8 @@ __global__ void __launch_bounds__(ROW_THREADS)
     logprob_kernel(RowResults out, const float *logits, const int *targets, int first, int V, double inverse_V) {
     const float *l = logits + (int64_t)blockIdx.x * V;
     int target = targets[blockIdx.x], beaten = 0;
-    float at_target = l[target];
+    bool here = target >= 0 && target < V; /* else in another slice of the vocabulary, and everything beats it */
+    float at_target = here ? l[target] : -INFINITY;
     RowSums s = { -INFINITY, 0, 0, 0 };
     for (int i = (int)threadIdx.x * N; i < V; i += ROW_THREADS * N * ROW_DEEP) {
         float x[ROW_DEEP * N];
@@ -96,19 +97,21 @@ __global__ void __launch_bounds__(ROW_THREADS)
     double log_sum = log(exps);
     put(out.lse, r, (double)largest + log_sum);
     put(out.logp, r, ((double)at_target - (double)largest) - log_sum);
+    put(out.largest, r, largest);
     put(out.entropy, r, log_sum - weighted * exp(-log_sum));
-    put(out.hit, r, !beaten);
+    put(out.hit, r, here && !beaten);
     put(out.mean_logit, r, total * inverse_V);
 }
 
 extern "C" void cuda_logprob_forward(
-    Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf h, Buf w, const int *targets, int R, int V, int D) {
-    const Buf all[] = { logp, entropy, hit, mean_logit, lse };
-    if (R <= 0 || !dtypes_agree("logprob_forward", FP32, all, 5)) return;
+    Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf largest, Buf h, Buf w, const int *targets, int R, int V, int D) {
+    const Buf all[] = { logp, entropy, hit, mean_logit, lse, largest };
+    if (R <= 0 || !dtypes_agree("logprob_forward", FP32, all, 6)) return;
     int chunk = chunk_rows(R, V), vectors = V % 4 == 0;
     float *l = (float *)cuda_scratch(CUDA_SCRATCH_LOGITS, (int64_t)chunk * V * 4);
     if (!l) return;
-    RowResults out = { (float *)logp.at, (float *)entropy.at, (float *)hit.at, (float *)mean_logit.at, (float *)lse.at };
+    RowResults out = { (float *)logp.at, (float *)entropy.at, (float *)hit.at, (float *)mean_logit.at, (float *)lse.at,
+        (float *)largest.at };
     for (int from = 0; from < R; from += chunk) {
         int rows = (int)least(chunk, R - from);
         const int *staged = (const int *)cuda_stage(targets + from, rows * (int64_t)sizeof *targets);
@@ -127,7 +130,7 @@ typedef struct ChunkRows {
     const float *lse, *dlogp;  /* of the scored rows */
 } ChunkRows;
 
-/* to = dlogp (1[j = target] - exp(l - lse)); `to` may be l itself. Block (i, j) takes part j of row i. */
+/* to = dlogp (1[j = target] - exp(l - lse)); `to` may be l itself; the target may be outside the slice. Block (i, j) takes part j of row i. */
 template <typename T, int N>
 __global__ void __launch_bounds__(ROW_THREADS) logit_gradient_kernel(T *to, const float *logits, ChunkRows chunk, int V) {
     int64_t start = (int64_t)blockIdx.x * V;

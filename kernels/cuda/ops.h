@@ -64,7 +64,8 @@ void cuda_patches_embed(Buf x, Buf patches, Buf cls, Buf position, int B, int P,
 void cuda_patches_embed_backward(Buf dpatches, Buf dcls, Buf dposition, Buf dx, int B, int P, int D);
 
 /* logprob.cu */
-void cuda_logprob_forward(Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf h, Buf w, const int *targets, int R, int V, int D);
+void cuda_logprob_forward(
+    Buf logp, Buf entropy, Buf hit, Buf mean_logit, Buf lse, Buf largest, Buf h, Buf w, const int *targets, int R, int V, int D);
 void cuda_logprob_backward(Buf dh, Buf dw, Buf dlogp, Buf lse, Buf h, Buf w, const int *targets, int R, int V, int D);
 void cuda_logits(Buf logits, Buf h, Buf w, int R, int V, int D);
 void cuda_probe(Buf p, Buf logits, const int *ids, int n, int R, int V);
