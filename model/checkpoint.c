@@ -99,10 +99,12 @@ static const char *nearest_stray(const Checkpoint *c, const char *name) {
 
 static int missing(const Checkpoint *c, const Param *q, const char *name, Error *e) {
     char shape[128];
+    int64_t whole[4];
     const ModelConfig *config = c->params->config;
     const char *near = nearest_stray(c, name), *file = c->main.n ? c->main.list[0].file : "checkpoint";
     error_what(e, "missing tensor"), error_where(e, "%s (layout %s)", file, layout_names[c->layout]), error_found(e, "no \"%s\"", name);
-    error_expected(e, "shape %s", shape_text(q->ndim, q->shape, shape, sizeof shape));
+    params_whole_shape(c->params, q, whole);
+    error_expected(e, "shape %s", shape_text(q->ndim, whole, shape, sizeof shape));
     if (near) error_hint(e, "the nearest name is \"%s\"", near);
     else if (q->part == PART_VISION && c->layout == LAYOUT_ORIGINAL && !config->vision_folder[0])
         error_hint(
@@ -118,10 +120,12 @@ static int param_problem(const Checkpoint *c, int i, Error *e) {
     char name[PARAM_NAME], found[128], expected[128];
     params_name(q, c->layout, name);
     if (!t) return q->used ? missing(c, q, name, e) : 0;
-    if (t->ndim != q->ndim || memcmp(t->shape, q->shape, (size_t)q->ndim * sizeof *q->shape))
+    int64_t whole[4];
+    params_whole_shape(c->params, q, whole);
+    if (t->ndim != q->ndim || memcmp(t->shape, whole, (size_t)q->ndim * sizeof *whole))
         return error_what(e, "wrong shape"), error_where(e, "%s: tensor \"%s\"", t->file, t->name),
                error_found(e, "%s", shape_text(t->ndim, t->shape, found, sizeof found)),
-               error_expected(e, "%s", shape_text(q->ndim, q->shape, expected, sizeof expected)),
+               error_expected(e, "%s", shape_text(q->ndim, whole, expected, sizeof expected)),
                error_hint(e, "config.json and weights disagree");
     if (t->type != TENSOR_F64 && t->type != TENSOR_F32 && t->type != TENSOR_F16 && t->type != TENSOR_BF16)
         return error_what(e, "unsupported dtype"), error_where(e, "%s: tensor \"%s\"", t->file, t->name),

@@ -31,6 +31,7 @@ typedef struct DecoderConfig {
     float eps, rope_theta;
     int bos, eos, pad;
     int tied; /* lm_head is the embedding table */
+    int slice, slices; /* slices above 1: heads, kv_heads and ff are those of one of so many equal slices (config_slice); vocab stays the whole one */
 } DecoderConfig;
 
 typedef struct ModelConfig {
@@ -45,5 +46,13 @@ typedef struct ModelConfig {
 /* Reads DIR/config.json (and preprocessor_config.json, and the tower's config in the original layout). Refuses unknown architectures, sizes
  * that make no sense (each bounded), and head counts that do not divide. */
 int config_load(const char *folder, ModelConfig *out, Error *e);
+
+/* Makes of a whole model's config that of slice `slice` of `slices`, as one rank of a tensor-parallel group holds it: heads, key/value heads, columns of
+ * the feed-forward and rows of lm_head are divided. Refuses, by the name of what does not divide, and tied models. */
+int config_slice(ModelConfig *c, int slice, int slices, const char *folder, Error *e);
+static inline int config_slices(const ModelConfig *c) { return c->decoder.slices > 1 ? c->decoder.slices : 1; }
+/* Rows of lm_head here, and the first of them. */
+static inline int config_head_rows(const ModelConfig *c) { return c->decoder.vocab / config_slices(c); }
+static inline int config_head_first(const ModelConfig *c) { return c->decoder.slice * config_head_rows(c); }
 
 #endif

@@ -6,9 +6,15 @@
  * Only scored rows matter after the last block's keys and values exist, so from its attention on it runs on the "tail" alone: for each
  * segment, the run from its first row that predicts something to its last. For a trunk that is one row of hundreds.
  *
+ * Of a model in slices each rank has some heads and some columns of the feed-forward; what they add to the stream is summed over the ranks
+ * (slices.h), and so are the gradients that come back through the products at a block's and the feed-forward's beginning. Norms and the
+ * embedding see the same rows and gradients on every rank.
+ *
  * With Model.recompute a training step keeps only the streams that enter the blocks; backward computes each block again before it (Chen et al.
  * 2016, arXiv 1604.06174). The bits of the gradients are the same. */
 #include "model/decoder.h"
+
+#include "model/slices.h"
 
 #include <math.h>
 #include <string.h>
@@ -80,11 +86,11 @@ static AttentionPlan plan_of(const Model *m, const Forest *f, int tail) {
 static DecoderLayer *block_of(const Model *m, int l, int train) { return &m->work->layers[train && !m->recompute ? l : 0]; }
 
 /* Block l from its input stream x (T, D) to `next`; what backward reads stays in block_of(l). next none: only that is wanted. */
-static void block_forward(Model *m, const Forest *f, const Shape *s, int l, StepMode mode, Buf x, Buf next) {
+static int block_forward(Model *m, const Forest *f, const Shape *s, int l, StepMode mode, Buf x, Buf next, Error *e) {
     const Kernels *k = m->k;
     const DecoderConfig *c = &m->config.decoder;
     Workspace *w = m->work;
-    int train = mode == STEP_TRAIN, T = s->T, D = s->D, HE = s->H * s->E, KE = s->K * s->E;
+    int train = mode == STEP_TRAIN, T = s->T, D = s->D, HE = s->H * s->E, KE = s->K * s->E, sliced = config_slices(&m->config) > 1;
     int last = l + 1 == c->layers, gather = last && s->U < T, M = last ? s->U : T;
     DecoderLayer *y = block_of(m, l, train);
     AttentionPlan plan = plan_of(m, f, last);
@@ -105,11 +111,14 @@ static void block_forward(Model *m, const Forest *f, const Shape *s, int l, Step
         k->rows_gather(w->tail_x.buf, x, w->tail_rows, s->U, D);
         attended = w->tail_attended.buf, stream = w->tail_x.buf;
     }
-    k->linear_forward(y->mid.buf, attended, weight(m, P_O, l), BUF_NONE, stream, M, D, HE);
+    k->linear_forward(y->mid.buf, attended, weight(m, P_O, l), BUF_NONE, sliced ? BUF_NONE : stream, M, D, HE);
+    if (slices_sum_onto(m, "summing attention", y->mid.buf, stream, (int64_t)M * D, e)) return -1;
     k->rmsnorm_forward(y->norm2.buf, y->rstd2.buf, y->mid.buf, weight(m, P_FF_NORM, l), M, D, s->eps);
     k->linear_forward(y->gate_up.buf, y->norm2.buf, weight(m, P_GATE, l), BUF_NONE, BUF_NONE, M, 2 * s->F, D);
     k->swiglu_forward(y->gated.buf, y->gate_up.buf, M, s->F);
-    if (next.at) k->linear_forward(next, y->gated.buf, weight(m, P_DOWN, l), BUF_NONE, y->mid.buf, M, D, s->F);
+    if (!next.at) return 0;
+    k->linear_forward(next, y->gated.buf, weight(m, P_DOWN, l), BUF_NONE, sliced ? BUF_NONE : y->mid.buf, M, D, s->F);
+    return slices_sum_onto(m, "summing the feed-forward", next, y->mid.buf, (int64_t)M * D, e);
 }
 
 int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) {
@@ -129,7 +138,7 @@ int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) 
     for (int l = 0; l < L; l++) {
         Buf next = l + 1 == L ? w->final.buf : train ? w->layers[l + 1].x.buf : x;
         if (weights_need(m, unit_of(m, P_Q, l), l + 1 == L ? head : unit_of(m, P_Q, l + 1), e)) return -1;
-        block_forward(m, f, &s, l, mode, x, next);
+        if (block_forward(m, f, &s, l, mode, x, next, e)) return -1;
         x = next;
     }
     if (weights_need(m, head, -1, e)) return -1;
@@ -162,7 +171,7 @@ int decoder_backward(Model *m, const Forest *f, Buf dfeatures, Error *e) {
         int unit = unit_of(m, P_Q, l);
         if (weights_need(m, unit, l > 0 ? unit_of(m, P_Q, l - 1) : -1, e) || grads_need(m, unit, e)) return -1;
         Buf x = w->layers[l].x.buf;
-        if (m->recompute) block_forward(m, f, &s, l, STEP_TRAIN, x, BUF_NONE);
+        if (m->recompute && block_forward(m, f, &s, l, STEP_TRAIN, x, BUF_NONE, e)) return -1;
         int last = l + 1 == L, gather = last && s.U < T, M = last ? s.U : T;
         AttentionPlan plan = plan_of(m, f, last);
         linear_grads(m, trained_grad(m, P_DOWN, l), BUF_NONE, dx, y->gated.buf, M, D, s.F);
@@ -170,6 +179,7 @@ int decoder_backward(Model *m, const Forest *f, Buf dfeatures, Error *e) {
         k->swiglu_backward(dgate_up, dgated, y->gate_up.buf, M, s.F);
         linear_grads(m, trained_grad(m, P_GATE, l), BUF_NONE, dgate_up, y->norm2.buf, M, 2 * s.F, D);
         k->linear_backward_input(dnorm, dgate_up, weight(m, P_GATE, l), M, 2 * s.F, D, 0);
+        if (slices_sum(m, "summing gradients of the feed-forward", dnorm, (int64_t)M * D, e)) return -1;
         k->rmsnorm_backward(dx, trained_grad(m, P_FF_NORM, l), dnorm, y->mid.buf, weight(m, P_FF_NORM, l), y->rstd2.buf, M, D);
         linear_grads(m, trained_grad(m, P_O, l), BUF_NONE, dx, gather ? w->tail_attended.buf : y->attended.buf, M, D, HE);
         if (gather) { /* from the tail back to all rows: the others got nothing from this block but keys and values */
@@ -191,6 +201,7 @@ int decoder_backward(Model *m, const Forest *f, Buf dfeatures, Error *e) {
         k->rope(dqkv, s.Q, f->positions, T, s.H + s.K, s.E, c->rope_theta, -1);
         linear_grads(m, trained_grad(m, P_Q, l), BUF_NONE, dqkv, y->norm1.buf, T, s.Q, D);
         k->linear_backward_input(dnorm, dqkv, weight(m, P_Q, l), T, s.Q, D, 0);
+        if (slices_sum(m, "summing gradients of attention", dnorm, (int64_t)T * D, e)) return -1;
         k->rmsnorm_backward(dx, trained_grad(m, P_ATTN_NORM, l), dnorm, x, weight(m, P_ATTN_NORM, l), y->rstd1.buf, T, D);
         if (grads_done(m, unit, e)) return -1;
     }

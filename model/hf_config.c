@@ -403,3 +403,31 @@ int config_load(const char *folder, ModelConfig *out, Error *e) {
     json_decref(o);
     return failed;
 }
+
+/* ---- slices ---- */
+
+static int divides(int whole, int slices, int multiple, const char *what, const char *folder, Error *e) {
+    if (whole % slices == 0 && whole / slices % multiple == 0) return 0;
+    error_what(e, "the model does not divide into equal slices"), error_where(e, "%s", folder);
+    error_found(e, "%d %s for ranks.tensor = %d", whole, what, slices);
+    if (multiple > 1) error_expected(e, "slices of a multiple of %d", multiple);
+    return error_hint(e, "ranks.tensor must divide heads, key/value heads, feed-forward and vocabulary");
+}
+
+int config_slice(ModelConfig *c, int slice, int slices, const char *folder, Error *e) {
+    DecoderConfig *d = &c->decoder;
+    if (slices == 1) return 0;
+    if (d->tied) {
+        error_what(e, "a model whose head is its embedding table is not cut into slices"), error_where(e, "%s", folder);
+        error_found(e, "ranks.tensor = %d", slices);
+        return error_hint(e, "use ranks.tensor = 1; ranks.shard divides its memory too");
+    }
+    /* 8 elements: what is hashed together (params.h) and loaded as one vector is never cut */
+    if (divides(d->heads, slices, 1, "heads", folder, e) || divides(d->kv_heads, slices, 1, "key/value heads", folder, e) ||
+        divides(d->head_size, 1, 8, "elements of a head", folder, e) || divides(d->width, 1, 8, "elements of width", folder, e) ||
+        divides(d->ff, slices, 8, "columns of the feed-forward", folder, e) || divides(d->vocab, slices, 1, "tokens of vocabulary", folder, e))
+        return -1;
+    d->heads /= slices, d->kv_heads /= slices, d->ff /= slices;
+    d->slice = slice, d->slices = slices;
+    return 0;
+}

@@ -4,28 +4,35 @@
 #include "model/model.h"
 #include "model/decoder.h"
 #include "model/safetensors.h"
+#include "model/slices.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int model_open(Model *m, const Kernels *k, const char *folder, DType dtype, Error *e) {
+static int model_open(Model *m, const Kernels *k, Comm *slices, const char *folder, DType dtype, Error *e) {
     memset(m, 0, sizeof *m);
     m->k = k;
+    m->slices = slices;
     m->dtype = dtype;
     if (strlen(folder) >= sizeof m->folder) return error_what(e, "path is too long"), error_where(e, "%.200s...", folder);
     strcpy(m->folder, folder);
-    return config_load(folder, &m->config, e) || params_plan(&m->params, &m->config, e) || workspace_open(m, e) ? -1 : 0;
+    return config_load(folder, &m->config, e) || (slices && config_slice(&m->config, comm_rank(slices), comm_size(slices), folder, e)) ||
+                   params_plan(&m->params, &m->config, e) || workspace_open(m, e)
+               ? -1
+               : 0;
 }
 
-int model_load(Model *m, const Kernels *k, const char *folder, DType dtype, Error *e) {
-    if (!model_open(m, k, folder, dtype, e) && !params_load(&m->params, k, dtype, folder, e)) return 0;
+int model_load_slice(Model *m, const Kernels *k, Comm *slices, const char *folder, DType dtype, Error *e) {
+    if (!model_open(m, k, slices, folder, dtype, e) && !params_load(&m->params, k, dtype, folder, e)) return 0;
     model_free(m);
     return -1;
 }
 
+int model_load(Model *m, const Kernels *k, const char *folder, DType dtype, Error *e) { return model_load_slice(m, k, NULL, folder, dtype, e); }
+
 int model_init(Model *m, const Kernels *k, const char *folder, DType dtype, uint64_t seed, Error *e) {
-    if (!model_open(m, k, folder, dtype, e) &&
+    if (!model_open(m, k, NULL, folder, dtype, e) &&
         !params_init(&m->params, k, dtype, m->config.vision.layers ? LAYOUT_HUB : LAYOUT_TEXT, seed, e))
         return 0;
     model_free(m);
@@ -89,11 +96,14 @@ static int head_need(Model *m, Error *e) { return weights_need(m, unit_of(m, hea
 int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *hit, float *mean_logit, Error *e) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int R = f->scored_n, V = m->config.decoder.vocab, D = m->config.decoder.width;
+    int R = f->scored_n, V = config_head_rows(&m->config), D = m->config.decoder.width, sliced = config_slices(&m->config) > 1;
     for (int r = 0; r < R; r++) assert(f->score_targets[r] >= 0);
     if (workspace_need(m, &(StepSize){ .uses = USES_SCORES, .scored = R }, e) || head_need(m, e)) return -1;
-    k->logprob_forward(w->logp.buf, entropy ? w->entropy.buf : BUF_NONE, hit ? w->hit.buf : BUF_NONE,
-        mean_logit ? w->mean_logit.buf : BUF_NONE, w->lse.buf, BUF_NONE, w->hidden.buf, head_of(m), f->score_targets, R, V, D);
+    const int *targets = slices_targets(m, f, e);
+    if (!targets) return -1;
+    k->logprob_forward(w->logp.buf, entropy || sliced ? w->entropy.buf : BUF_NONE, hit || sliced ? w->hit.buf : BUF_NONE,
+        mean_logit || sliced ? w->mean_logit.buf : BUF_NONE, w->lse.buf, w->largest.buf, w->hidden.buf, head_of(m), targets, R, V, D);
+    if (slices_scores(m, R, e)) return -1;
     if (logp) k->download(logp, w->logp.buf, R);
     if (entropy) k->download(entropy, w->entropy.buf, R);
     if (hit) k->download(hit, w->hit.buf, R);
@@ -107,7 +117,8 @@ int model_logits(Model *m, const Forest *f, Buf *logits, Error *e) {
     Workspace *w = m->work;
     int R = f->scored_n, V = m->config.decoder.vocab;
     if (workspace_need(m, &(StepSize){ .uses = USES_LOGITS, .scored = R }, e) || head_need(m, e)) return -1;
-    m->k->logits(w->logits.buf, w->hidden.buf, head_of(m), R, V, m->config.decoder.width);
+    m->k->logits(slices_logits_place(m, R), w->hidden.buf, head_of(m), R, config_head_rows(&m->config), m->config.decoder.width);
+    if (slices_logits(m, R, e)) return -1;
     *logits = w->logits.buf;
     return dump_write(m, "logits", w->logits.buf, R, V, e);
 }
@@ -144,11 +155,13 @@ static int backward_need(Model *m, const Forest *f, Error *e) {
 int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int R = f->scored_n, V = m->config.decoder.vocab, D = m->config.decoder.width, rows = w->image_rows;
+    int R = f->scored_n, V = config_head_rows(&m->config), D = m->config.decoder.width, rows = w->image_rows;
+    const int *targets = slices_targets(m, f, e);
     assert(w->mode == STEP_TRAIN && m->params.trained_count > 0);
-    if (backward_need(m, f, e) || head_need(m, e) || grads_need(m, unit_of(m, head_kind(m), -1), e)) return -1;
+    if (!targets || backward_need(m, f, e) || head_need(m, e) || grads_need(m, unit_of(m, head_kind(m), -1), e)) return -1;
     k->logprob_backward(w->dhidden.buf, trained_grad(m, head_kind(m), -1), dlogp, w->lse.buf, w->hidden.buf,
-        head_of(m), f->score_targets, R, V, D);
+        head_of(m), targets, R, V, D);
+    if (slices_sum(m, "summing gradients of scored rows", w->dhidden.buf, (int64_t)R * D, e)) return -1;
     int tower = tower_reached(m), projector = projector_reached(m);
     if (decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE, e)) return -1;
     if (projector && projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows, e)) return -1;

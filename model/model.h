@@ -15,6 +15,7 @@
 #ifndef RLAIFV_MODEL_H
 #define RLAIFV_MODEL_H
 
+#include "kernels/comm/comm.h"
 #include "model/config.h"
 #include "model/forest.h"
 #include "model/params.h"
@@ -69,6 +70,7 @@ typedef struct Model {
     DType dtype;
     int recompute; /* a training step computes each block again in backward in place of keeping its activations */
     ModelConfig config;
+    Comm *slices; /* the ranks that hold the slices of this model, each one; NULL: it is whole (borrowed) */
     Params params;
     const UnitMover *mover; /* NULL: all weights and gradients stay where they are */
     Workspace *work; /* activations (workspace.c) */
@@ -77,6 +79,9 @@ typedef struct Model {
 
 /* Reads a checkpoint folder. 0 or -1 with nothing held. */
 int model_load(Model *m, const Kernels *k, const char *folder, DType dtype, Error *e);
+/* The same, cut over the ranks of a group (NULL, or one rank: whole): each reads its slice, and from then on all call the same functions of the model with
+ * equal arguments. What they return is equal on all. */
+int model_load_slice(Model *m, const Kernels *k, Comm *slices, const char *folder, DType dtype, Error *e);
 /* A model with random weights in the shape of DIR/config.json (no weight files needed). */
 int model_init(Model *m, const Kernels *k, const char *folder, DType dtype, uint64_t seed, Error *e);
 void model_free(Model *m);
@@ -109,6 +114,9 @@ int model_probe(Model *m, const Forest *f, const int *ids, int n, float *p, Erro
 int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e);
 /* A device buffer of R fp32 for dlogp, kept by the workspace. */
 Buf model_dlogp(Model *m, const Forest *f, Error *e);
+
+/* params_hash of the whole model. Whether weights could be read is for the next sync to say. */
+int model_hash(Model *m, char out[HASH_TEXT], Error *e);
 
 /* After weights were stepped or loaded: cached packs are dropped. */
 void model_weights_changed(Model *m);

@@ -12,7 +12,7 @@
 /* Elements: tensors that do not adjoin another start at a multiple of this, one cache line of fp32. */
 enum { ALIGNMENT = 16 };
 
-typedef enum Dim { NO_DIM, VISION_W, VISION_F, CHANNELS, PATCH, VISION_POSITIONS, D, F, HEADS_E, KV_E, V } Dim;
+typedef enum Dim { NO_DIM, VISION_W, VISION_F, CHANNELS, PATCH, VISION_POSITIONS, D, F, HEADS_E, KV_E, V, HEAD_V } Dim;
 typedef enum Place { ALONE, BLOCK } Place;     /* outside blocks, or once per layer */
 typedef enum Start { ALIGNED, ADJOINS } Start; /* ADJOINS: directly after the row above, as one matrix with it */
 
@@ -41,7 +41,7 @@ static const struct Row {
     { P_UP, PART_DECODER, BLOCK, ADJOINS, "layers.{i}.mlp.up_proj.weight", { F, D } },
     { P_DOWN, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.mlp.down_proj.weight", { D, F } },
     { P_NORM, PART_DECODER, ALONE, ALIGNED, "norm.weight", { D } },
-    { P_HEAD, PART_DECODER, ALONE, ALIGNED, "lm_head.weight", { V, D } },
+    { P_HEAD, PART_DECODER, ALONE, ALIGNED, "lm_head.weight", { HEAD_V, D } },
 
     { P_VISION_CLASS, PART_VISION, ALONE, ALIGNED, "embeddings.class_embedding", { VISION_W } },
     { P_VISION_PATCH, PART_VISION, ALONE, ALIGNED, "embeddings.patch_embedding.weight", { VISION_W, CHANNELS, PATCH, PATCH } },
@@ -100,8 +100,31 @@ static int64_t dim_size(Dim dim, const ModelConfig *c) {
         return (int64_t)c->decoder.kv_heads * c->decoder.head_size;
     case V:
         return c->decoder.vocab;
+    case HEAD_V:
+        return config_head_rows(c);
     }
     return 0;
+}
+
+/* What slices divide (Shoeybi et al. 2019, arXiv 1909.08053): where a product's rows are cut, the columns of the one after it are. */
+static int dim_is_cut(Dim dim) { return dim == F || dim == HEADS_E || dim == KV_E || dim == HEAD_V; }
+static ParamCut cut_of(const ModelConfig *c, const struct Row *row) {
+    if (config_slices(c) == 1) return CUT_NONE;
+    return dim_is_cut(row->dims[0]) ? CUT_ROWS : dim_is_cut(row->dims[1]) ? CUT_COLUMNS : CUT_NONE;
+}
+
+void params_whole_shape(const Params *p, const Param *q, int64_t shape[4]) {
+    memcpy(shape, q->shape, sizeof q->shape);
+    if (q->cut != CUT_NONE) shape[q->cut == CUT_COLUMNS] *= config_slices(p->config);
+}
+
+int64_t params_whole_at(const Params *p, const Param *q, int64_t i, int64_t *run) {
+    int64_t columns = q->shape[1], slice = p->config->decoder.slice;
+    *run = q->count - i;
+    if (q->cut == CUT_NONE) return i;
+    if (q->cut == CUT_ROWS) return slice * q->count + i;
+    *run = columns - i % columns;
+    return (i / columns * config_slices(p->config) + slice) * columns + i % columns;
 }
 
 static int layers_of(const ModelConfig *c, ParamPart part) { return part == PART_VISION ? c->vision.layers : c->decoder.layers; }
@@ -111,22 +134,26 @@ static int row_exists(const ModelConfig *c, const struct Row *row) {
     return row->kind != P_HEAD || !c->decoder.tied;
 }
 
+static int64_t aligned(int64_t count) { return (count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
 static void append(Params *p, const struct Row *row, int layer) {
     Param *q = &p->list[p->n];
-    *q = (Param){ .kind = row->kind, .part = row->part, .layer = layer, .count = 1 };
+    *q = (Param){ .kind = row->kind, .part = row->part, .layer = layer, .count = 1, .cut = cut_of(p->config, row) };
     for (; q->ndim < 4 && row->dims[q->ndim]; q->ndim++) {
         q->shape[q->ndim] = dim_size(row->dims[q->ndim], p->config);
         q->count *= q->shape[q->ndim];
     }
     q->used = row->part != PART_VISION ||
               (layer < p->config->vision.feature_layers && row->kind != P_VISION_POST_W && row->kind != P_VISION_POST_B);
-    if (row->start == ALIGNED) p->count = (p->count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    q->offset = p->count;
+    if (row->start == ALIGNED) p->count = aligned(p->count), p->whole_count = aligned(p->whole_count);
+    q->offset = p->count, q->whole_offset = p->whole_count;
     p->count += q->count;
+    p->whole_count += q->count * (q->cut == CUT_NONE ? 1 : config_slices(p->config));
     const Param *before = p->n ? q - 1 : NULL;
     if (!before || before->part != q->part || before->layer != q->layer) p->units[p->units_n++].offset = q->offset;
     q->unit = p->units_n - 1;
     p->units[q->unit].count = p->count - p->units[q->unit].offset;
+    p->units[q->unit].cut |= q->cut != CUT_NONE;
     p->n++;
 }
 

@@ -27,12 +27,17 @@ typedef enum ParamKind {
     PARAM_KINDS
 } ParamKind;
 
+/* How a tensor is dealt over the slices of a model (config_slice): whole in each of them, or as runs of its rows, or of its columns. */
+typedef enum ParamCut { CUT_NONE, CUT_ROWS, CUT_COLUMNS } ParamCut;
+
 typedef struct Param {
     ParamKind kind;
     ParamPart part;
     int layer;       /* -1 for tensors outside blocks */
     int ndim;
-    int64_t shape[4], count, offset; /* offset in elements from the arena's start */
+    int64_t shape[4], count, offset; /* offset in elements from the arena's start; of a slice, what it has */
+    ParamCut cut;        /* CUT_NONE in a whole model */
+    int64_t whole_offset; /* in the arena of the whole model */
     int used;        /* 0: carried for export only (the tower's blocks beyond the feature layer, and its post norm) */
     int absent;      /* an unused tensor that the checkpoint does not have: not exported either */
     int trained;     /* set by params_train_begin */
@@ -43,6 +48,7 @@ typedef struct Param {
  * ranks by the unit (shard.h), so their addresses are asked for by the unit. */
 typedef struct ParamUnit {
     int64_t offset, count; /* elements of the arena, gaps between its tensors included */
+    int cut;               /* holds a tensor that is */
     Buf weights, grads;    /* where they are now; none: elsewhere, or frozen */
 } ParamUnit;
 
@@ -54,6 +60,7 @@ typedef struct Params {
     Param *list;
     ParamUnit *units;
     int64_t count;      /* elements of the arena, padding included (tensors that must adjoin do; others start at multiples of 16) */
+    int64_t whole_count; /* the same of the whole model */
     Buf weights;        /* model dtype */
     Buf master, grads, m, v; /* fp32, only between params_train_begin and _end; master only for BF16 */
     int64_t trained_count;   /* elements of each of them: up to the end of the last trained tensor. 0 when not training */
@@ -62,8 +69,12 @@ typedef struct Params {
     } index[PARAM_KINDS];
 } Params;
 
-/* Lays the table out for a config (no memory for weights yet). */
+/* Lays the table out for a config, of a whole model or a slice (no memory for weights yet). */
 int params_plan(Params *p, const ModelConfig *c, Error *e);
+/* The shape that a tensor has in the whole model. */
+void params_whole_shape(const Params *p, const Param *q, int64_t shape[4]);
+/* Where element i of a tensor is in the whole one; *run: so many elements from it on lie side by side in both. */
+int64_t params_whole_at(const Params *p, const Param *q, int64_t i, int64_t *run);
 /* The table's entry; layer -1 for tensors outside blocks. The head of a tied model is its embedding table. Exists by construction: asserts. */
 const Param *params_find(const Params *p, ParamKind kind, int layer);
 /* The element offset of a tensor. */
@@ -90,14 +101,14 @@ void params_name(const Param *q, Layout layout, char out[PARAM_NAME]);
 
 /* Reads the checkpoint in `folder` into p->weights, allocated here: layout recognised by its names, every tensor present once with the right
  * shape, stray ones refused by name (known harmless ones such as rotary inv_freq are skipped). A missing tensor is named, with the nearest name
- * the file has. */
+ * the file has. A slice reads what it holds, and no more. */
 int params_load(Params *p, const Kernels *k, DType dtype, const char *folder, Error *e);
 /* Random weights: linear N(0, 1 / fan_in), attention-out and ff-out further divided by sqrt(2 layers), norms 1, embeddings N(0, .5), head N(0, .02),
- * tower positions N(0, .02), from `seed`, independent of the dtype. */
+ * tower positions N(0, .02), from `seed`, independent of the dtype. A slice gets what the whole model has in its place. */
 int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_t seed, Error *e);
 
-/* Where an export gets its weights: `unit` leaves those of a unit, fp32 or in the model's dtype, on the device until it is called again. It is asked for
- * every unit in turn. */
+/* Where an export gets its weights: `unit` leaves those of a unit, fp32 or in the model's dtype, on the device until it is called again; of a unit that is
+ * cut those of all slices, one after another. It is asked for every unit in turn. */
 typedef struct ParamSource {
     void *context;
     int (*unit)(void *context, int unit, Buf *weights, Error *e);
@@ -120,7 +131,13 @@ int params_mark_trained(Params *p, unsigned frozen, Error *e);
 int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e);
 void params_train_end(Params *p, const Kernels *k);
 void params_free(Params *p, const Kernels *k);
-/* XXH3 of the weights as stored, for cache keys. Whether they could be read is for k->sync to say. */
-void params_hash(const Params *p, const Kernels *k, char out[HASH_TEXT]);
+/* The hash of the weights as stored, for cache keys: the sum over runs of 8 elements of each run's XXH3, seeded by its tensor and place, so that slices sum
+ * theirs and all get the hash of the whole model. Whether the weights could be read is for k->sync to say. */
+typedef struct ParamSums {
+    uint64_t cut, whole; /* over tensors that are cut, and those that every slice holds whole */
+} ParamSums;
+ParamSums params_sums(const Params *p, const Kernels *k);
+void params_sums_hash(const Params *p, ParamSums s, char out[HASH_TEXT]); /* s.cut summed over the slices */
+void params_hash(const Params *p, const Kernels *k, char out[HASH_TEXT]); /* of a whole model */
 
 #endif

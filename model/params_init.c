@@ -16,7 +16,7 @@ typedef struct Start {
 } Start;
 
 static Start start_of(const Params *p, const Param *q) {
-    double product = 1 / sqrt((double)(q->count / q->shape[0]));
+    double product = 1 / sqrt((double)(q->count / q->shape[0] * (q->cut == CUT_COLUMNS ? config_slices(p->config) : 1)));
     int layers = q->part == PART_VISION ? p->config->vision.layers : p->config->decoder.layers;
     switch (q->kind) {
     case P_ATTN_NORM:
@@ -43,7 +43,7 @@ static Start start_of(const Params *p, const Param *q) {
     }
 }
 
-/* Four normals of one Philox draw. */
+/* Four normals of one Philox draw: elements 4 index to 4 index + 3 of the whole tensor. */
 static void normals(const Param *q, int64_t index, uint64_t seed, float out[4]) {
     Philox r = philox4x32(
         (uint32_t)index, (uint32_t)(index >> 32), (uint32_t)q->kind, (uint32_t)(q->layer + 1), (uint32_t)seed, (uint32_t)(seed >> 32));
@@ -61,12 +61,12 @@ int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_
     for (int i = 0; i < p->n && !failed; i++) {
         const Param *q = &p->list[i];
         Start start = start_of(p, q);
-        for (int64_t done = 0, n; done < q->count && !failed; done += n) {
+        for (int64_t done = 0, n, run; done < q->count && !failed; done += n) {
             n = q->count - done < PIECE ? q->count - done : PIECE;
-#pragma omp parallel for schedule(static)
-            for (int64_t j = 0; j < n; j += 4) {
+#pragma omp parallel for schedule(static) private(run)
+            for (int64_t j = 0; j < n; j += 4) { /* four that are drawn together are never cut */
                 float four[4] = { 0 };
-                if (start.deviation > 0) normals(q, (done + j) / 4, seed, four);
+                if (start.deviation > 0) normals(q, params_whole_at(p, q, done + j, &run) / 4, seed, four);
                 for (int64_t l = 0; l < 4 && j + l < n; l++) values[j + l] = start.constant + start.deviation * four[l];
             }
             failed = tensor_convert(values, TENSOR_F32, stored, params_tensor_type(dtype), n, e);

@@ -44,7 +44,7 @@ struct Shard {
     Buf sums, part;                 /* summed gradients of own runs; one run on its way */
     Buf rest_grads;                 /* modes gradients and parameters: of units that do not travel */
     Buf own_weights, rest_weights;  /* mode parameters */
-    Buf exact;                      /* one unit gathered for a checkpoint */
+    Buf exact, slices;              /* one unit gathered for a checkpoint; of all slices */
     Buf levels[LEVELS];
     int levels_n;
     Travel weights[TRAVELS], grads[TRAVELS];
@@ -269,11 +269,18 @@ ShardMode shard_mode(const Shard *s) { return s->mode; }
 
 int shard_gradient_squares(Shard *s, double *sum, Error *e) {
     const Kernels *k = s->model->k;
+    const DecoderConfig *d = &s->model->config.decoder;
+    int sliced = config_slices(&s->model->config) > 1, counts = s->mode != SHARD_NONE || s->rank == 0;
     double own = 0;
-    for (int i = 0; i < s->pieces_n; i++) own += k->norm_squared(s->pieces[i].g, s->pieces[i].count);
-    if (k->sync(e) || (s->mode != SHARD_NONE && s->n > 1 && world_all_reduce_double("norm of the gradient", WORLD_SUM, &own, 1, e)))
-        return -1;
-    *sum = s->n * s->passes > 1 ? (double)(float)own : own;
+    for (int i = 0; i < s->pieces_n; i++) {
+        const ShardPiece *p = &s->pieces[i];
+        if (p->param->cut == CUT_NONE && d->slice > 0) continue; /* slice 0 has the same */
+        own += k->norm_squared(p->g, p->count);
+    }
+    if (k->sync(e)) return -1;
+    if (sliced && !counts) own = 0; /* rank 0 has the same sums */
+    if (((s->mode != SHARD_NONE && s->n > 1) || sliced) && world_all_reduce_double("norm of the gradient", WORLD_SUM, &own, 1, e)) return -1;
+    *sum = s->n * s->passes > 1 || sliced ? (double)(float)own : own;
     return 0;
 }
 
@@ -295,7 +302,8 @@ int shard_step_end(Shard *s, Error *e) {
     return k->sync(e);
 }
 
-int shard_unit_exact(Shard *s, int unit, Buf *weights, Error *e) {
+/* This slice's. */
+static int unit_exact(Shard *s, int unit, Buf *weights, Error *e) {
     Params *p = &s->model->params;
     const Run *r = &s->runs[unit];
     const ParamUnit *u = &p->units[unit];
@@ -309,6 +317,24 @@ int shard_unit_exact(Shard *s, int unit, Buf *weights, Error *e) {
     }
     *weights = s->exact;
     return comm_all_gather(s->comm, "gathering a checkpoint", s->exact, own, u->count, e) || comm_wait(s->comm, e) ? -1 : 0;
+}
+
+int shard_unit_exact(Shard *s, int unit, Buf *weights, Error *e) {
+    const Params *p = &s->model->params;
+    const ParamUnit *u = &p->units[unit];
+    int n = config_slices(p->config);
+    if (unit_exact(s, unit, weights, e)) return -1;
+    if (n == 1 || !u->cut || s->rank > 0) return 0;
+    if (!s->slices.at) {
+        int64_t longest = 0;
+        for (int i = 0; i < p->units_n; i++)
+            if (p->units[i].cut && p->units[i].count > longest) longest = p->units[i].count;
+        if (s->model->k->alloc(&s->slices, FP32, longest * n, "slices of a unit for the checkpoint", e)) return -1;
+    }
+    Buf all = { s->slices.at, weights->dtype };
+    if (comm_all_gather(s->model->slices, "gathering slices for a checkpoint", all, *weights, u->count * n, e) || comm_wait(s->model->slices, e)) return -1;
+    *weights = all;
+    return 0;
 }
 
 /* ---- open, close ---- */
@@ -454,7 +480,7 @@ int shard_close(Shard *s, Error *e) {
     for (int i = 0; i < s->levels_n; i++) k->free(s->levels[i]);
     if (s->sums.at) k->free(s->sums);
     if (s->part.at) k->free(s->part);
-    const Buf more[] = { s->rest_grads, s->own_weights, s->rest_weights, s->exact };
+    const Buf more[] = { s->rest_grads, s->own_weights, s->rest_weights, s->exact, s->slices };
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         if (more[i].at) k->free(more[i]);
     free(s->runs);

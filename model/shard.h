@@ -34,6 +34,8 @@ typedef struct ShardPiece {
     Buf p, master, m, v, g;
 } ShardPiece;
 
+/* Of a model in slices (Model.slices) `comm` is the group of those ranks that hold the same slice as this one. What is said of ranks here is said of that
+ * group; only norms and checkpoints are made over both. */
 /* Makes the training state of the parts that are not frozen (bit mask of 1 << ParamPart). comm is borrowed; every rank of it has the same weights
  * and calls the same functions. In mode parameters the decoder's whole weights are let go until shard_close. */
 int shard_open(Shard **out, Model *m, Comm *comm, ShardMode mode, unsigned frozen, int passes, Error *e);
@@ -43,14 +45,15 @@ int shard_close(Shard *s, Error *e);
 int shard_pass_end(Shard *s, Error *e);
 /* The pieces of this rank, in the order of the arena. */
 const ShardPiece *shard_pieces(const Shard *s, int *n);
-/* Sum of squares of the summed gradient over all ranks. Rounded to fp32 unless the tree has one leaf: other numbers of ranks cut the sum elsewhere,
+/* Sum of squares of the summed gradient over all ranks; of a model in slices, which all ranks of the world must train, what all slices hold counts once. Rounded to fp32 unless the tree has one leaf: other numbers of ranks cut the sum elsewhere,
  * and what they differ by in double is gone but for one step in some ten million. */
 int shard_gradient_squares(Shard *s, double *sum, Error *e);
 /* After the pieces were stepped (or loaded): weights go to all, gradients start from zero. */
 int shard_step_end(Shard *s, Error *e);
 
 ShardMode shard_mode(const Shard *s);
-/* The exact weights of a unit (fp32 masters where there are any) on this rank's device until the next call, for writing checkpoints; collective. */
+/* The exact weights of a unit (fp32 masters where there are any) on this rank's device until the next call, for writing checkpoints; collective. Of a unit
+ * that is cut, rank 0 of the group gets those of all slices, one after another. */
 int shard_unit_exact(Shard *s, int unit, Buf *weights, Error *e);
 
 /* Visits the bytes of every buffer that shard_open makes on rank `rank` of `n`, and of what it lets go (negative); needs no model's weights. */

@@ -38,6 +38,9 @@ WIDTH(width_heads, d->heads)
 WIDTH(width_f, d->ff)
 WIDTH(width_2f, 2LL * d->ff)
 WIDTH(width_v, d->vocab)
+WIDTH(width_slice_one, d->slices > 1)
+WIDTH(width_slice_scores, d->slices > 1 ? SLICE_SCORES * d->slices : 0)
+WIDTH(width_slice_v, d->slices > 1 ? d->vocab : 0)
 WIDTH(width_probes, MODEL_PROBES)
 WIDTH(width_w, v->width)
 WIDTH(width_3w, 3LL * v->width)
@@ -76,6 +79,9 @@ static const SlabRow table[] = {
     { OF_WORK(mean_logit), USES_SCORES, ONE_R, width_one, 1, "mean logits" },
     { OF_WORK(lse), USES_SCORES, ONE_R, width_one, 1, "log sums" },
     { OF_WORK(dlogp), USES_SCORES, ONE_R, width_one, 1, "log-prob gradients" },
+    { OF_WORK(largest), USES_SCORES, ONE_R, width_slice_one, 1, "largest logits" },
+    { OF_WORK(slice_scores), USES_SCORES, ONE_R, width_slice_scores, 1, "scores of slices" },
+    { OF_WORK(slice_logits), USES_LOGITS, ONE_R, width_slice_v, 1, "logits of slices" },
     { OF_WORK(logits), USES_LOGITS, ONE_R, width_v, 1, "logits" },
     { OF_WORK(probes), USES_LOGITS, ONE_R, width_probes, 1, "probabilities" },
 
@@ -130,7 +136,7 @@ static int copies(const ModelConfig *c, const SlabRow *r) {
     return r->owner == WORK ? 1 : r->owner == TOWER ? c->vision.layers : c->decoder.layers;
 }
 static int copies_needed(const ModelConfig *c, const SlabRow *r, unsigned uses) {
-    if (!(r->uses & uses)) return 0;
+    if (!(r->uses & uses) || !r->width(c)) return 0;
     if (r->owner == LAYER) {
         int is_input = r->offset == offsetof(DecoderLayer, x);
         return uses & USES_KEEP || (uses & USES_KEEP_INPUTS && is_input) ? c->decoder.layers : 1;
@@ -196,6 +202,8 @@ void workspace_close(Model *m) {
     free(w->scored_in_tail);
     free(w->row_to_tail);
     free(w->tail_segments);
+    free(w->slice_targets);
+    free(w->slice_rows);
     free(w->vision_rows);
     free(w->vision_segments);
     free(w);

@@ -7,6 +7,8 @@
 
 #include "model/model.h"
 
+enum { SLICE_SCORES = 6 }; /* numbers of a scored row that slices tell each other */
+
 typedef struct Slab {
     Buf buf;
     int64_t cap;
@@ -43,6 +45,10 @@ struct Workspace {
     int slots;
     /* scoring */
     Slab logp, entropy, hit, mean_logit, lse, dlogp, logits, probes;
+    /* of a slice of a model (slices.c): largest logits, what all ranks say of the rows, all ranks' logits; targets, and the numbers of the rows */
+    Slab largest, slice_scores, slice_logits;
+    int *slice_targets, *slice_rows;
+    size_t slice_targets_cap, slice_rows_cap;
     /* backward */
     Slab dx, dnorm, dqkv, dattended, dgate_up, dgated, dhidden, dtail, dtail_attended, dprojected, dprojector_hidden, dfeatures;
     /* tower */
