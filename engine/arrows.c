@@ -19,10 +19,9 @@ int arrow_folder(const RunConfig *c, int iteration, char out[PATH_SIZE], Error *
 }
 
 /* What a model's answers depend on, as text for a partial's key. */
-static int model_key(const Vlm *v, char *out, size_t size, Error *e) {
+static int model_key(Vlm *v, char *out, size_t size, Error *e) {
     char weights[HASH_TEXT], words[HASH_TEXT];
-    params_hash(&v->model.params, v->model.k, weights);
-    if (v->model.k->sync(e)) return -1;
+    if (model_hash(&v->model, weights, e) || v->model.k->sync(e)) return -1;
     tokenizer_hash(v->tokenizer, words);
     if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d dtype %d", weights, words, v->chat->name, v->aspect,
             v->model.dtype) < (int)size)
@@ -86,7 +85,7 @@ static void sample_count(void *context, const json_t *row) {
 }
 
 /* Everything the candidates depend on. */
-static int sample_key(const Vlm *v, const SampleConfig *s, const Dataset *set, char key[PATH_SIZE], Error *e) {
+static int sample_key(Vlm *v, const SampleConfig *s, const Dataset *set, char key[PATH_SIZE], Error *e) {
     char model[512];
     uint64_t h = 0;
     if (model_key(v, model, sizeof model, e)) return -1;
@@ -429,7 +428,7 @@ static int label_stream(LabelArrow *a, JsonLines *candidates, JsonLines *claims,
     return -1;
 }
 
-static int label_key(const Vlm *v, const char *candidates, const char *claims, char key[PATH_SIZE], Error *e) {
+static int label_key(Vlm *v, const char *candidates, const char *claims, char key[PATH_SIZE], Error *e) {
     char model[512], hashes[2][HASH_TEXT];
     if (model_key(v, model, sizeof model, e) || hash_file(candidates, hashes[0], e) || hash_file(claims, hashes[1], e)) return -1;
     snprintf(key, PATH_SIZE, "label %s candidates %s claims %s", model, hashes[0], hashes[1]);

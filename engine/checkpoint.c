@@ -31,8 +31,8 @@ TensorType checkpoint_dtype(const Model *m, const RunConfig *c) {
 
 /* ---- save ---- */
 
-/* Ranks that own a part of the training state: one where all have the same. */
-static int owners(const Shard *shard, const Ranks *r) { return shard_mode(shard) == SHARD_NONE ? 1 : r->size; }
+/* Ranks that own a part of the training state: one of each slice where all copies of the model have the same. */
+static int owners(const Shard *shard, const Ranks *r) { return shard_mode(shard) == SHARD_NONE ? r->slices : ranks_all(r); }
 static void optimizer_name(char out[NAME], int rank, int n) { snprintf(out, NAME, "%s%05d-of-%05d.safetensors", optimizer_prefix, rank + 1, n); }
 
 static int flat_append(const Model *m, TensorWriter *w, const char *name, Buf from, int64_t count, float *chunk, Error *e) {
@@ -44,23 +44,38 @@ static int flat_append(const Model *m, TensorWriter *w, const char *name, Buf fr
     return 0;
 }
 
-/* "runs": (pieces, 2), where each begins in the arena and how long it is. */
+/* What this rank writes: of tensors that all slices hold whole, the first slice's. */
+static int piece_is_written(const Model *m, const ShardPiece *p) { return p->param->cut != CUT_NONE || m->config.decoder.slice == 0; }
+
+/* The runs of a piece in the arena of the whole model, into runs (n, 2) unless it is NULL. The number of them. */
+static int64_t piece_runs(const Model *m, const ShardPiece *p, int64_t *runs) {
+    int64_t n = 0;
+    for (int64_t at = p->first, end = p->first + p->count, run; at < end; at += run, n++) {
+        int64_t place = p->param->whole_offset + params_whole_at(&m->params, p->param, at, &run);
+        if (run > end - at) run = end - at;
+        if (runs) runs[2 * n] = place, runs[2 * n + 1] = run;
+    }
+    return n;
+}
+
+/* "runs": (n, 2), where each begins in the arena of the whole model and how long it is, in rising order. */
 static int save_optimizer(const Model *m, const Shard *shard, const char *path, Error *e) {
     int n;
     const ShardPiece *pieces = shard_pieces(shard, &n);
     TensorWriter *w = NULL;
-    int64_t total = 0, shape[2] = { n, 2 };
-    int64_t *runs = mem_new((size_t)n * 2 + 1, sizeof *runs, "checkpoint buffer", e);
+    int64_t total = 0, shape[2] = { 0, 2 };
+    for (int i = 0; i < n; i++)
+        if (piece_is_written(m, &pieces[i])) total += pieces[i].count, shape[0] += piece_runs(m, &pieces[i], NULL);
+    int64_t *runs = mem_new((size_t)shape[0] * 2 + 1, sizeof *runs, "checkpoint buffer", e), at = 0;
     float *chunk = mem_new(CHUNK, sizeof *chunk, "checkpoint buffer", e);
-    for (int i = 0; i < n && runs; i++) {
-        runs[2 * i] = pieces[i].param->offset + pieces[i].first, runs[2 * i + 1] = pieces[i].count;
-        total += pieces[i].count;
-    }
+    for (int i = 0; i < n && runs; i++)
+        if (piece_is_written(m, &pieces[i])) at += piece_runs(m, &pieces[i], runs + 2 * at);
     int bad = !runs || !chunk || tensors_create(&w, path, 0, e) || tensors_declare(w, "runs", TENSOR_I64, 2, shape, e);
     for (int f = 0; f < FLATS && !bad; f++) bad = tensors_declare(w, flat_names[f], TENSOR_F32, 1, &total, e);
-    bad = bad || tensors_append(w, "runs", runs, TENSOR_I64, (int64_t)n * 2, e);
+    bad = bad || tensors_append(w, "runs", runs, TENSOR_I64, shape[0] * 2, e);
     for (int f = 0; f < FLATS && !bad; f++)
-        for (int i = 0; i < n && !bad; i++) bad = flat_append(m, w, flat_names[f], flat_of(&pieces[i], f), pieces[i].count, chunk, e);
+        for (int i = 0; i < n && !bad; i++)
+            if (piece_is_written(m, &pieces[i])) bad = flat_append(m, w, flat_names[f], flat_of(&pieces[i], f), pieces[i].count, chunk, e);
     free(chunk);
     free(runs);
     if (!bad) return tensors_commit(w, e);
@@ -127,15 +142,15 @@ static int state_write(Model *m, Shard *shard, const Ranks *r, const char *folde
     int n = owners(shard, r), bad = 0;
     Listed mine = { 0 }, *list;
     WorldBytes all = { 0 };
-    if (r->rank < n) {
-        optimizer_name(name, r->rank, n);
+    if (ranks_self(r) < n) {
+        optimizer_name(name, ranks_self(r), n);
         if (path_join(path, folder, name, e) || save_optimizer(m, shard, path, e) || listed_look(folder, name, &mine, e)) return -1;
     }
-    if (r->size > 1 && world_gather("saving a checkpoint", 0, &mine, sizeof mine, &all, e)) return -1;
+    if (ranks_all(r) > 1 && world_gather("saving a checkpoint", 0, &mine, sizeof mine, &all, e)) return -1;
     if (!ranks_lead(r)) return 0;
     if (!(list = mem_new((size_t)n + 1, sizeof *list, "checkpoint's list", e))) bad = -1;
     else {
-        for (int i = 0; i < n; i++) list[i] = r->size > 1 ? ((const Listed *)all.data)[i] : mine;
+        for (int i = 0; i < n; i++) list[i] = ranks_all(r) > 1 ? ((const Listed *)all.data)[i] : mine;
         bad = path_join(path, folder, trainer_name, e) || save_state(s, path, e) || listed_look(folder, trainer_name, &list[n], e) ||
               list_write(folder, list, n + 1, e);
     }
@@ -215,7 +230,7 @@ int checkpoint_latest(const char *folder, const Ranks *r, const char *job, Train
         int found;
     } latest = { 0 };
     if (ranks_lead(r) && (latest.found = latest_find(folder, job, INT64_MAX, &latest.state, e)) < 0) return -1;
-    if (r->size > 1 && world_broadcast("looking for a checkpoint", 0, &latest, sizeof latest, e)) return -1;
+    if (ranks_all(r) > 1 && world_broadcast("looking for a checkpoint", 0, &latest, sizeof latest, e)) return -1;
     *s = latest.state;
     return latest.found;
 }
@@ -271,11 +286,12 @@ static int list_read(const char *folder, Listed **out, Error *e) {
 typedef struct Stored {
     TensorSet set;
     const Tensor *flats[FLATS];
-    int64_t *runs, runs_n, total;
+    int64_t *runs, *places, runs_n, total; /* places: where each run's values begin in the flats */
 } Stored;
 
 static void stored_close(Stored *s) {
     free(s->runs);
+    free(s->places);
     tensors_close(&s->set);
 }
 
@@ -287,10 +303,14 @@ static int stored_open(Stored *s, const char *path, Error *e) {
     if (!bad) {
         s->runs_n = runs->shape[0];
         s->runs = mem_new((size_t)runs->count + 1, sizeof *s->runs, "checkpoint buffer", e);
-        if (!s->runs) return stored_close(s), -1;
+        s->places = s->runs ? mem_new((size_t)s->runs_n + 1, sizeof *s->places, "checkpoint buffer", e) : NULL;
+        if (!s->places) return stored_close(s), -1;
         memcpy(s->runs, runs->data, (size_t)runs->count * sizeof *s->runs);
-        for (int64_t i = 0; i < s->runs_n && !bad; i++)
-            bad = s->runs[2 * i] < 0 || s->runs[2 * i + 1] < 0 || __builtin_add_overflow(s->total, s->runs[2 * i + 1], &s->total);
+        for (int64_t i = 0, end = 0; i < s->runs_n && !bad; i++) {
+            s->places[i] = s->total;
+            bad = s->runs[2 * i] < end || s->runs[2 * i + 1] < 0 || __builtin_add_overflow(s->runs[2 * i], s->runs[2 * i + 1], &end) ||
+                  __builtin_add_overflow(s->total, s->runs[2 * i + 1], &s->total);
+        }
     }
     for (int f = 0; f < FLATS && !bad; f++) {
         s->flats[f] = tensors_find(&s->set, flat_names[f]);
@@ -298,24 +318,47 @@ static int stored_open(Stored *s, const char *path, Error *e) {
     }
     if (!bad) return 0;
     stored_close(s);
-    return error_what(e, "not a part of a training state"), error_where(e, "%s", path), error_expected(e, "runs (n, 2), and weights, m and v that fill them");
+    return error_what(e, "not a part of a training state"), error_where(e, "%s", path), error_expected(e, "runs (n, 2) in rising order, and weights, m and v that fill them");
 }
 
-/* Copies what the file has of a piece; *filled counts its elements. */
-static void piece_fill(const Model *m, const Stored *s, const ShardPiece *p, float *chunk, int64_t *filled) {
-    int64_t begin = p->param->offset + p->first, end = begin + p->count, at = 0;
-    for (int64_t i = 0; i < s->runs_n; at += s->runs[2 * i + 1], i++) {
+/* The last run of the file that begins at or before `place`, or the first one. */
+static int64_t run_before(const Stored *s, int64_t place) {
+    int64_t low = 0, high = s->runs_n;
+    while (high - low > 1) {
+        int64_t middle = low + (high - low) / 2;
+        if (s->runs[2 * middle] <= place) low = middle;
+        else high = middle;
+    }
+    return low;
+}
+
+/* Copies what the file has of elements `place` to `place + count` of the whole model's arena, which are those from `at` on of the piece. */
+static int64_t run_fill(const Model *m, const Stored *s, const ShardPiece *p, int64_t at, int64_t place, int64_t count, float *chunk) {
+    int64_t filled = 0;
+    for (int64_t i = run_before(s, place); i < s->runs_n && s->runs[2 * i] < place + count; i++) {
         int64_t run = s->runs[2 * i], run_end = run + s->runs[2 * i + 1];
-        int64_t from = run > begin ? run : begin, to = run_end < end ? run_end : end;
+        int64_t from = run > place ? run : place, to = run_end < place + count ? run_end : place + count;
         for (int64_t x = from, n; x < to; x += n) {
             n = to - x < CHUNK ? to - x : CHUNK;
             for (int f = 0; f < FLATS; f++) {
-                memcpy(chunk, (const char *)s->flats[f]->data + (at + x - run) * 4, (size_t)n * 4); /* mapped data has no alignment */
-                m->k->upload(buf_at(flat_of(p, f), x - begin), chunk, n);
+                memcpy(chunk, (const char *)s->flats[f]->data + (s->places[i] + x - run) * 4, (size_t)n * 4); /* mapped data has no alignment */
+                m->k->upload(buf_at(flat_of(p, f), at + x - place), chunk, n);
             }
         }
-        if (to > from) *filled += to - from;
+        if (to > from) filled += to - from;
     }
+    return filled;
+}
+
+/* Copies what the file has of a piece. How many of its elements that are. */
+static int64_t piece_fill(const Model *m, const Stored *s, const ShardPiece *p, float *chunk) {
+    int64_t filled = 0;
+    for (int64_t at = 0, run; at < p->count; at += run) {
+        int64_t place = p->param->whole_offset + params_whole_at(&m->params, p->param, p->first + at, &run);
+        if (run > p->count - at) run = p->count - at;
+        filled += run_fill(m, s, p, at, place, run, chunk);
+    }
+    return filled;
 }
 
 static int pieces_load(Model *m, Shard *shard, const char *folder, const Listed *list, int n, Error *e) {
@@ -329,7 +372,7 @@ static int pieces_load(Model *m, Shard *shard, const char *folder, const Listed 
         char path[PATH_SIZE];
         if (strncmp(list[f].name, optimizer_prefix, sizeof optimizer_prefix - 1)) continue;
         if ((bad = path_join(path, folder, list[f].name, e) || stored_open(&s, path, e))) break;
-        for (int i = 0; i < pieces_n; i++) piece_fill(m, &s, &pieces[i], chunk, &filled);
+        for (int i = 0; i < pieces_n; i++) filled += piece_fill(m, &s, &pieces[i], chunk);
         stored_close(&s);
     }
     free(chunk);
@@ -350,7 +393,7 @@ int checkpoint_load(Model *m, Shard *shard, const Ranks *r, const char *folder, 
     Listed *list;
     checkpoint_path(path, folder, s->step);
     int n = list_read(path, &list, e), bad = n < 0;
-    for (int i = r->rank; i < n && !bad; i += r->size) bad = listed_check(path, &list[i], e); /* each rank looks at some */
+    for (int i = ranks_self(r); i < n && !bad; i += ranks_all(r)) bad = listed_check(path, &list[i], e); /* each rank looks at some */
     if (bad) {
         damaged(folder, s, e);
         free(list);

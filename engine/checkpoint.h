@@ -1,9 +1,9 @@
 /* checkpoint.h - checkpoint-N folders: the model in its Hugging Face layout, and all that training needs to go on as if it never stopped.
  *
  * A checkpoint folder holds what params_export writes, plus the training state: optimizer-R-of-N.safetensors, one from every rank that owns a
- * part (exact fp32 weights and Adam's moments m and v, flat, and which runs of the arena they are), trainer_state.json, and state.json, which
+ * part (exact fp32 weights and Adam's moments m and v, flat, and which runs of the whole model's arena they are), trainer_state.json, and state.json, which
  * lists these files with their hashes. It is written under a temporary name by all ranks together, flushed, and renamed: a folder named
- * checkpoint-N is whole. What N ranks saved, any number of ranks can load, in any mode of sharding. */
+ * checkpoint-N is whole. What N ranks saved, any number of ranks can load, in any mode of sharding and any number of slices. */
 #ifndef RLAIFV_ENGINE_CHECKPOINT_H
 #define RLAIFV_ENGINE_CHECKPOINT_H
 

@@ -160,6 +160,8 @@ static const Key keys[] = {
     CHOICE("train", "save_dtype", train.save_dtype, "same", save_dtypes, "of model/ and of checkpoints; same: as the start was stored"),
     WHOLE("train", "log_every", train.log_every, "1", 1, 1e9, "steps between rows of metrics"),
 
+    WHOLE("ranks", "tensor", ranks.tensor, "1", 1, 64,
+        "ranks that hold one model together: each has a share of its heads, of its feed-forward and of the vocabulary (tensor parallelism)"),
     CHOICE("ranks", "shard", ranks.shard, "none", shards,
         "what ranks hold in parts: nothing; the optimizer's state; summed gradients too; the decoder's weights too (ZeRO 1, 2, 3)"),
     WHOLE("ranks", "parts", ranks.parts, "0", 0, 65536,

@@ -116,6 +116,7 @@ typedef struct RunConfig {
         int log_every;
     } train;
     struct {
+        int tensor; /* ranks that hold one model together, each a slice of it */
         ShardMode shard;
         int parts;    /* of a step's pairs, summed as a tree; 0: one per rank */
         int watchdog; /* seconds */

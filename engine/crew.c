@@ -66,7 +66,7 @@ static int prompts_read(const char *text, json_t **top, Dataset *d, Error *e) {
 /* ---- orders, on every rank ---- */
 
 static int model_open(Loop *l, const Order *o, Vlm **v, Error *e) {
-    if (o->reopen && l->ranks.rank) loop_model_drop(l);
+    if (o->reopen && !ranks_lead(&l->ranks)) loop_model_drop(l);
     return loop_model(l, o->model, v, e);
 }
 

@@ -28,7 +28,9 @@ static int mark(Partial *p, size_t group, int64_t offset, Error *e) {
 }
 
 static int lead(const Partial *p) { return !p->ranks || ranks_lead(p->ranks); }
-static int together(const Partial *p) { return p->ranks && p->ranks->size > 1; }
+static int together(const Partial *p) { return p->ranks && ranks_all(p->ranks) > 1; }
+/* The slices of one model have the same rows: the first writes them. */
+static int writes(const Partial *p) { return !p->ranks || p->ranks->slice == 0; }
 
 /* Takes over what an earlier start left. Returns the length of the file that is good, 0 when nothing is; -1 when memory is out. */
 static int64_t take_over(Partial *p, const char *key, Error *e) {
@@ -141,13 +143,14 @@ int partial_open(Partial *p, const char *out, const char *key, const Ranks *rank
     int bad = together(p) && key_agree(key, e);
     if (!bad && lead(p)) bad = folder_make(folder, e) || own_open(p, key, e) || ranks_take(p, key, e);
     if (!bad && together(p)) bad = done_tell(p, e);
-    if (!bad && !lead(p)) bad = !(p->stream = fopen(p->path, "w+e")) ? io_error(e, "cannot write file", p->path) : key_write(p, key, e);
+    if (!bad && !lead(p) && writes(p)) bad = !(p->stream = fopen(p->path, "w+e")) ? io_error(e, "cannot write file", p->path) : key_write(p, key, e);
     if (bad) partial_close(p);
     snprintf(p->key, sizeof p->key, "%s", key);
     return bad ? -1 : 0;
 }
 
 int partial_add(Partial *p, size_t group, json_t *rows, const char *refused, Error *e) {
+    if (!writes(p)) return json_decref(rows), mark(p, group, 0, e);
     int64_t offset = ftell(p->stream);
     json_t *line = rows ? json_pack("{s:I, s:o}", "group", (json_int_t)group, "rows", rows) : NULL;
     if (!line) return error_what(e, "out of memory"), error_where(e, "%s", p->path);

@@ -5,7 +5,7 @@
  * afresh. partial_finish writes OUT (temporary, fsync, rename) in order of groups and removes the partial.
  *
  * Several ranks grow it together: rank R > 0 has OUT.growing-R for its groups, which rank 0 takes over when all have finished, or at the next
- * start, however many ranks there are then. */
+ * start, however many ranks there are then. Of ranks that hold one model together the first alone has a file. */
 #ifndef RLAIFV_ENGINE_PARTIAL_H
 #define RLAIFV_ENGINE_PARTIAL_H
 

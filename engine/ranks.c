@@ -4,47 +4,62 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int group_open(Ranks *r, const Kernels *k, const int *ranks, int n, Error *e) {
+static int data_open(Ranks *r, const Kernels *k, const int *ranks, int n, Error *e) {
     if (comm_open(&r->data, k, r->world, ranks, n, e)) return -1;
     r->rank = comm_rank(r->data);
     r->size = comm_size(r->data);
-    r->passes = 1;
     return 0;
 }
 
 int ranks_lone(Ranks *r, const Kernels *k, Error *e) {
-    *r = (Ranks){ .world = world_here() };
-    return group_open(r, k, &r->world->rank, 1, e);
+    *r = (Ranks){ .world = world_here(), .slices = 1, .passes = 1 };
+    return data_open(r, k, &r->world->rank, 1, e);
 }
 
-static int parts_of(const RunConfig *c) { return c->ranks.parts ? c->ranks.parts : world_here()->size; }
+/* Copies of the model, and parts of a step. */
+static int copies_of(const RunConfig *c) { return world_here()->size / c->ranks.tensor; }
+static int parts_of(const RunConfig *c) { return c->ranks.parts ? c->ranks.parts : copies_of(c); }
 
 int ranks_check(const RunConfig *c, Error *e) {
-    int size = world_here()->size, parts = parts_of(c);
-    if (parts % size) {
+    int size = world_here()->size, tensor = c->ranks.tensor;
+    if (size % tensor) {
+        error_what(e, "the ranks do not divide into groups that hold one model"), error_where(e, "ranks.tensor");
+        error_found(e, "%d ranks, ranks.tensor = %d", size, tensor);
+        return error_hint(e, "start a multiple of ranks.tensor ranks");
+    }
+    int copies = copies_of(c), parts = parts_of(c);
+    if (parts % copies) {
         error_what(e, "the parts of a step do not divide among the ranks"), error_where(e, "ranks.parts");
-        error_found(e, "%d parts, %d ranks", parts, size);
+        if (tensor == 1) error_found(e, "%d parts, %d ranks", parts, size);
+        else error_found(e, "%d parts, %d groups of %d ranks", parts, copies, tensor);
         return error_hint(e, "start as many ranks as divide ranks.parts, or leave it 0");
     }
     if (parts <= c->train.batch_pairs) return 0;
     error_what(e, "a step has fewer pairs than parts"), error_where(e, "train.batch_pairs"), error_found(e, "%d", c->train.batch_pairs);
-    error_expected(e, "at least %d, one for each %s", parts, c->ranks.parts ? "of ranks.parts" : "rank");
+    error_expected(e, "at least %d, one for each %s", parts, c->ranks.parts ? "of ranks.parts" : tensor > 1 ? "group of ranks" : "rank");
     return error_hint(e, "larger steps, or fewer ranks");
 }
 
 int ranks_open(Ranks *r, const RunConfig *c, const Kernels *k, Error *e) {
-    int all[WORLD_RANKS_MOST];
-    *r = (Ranks){ .world = world_here() };
+    int group[WORLD_RANKS_MOST], slices = c->ranks.tensor;
+    *r = (Ranks){ .world = world_here(), .slices = slices, .slice = world_here()->rank % slices };
     if (ranks_check(c, e)) return -1;
-    for (int i = 0; i < r->world->size; i++) all[i] = i;
-    if (group_open(r, k, all, r->world->size, e)) return -1;
+    for (int i = 0; i < copies_of(c); i++) group[i] = i * slices + r->slice;
+    if (data_open(r, k, group, copies_of(c), e)) return -1;
+    for (int i = 0; i < slices; i++) group[i] = r->rank * slices + i;
+    if (slices > 1 && comm_open(&r->tensor, k, r->world, group, slices, e)) return -1;
     r->passes = parts_of(c) / r->size;
     return 0;
 }
 
-int ranks_meet(const Ranks *r, const char *what, Error *e) { return r->size > 1 ? comm_barrier(r->data, what, e) : 0; }
+/* First those of each copy of the model, then one slice of all copies: then all have come. */
+int ranks_meet(const Ranks *r, const char *what, Error *e) {
+    if (r->slices > 1 && comm_barrier(r->tensor, what, e)) return -1;
+    return r->size > 1 ? comm_barrier(r->data, what, e) : 0;
+}
 
 void ranks_close(Ranks *r) {
+    comm_close(r->tensor);
     comm_close(r->data);
-    r->data = NULL;
+    r->data = r->tensor = NULL;
 }

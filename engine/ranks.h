@@ -1,4 +1,7 @@
-/* ranks.h - the ranks of a run as the engine sees them: who is here, and the group over which a model's training is dealt. */
+/* ranks.h - the ranks of a run as the engine sees them: who is here, which of them hold one model together, and over which a model's work is dealt.
+ *
+ * Groups of `ranks.tensor` neighbours hold the slices of one model (model/slices.h) and do exactly the same: the same prompts, pairs, chunks. The groups
+ * share out the work. With slices, rank R of the world is slice R % slices of copy R / slices. */
 #ifndef RLAIFV_ENGINE_RANKS_H
 #define RLAIFV_ENGINE_RANKS_H
 
@@ -7,9 +10,11 @@
 
 typedef struct Ranks {
     const World *world;
-    Comm *data;     /* every rank holds a copy of the model, or its part of one, and works on its own pairs */
-    int rank, size; /* in data */
-    int passes;     /* of a rank in one optimiser step: parts of the step's pairs over size */
+    Comm *data;     /* one rank of every copy of the model, those with this one's slice: each works on its own pairs */
+    int rank, size; /* in data: which copy of the model, of how many */
+    Comm *tensor;   /* the ranks of this copy; NULL: this one alone */
+    int slice, slices;
+    int passes; /* of a rank in one optimiser step: parts of the step's pairs over size */
 } Ranks;
 
 /* Refuses settings that do not divide among the ranks of the world. */
@@ -24,6 +29,9 @@ void ranks_close(Ranks *r);
 int ranks_meet(const Ranks *r, const char *what, Error *e);
 
 /* 1 on the rank that owns the run's files and speaks. */
-static inline int ranks_lead(const Ranks *r) { return r->rank == 0; }
+static inline int ranks_lead(const Ranks *r) { return r->rank == 0 && r->slice == 0; }
+/* All ranks that work together, and this one's number among them. */
+static inline int ranks_all(const Ranks *r) { return r->size * r->slices; }
+static inline int ranks_self(const Ranks *r) { return r->rank * r->slices + r->slice; }
 
 #endif

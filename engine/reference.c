@@ -92,12 +92,13 @@ int reference_close(ReferenceCache *c, Error *e) {
     return bad ? (error_what(e, "cannot write file"), error_where(e, "%s", c->path), error_found(e, "%s", strerror(errno))) : 0;
 }
 
-void reference_model_key(const Vlm *v, char out[HASH_TEXT]) {
-    const Model *m = &v->model;
+int reference_model_key(Vlm *v, char out[HASH_TEXT], Error *e) {
+    Model *m = &v->model;
     char weights[HASH_TEXT], text[256];
-    params_hash(&m->params, m->k, weights);
+    if (model_hash(m, weights, e) || m->k->sync(e)) return -1;
     int n = snprintf(text, sizeof text, "%s %d %d %016llx", weights, m->dtype, v->aspect, (unsigned long long)hash64(v->head.ids, v->head.count * sizeof(int), 0));
     hash_bytes(text, (size_t)n, out);
+    return 0;
 }
 
 int reference_key(const char *model, const Prompt *prompt, const IdList *answer, char out[HASH_TEXT], Error *e) {

@@ -24,8 +24,8 @@ int reference_add(ReferenceCache *c, const char *key, double sum, Error *e);
 /* Flushes what was added to the disk. */
 int reference_close(ReferenceCache *c, Error *e);
 
-/* What a model contributes to keys. */
-void reference_model_key(const Vlm *v, char out[HASH_TEXT]);
+/* What a model contributes to keys. Called by all ranks that hold slices of it. */
+int reference_model_key(Vlm *v, char out[HASH_TEXT], Error *e);
 int reference_key(const char *model, const Prompt *prompt, const IdList *answer, char out[HASH_TEXT], Error *e);
 
 #endif

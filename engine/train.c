@@ -153,7 +153,7 @@ static int round_run(Job *job, ReferenceCache *cache, int first, int round, Erro
     int from = (int)comm_part(round, r->size, r->rank), count = (int)comm_part(round, r->size, r->rank + 1) - from, bad = 0;
     WorldBytes all = { 0 };
     if (references_compute(job, first + from, count, mine, e) ||
-        world_all_gather("reference log-probs", mine, count * (int64_t)sizeof *mine, &all, e))
+        world_all_gather("reference log-probs", mine, r->slice == 0 ? count * (int64_t)sizeof *mine : 0, &all, e)) /* all slices have the same */
         return -1;
     for (int i = 0; i < round && !bad; i++) {
         Row *row = &job->rows[first + i];
@@ -179,8 +179,7 @@ static int references_fill(Job *job, const char *path, Error *e) {
         free(known);
         return -1;
     }
-    reference_model_key(job->v, model);
-    if (job->v->model.k->sync(e)) goto done;
+    if (reference_model_key(job->v, model, e)) goto done;
     for (int i = 0; i < job->n; i++)
         for (int side = 0; side < 2 && lead; side++) {
             Row *row = &job->rows[i];
@@ -319,7 +318,7 @@ static int step_gradients(Job *job, const PreferenceLoss *loss, DpoSums *sums, E
         job->sums[pass] = (DpoSums){ 0 };
         if (part_run(job, pass, *loss, &job->sums[pass], e)) return -1;
     }
-    if (r->size > 1 && world_all_gather("sums of a step", job->sums, r->passes * (int64_t)sizeof *job->sums, &all, e)) return -1;
+    if (r->size > 1 && world_all_gather("sums of a step", job->sums, r->slice == 0 ? r->passes * (int64_t)sizeof *job->sums : 0, &all, e)) return -1;
     const DpoSums *parts = r->size > 1 ? (const DpoSums *)all.data : job->sums;
     *sums = (DpoSums){ 0 };
     for (int pass = 0; pass < r->passes; pass++)
@@ -393,8 +392,7 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     for (int i = 0; i < job.data.drops_n; i++) progress_say(plan->progress, "  dropped: %s", job.data.drops[i].reason);
 
     int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * job.n / c->train.batch_pairs);
-    reference_model_key(v, model);
-    if (m->k->sync(e) || path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, path, e)) goto done;
+    if (reference_model_key(v, model, e) || path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, path, e)) goto done;
     if (job_hash(&job, model, steps, state.job, e)) goto done;
     char own[HASH_TEXT];
     memcpy(own, state.job, sizeof own);

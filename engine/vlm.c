@@ -24,9 +24,9 @@ static int fail_open(Vlm *v) {
     return -1;
 }
 
-static int open_model(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e) {
+static int open_model(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, Error *e) {
     memset(v, 0, sizeof *v);
-    if (model_load(&v->model, k, folder, dtype, e)) {
+    if (model_load_slice(&v->model, k, slices, folder, dtype, e)) {
         memset(v, 0, sizeof *v);
         return -1;
     }
@@ -35,8 +35,8 @@ static int open_model(Vlm *v, const Kernels *k, const char *folder, DType dtype,
     return v->features && v->emit ? 0 : fail_open(v);
 }
 
-int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e) {
-    if (open_model(v, k, folder, dtype, e)) return -1;
+int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e) {
+    if (open_model(v, k, slices, folder, dtype, e)) return -1;
     v->aspect = aspect;
     v->chat = template_find(chat && *chat ? chat : "vicuna_v1", e);
     if (!v->chat) return fail_open(v);
@@ -61,8 +61,12 @@ int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const ch
     return bad ? fail_open(v) : 0;
 }
 
+int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e) {
+    return vlm_open_slice(v, k, NULL, folder, dtype, chat, aspect, e);
+}
+
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e) {
-    if (open_model(v, k, folder, dtype, e)) return -1;
+    if (open_model(v, k, NULL, folder, dtype, e)) return -1;
     const DecoderConfig *d = &v->model.config.decoder;
     v->aspect = IMAGE_PAD;
     v->eos = -1;
@@ -188,7 +192,7 @@ static double step_flops(const ModelConfig *c, const Forest *f) {
     }
     double layers = d->layers - 1.0 + kept / f->rows_n; /* the share of the last block's attention that is computed */
     return 2 * rows * (2 * D * q + 3.0 * D * d->ff) + 4.0 * d->layers * f->rows_n * D * kv + 4.0 * layers * q * keys +
-           2.0 * D * d->vocab * f->scored_n + 2.0 * f->image_rows_n * (c->vision.width * D + D * D);
+           2.0 * D * config_head_rows(c) * f->scored_n + 2.0 * f->image_rows_n * (c->vision.width * D + D * D);
 }
 
 StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained) {

@@ -19,7 +19,7 @@ enum { VLM_IMAGES = 256 }; /* distinct images of one step at most: bounds the fe
 /* What passed through the model since the Vlm was opened (or the caller zeroed it): for progress lines and roofs. */
 typedef struct VlmWork {
     int64_t tokens, scored, images, steps;
-    double flops, tower_flops; /* of products and attention, forward only, 2 per multiply-add: decoder and projector; tower */
+    double flops, tower_flops; /* of products and attention on this rank, forward only, 2 per multiply-add: decoder and projector; tower */
 } VlmWork;
 
 typedef struct Vlm {
@@ -37,6 +37,8 @@ typedef struct Vlm {
 
 /* chat: name of a template, NULL for vicuna_v1. 0, or -1 with nothing held. Refuses a tokenizer with ids that the model has no row for. */
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
+/* The same with a slice of the model (model_load_slice). */
+int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* Without a tokenizer: the head is BOS alone, and answers never end by themselves. */
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e);
 void vlm_close(Vlm *v);
