@@ -138,12 +138,14 @@ static int vocabulary_open(Operands *o, Error *e) { /* h, w, logp, entropy, lse,
               operand_new(o, FP32, R, 0, e) || operand_new(o, FP32, R, 0, e) || operand_new(o, FP32, R, 1, e) ||
               operand_new(o, t, R * D, 0, e) || operand_new(o, FP32, V * D, 0, e);
     if (!bad)
-        o->k->logprob_forward(o->b[2], BUF_NONE, BUF_NONE, BUF_NONE, o->b[4], BUF_NONE, o->b[0], o->b[1], targets_of(c), c->n[0], c->n[1], c->n[2]);
+        o->k->logprob_forward(
+            o->b[2], BUF_NONE, BUF_NONE, BUF_NONE, o->b[4], BUF_NONE, o->b[0], o->b[1], targets_of(c), c->n[0], c->n[1], c->n[2]);
     return bad ? -1 : 0;
 }
 static void logprob_run(Operands *o) {
     C c = o->c;
-    o->k->logprob_forward(o->b[2], o->b[3], BUF_NONE, BUF_NONE, o->b[4], BUF_NONE, o->b[0], o->b[1], targets_of(c), c->n[0], c->n[1], c->n[2]);
+    o->k->logprob_forward(
+        o->b[2], o->b[3], BUF_NONE, BUF_NONE, o->b[4], BUF_NONE, o->b[0], o->b[1], targets_of(c), c->n[0], c->n[1], c->n[2]);
 }
 static void logprob_back_run(Operands *o) {
     C c = o->c;

@@ -143,7 +143,8 @@ int partial_open(Partial *p, const char *out, const char *key, const Ranks *rank
     int bad = together(p) && key_agree(key, e);
     if (!bad && lead(p)) bad = folder_make(folder, e) || own_open(p, key, e) || ranks_take(p, key, e);
     if (!bad && together(p)) bad = done_tell(p, e);
-    if (!bad && !lead(p) && writes(p)) bad = !(p->stream = fopen(p->path, "w+e")) ? io_error(e, "cannot write file", p->path) : key_write(p, key, e);
+    if (!bad && !lead(p) && writes(p))
+        bad = !(p->stream = fopen(p->path, "w+e")) ? io_error(e, "cannot write file", p->path) : key_write(p, key, e);
     if (bad) partial_close(p);
     snprintf(p->key, sizeof p->key, "%s", key);
     return bad ? -1 : 0;

@@ -1,7 +1,8 @@
-/* ranks.h - the ranks of a run as the engine sees them: who is here, which of them hold one model together, and over which a model's work is dealt.
+/* ranks.h - the ranks of a run as the engine sees them: who is here, which of them hold one model together, and over which a model's work
+ * is dealt.
  *
- * Groups of `ranks.tensor` neighbours hold the slices of one model (model/slices.h) and do exactly the same: the same prompts, pairs, chunks. The groups
- * share out the work. With slices, rank R of the world is slice R % slices of copy R / slices. */
+ * Groups of `ranks.tensor` neighbours hold the slices of one model (model/slices.h) and do exactly the same: the same prompts, pairs,
+ * chunks. The groups share out the work. With slices, rank R of the world is slice R % slices of copy R / slices. */
 #ifndef RLAIFV_ENGINE_RANKS_H
 #define RLAIFV_ENGINE_RANKS_H
 

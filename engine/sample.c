@@ -298,8 +298,8 @@ static int release_ended(Sampler *s, Error *e) {
     return bad ? -1 : 0;
 }
 
-/* Queues the step up to its logits. A step of one new row a leaf, and nothing else, is one of many that are alike; not where ranks hold slices of the
- * model, as what they send each other is no part of a captured step. */
+/* Queues the step up to its logits. A step of one new row a leaf, and nothing else, is one of many that are alike; not where ranks hold
+ * slices of the model, as what they send each other is no part of a captured step. */
 static int logits_queue(Sampler *s, Buf *logits, Error *e) {
     const Kernels *k = s->v->model.k;
     int rows = s->forest.rows_n, repeats = rows == s->leaves_n && s->images.n == 0 && config_slices(&s->v->model.config) == 1;

@@ -425,7 +425,8 @@ int config_slice(ModelConfig *c, int slice, int slices, const char *folder, Erro
     /* 8 elements: what is hashed together (params.h) and loaded as one vector is never cut */
     if (divides(d->heads, slices, 1, "heads", folder, e) || divides(d->kv_heads, slices, 1, "key/value heads", folder, e) ||
         divides(d->head_size, 1, 8, "elements of a head", folder, e) || divides(d->width, 1, 8, "elements of width", folder, e) ||
-        divides(d->ff, slices, 8, "columns of the feed-forward", folder, e) || divides(d->vocab, slices, 1, "tokens of vocabulary", folder, e))
+        divides(d->ff, slices, 8, "columns of the feed-forward", folder, e) ||
+        divides(d->vocab, slices, 1, "tokens of vocabulary", folder, e))
         return -1;
     d->heads /= slices, d->kv_heads /= slices, d->ff /= slices;
     d->slice = slice, d->slices = slices;

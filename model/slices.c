@@ -25,7 +25,8 @@ const int *slices_targets(Model *m, const Forest *f, Error *e) {
     Workspace *w = m->work;
     int first = config_head_first(&m->config);
     if (slices_of(m) == 1) return f->score_targets;
-    if (mem_grow(&w->slice_targets, &w->slice_targets_cap, (size_t)f->scored_n, sizeof *w->slice_targets, "targets of a slice", e)) return NULL;
+    if (mem_grow(&w->slice_targets, &w->slice_targets_cap, (size_t)f->scored_n, sizeof *w->slice_targets, "targets of a slice", e))
+        return NULL;
     for (int r = 0; r < f->scored_n; r++) w->slice_targets[r] = f->score_targets[r] - first;
     return w->slice_targets;
 }
@@ -35,7 +36,7 @@ enum { SAYS_LOGP, SAYS_LSE, SAYS_LARGEST, SAYS_ENTROPY, SAYS_HIT, SAYS_MEAN, SAY
 
 /* One row from what all ranks say of it; says[i] is rank i's, in steps of `stride`. The formulas: docs/losses.md. */
 static void row_combine(float out[SAYS], const float *const *says, int n, int64_t stride) {
-#define SAID(i, which) ((double)says[i][(which) * stride])
+#define SAID(i, which) ((double)says[i][(which)*stride])
     double largest = -INFINITY, sum = 0, entropy = 0, mean = 0, logp = -INFINITY, hit = 0;
     for (int i = 0; i < n; i++) largest = fmax(largest, SAID(i, SAYS_LSE));
     for (int i = 0; i < n; i++) sum += exp(SAID(i, SAYS_LSE) - largest);
@@ -52,7 +53,8 @@ static void row_combine(float out[SAYS], const float *const *says, int n, int64_
         }
     }
 #undef SAID
-    out[SAYS_LOGP] = (float)logp, out[SAYS_LSE] = (float)lse, out[SAYS_ENTROPY] = (float)entropy, out[SAYS_HIT] = (float)hit, out[SAYS_MEAN] = (float)mean;
+    out[SAYS_LOGP] = (float)logp, out[SAYS_LSE] = (float)lse, out[SAYS_ENTROPY] = (float)entropy, out[SAYS_HIT] = (float)hit,
+    out[SAYS_MEAN] = (float)mean;
 }
 
 int slices_scores(Model *m, int R, Error *e) {
@@ -76,7 +78,8 @@ int slices_scores(Model *m, int R, Error *e) {
         float out[SAYS] = { 0 };
         for (int i = 0; i < n; i++) says[i] = host + i * each + r;
         row_combine(out, says, n, R);
-        for (int i = 0; i < SAYS; i++) host[(int64_t)i * R + r] = out[i]; /* in the place of rank 0's word on this row, which is read no more */
+        for (int i = 0; i < SAYS; i++)
+            host[(int64_t)i * R + r] = out[i]; /* in the place of rank 0's word on this row, which is read no more */
     }
     for (int i = 0; i < SAYS && !bad; i++)
         if (i != SAYS_LARGEST) k->upload(own[i], host + (int64_t)i * R, R);
@@ -98,10 +101,12 @@ int slices_logits(Model *m, int R, Error *e) {
     if (n == 1) return 0;
     if (mem_grow(&w->slice_rows, &w->slice_rows_cap, (size_t)R, sizeof *w->slice_rows, "rows of logits", e)) return -1;
     for (int r = 0; r < R; r++) w->slice_rows[r] = r;
-    if (comm_all_gather(m->slices, "gathering logits", w->slice_logits.buf, slices_logits_place(m, R), n * each, e) || comm_wait(m->slices, e))
+    if (comm_all_gather(m->slices, "gathering logits", w->slice_logits.buf, slices_logits_place(m, R), n * each, e) ||
+        comm_wait(m->slices, e))
         return -1;
     for (int i = 0; i < n; i++)
-        m->k->rows_store(buf_at(w->logits.buf, (int64_t)i * V), (int64_t)n * V, buf_at(w->slice_logits.buf, i * each), V, w->slice_rows, R, V);
+        m->k->rows_store(
+            buf_at(w->logits.buf, (int64_t)i * V), (int64_t)n * V, buf_at(w->slice_logits.buf, i * each), V, w->slice_rows, R, V);
     return 0;
 }
 

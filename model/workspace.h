@@ -45,7 +45,8 @@ struct Workspace {
     int slots;
     /* scoring */
     Slab logp, entropy, hit, mean_logit, lse, dlogp, logits, probes;
-    /* of a slice of a model (slices.c): largest logits, what all ranks say of the rows, all ranks' logits; targets, and the numbers of the rows */
+    /* of a slice of a model (slices.c): largest logits, what all ranks say of the rows, all ranks' logits; targets, and the numbers of the
+     * rows */
     Slab largest, slice_scores, slice_logits;
     int *slice_targets, *slice_rows;
     size_t slice_targets_cap, slice_rows_cap;

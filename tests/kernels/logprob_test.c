@@ -58,7 +58,8 @@ static Twin twin_new(Shape s, DType t, float scale) {
 }
 
 static void twin_free(Twin *y) {
-    free(y->h), free(y->w), free(y->targets), free(y->logits), free(y->logp), free(y->entropy), free(y->hit), free(y->mean), free(y->lse), free(y->largest);
+    free(y->h), free(y->w), free(y->targets), free(y->logits), free(y->logp), free(y->entropy), free(y->hit), free(y->mean), free(y->lse),
+        free(y->largest);
 }
 
 /* Absolute, as one reads log-probabilities: logits of size `size` in fp32 have that many units of 6e-8. */
