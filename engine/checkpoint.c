@@ -136,6 +136,35 @@ static int model_write(Model *m, Shard *shard, const Ranks *r, const RunConfig *
     return m->k->sync(e);
 }
 
+/* What every slice of a model holds whole is stepped by each alone and must stay the same to the bit; a checkpoint stores the first slice's. */
+static int slices_agree(const Model *m, const Shard *shard, const Ranks *r, Error *e) {
+    int n, bad = 0;
+    const ShardPiece *pieces = shard_pieces(shard, &n);
+    uint64_t mine = 0;
+    WorldBytes all = { 0 };
+    if (r->slices == 1) return 0;
+    float *chunk = mem_new(CHUNK, sizeof *chunk, "checkpoint buffer", e);
+    if (!chunk) return -1;
+    for (int i = 0; i < n * FLATS && !bad; i++) {
+        const ShardPiece *p = &pieces[i / FLATS];
+        for (int64_t at = 0, count; at < p->count && p->param->cut == CUT_NONE && !bad; at += count) {
+            count = p->count - at < CHUNK ? p->count - at : CHUNK;
+            m->k->download(chunk, buf_at(flat_of(p, i % FLATS), at), count);
+            bad = m->k->sync(e);
+            mine = hash64(chunk, (size_t)count * sizeof *chunk, mine);
+        }
+    }
+    free(chunk);
+    if (bad || world_all_gather("comparing slices", &mine, sizeof mine, &all, e)) return -1;
+    if (((const uint64_t *)all.data)[ranks_self(r) - r->slice] != mine) {
+        error_what(e, "the slices of the model have come apart"), error_where(e, "norms and embedding of slice %d", r->slice);
+        error_found(e, "other bits than slice 0 has");
+        bad = error_hint(e, "ranks.tensor needs ranks that compute the same bits: equal processors and programs");
+    }
+    world_bytes_free(&all);
+    return bad ? -1 : 0;
+}
+
 /* This rank's part of the state, and the list of all parts on rank 0. */
 static int state_write(Model *m, Shard *shard, const Ranks *r, const char *folder, const TrainState *s, Error *e) {
     char name[NAME], path[PATH_SIZE];
@@ -164,7 +193,7 @@ int checkpoint_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, 
     checkpoint_path(path, folder, s->step);
     if (snprintf(temporary, sizeof temporary, "%s.partial", path) >= (int)sizeof temporary) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
     if (ranks_lead(r) && (folder_remove(temporary, e) || folder_make(folder, e))) return -1;
-    if (model_write(m, shard, r, c, temporary, e) || ranks_meet(r, "saving a checkpoint", e) || state_write(m, shard, r, temporary, s, e)) {
+    if (slices_agree(m, shard, r, e) || model_write(m, shard, r, c, temporary, e) || ranks_meet(r, "saving a checkpoint", e) || state_write(m, shard, r, temporary, s, e)) {
         if (ranks_lead(r)) folder_remove(temporary, NULL);
         return -1;
     }

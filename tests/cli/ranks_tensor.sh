@@ -1,0 +1,176 @@
+#!/bin/sh
+# ranks_tensor.sh [DEVICE] - models in slices (ranks.tensor) under mpirun: the golden DPO steps in every mode of sharding, the numbers of one rank to
+# rounding and the same bits again; checkpoints that other numbers of ranks and slices go on from; the loop's answers, claims, labels and pairs; what
+# does not divide. On a device other than the CPU the golden steps and the loop's start alone.
+program=${RLAIFV:-$PWD/build/rlaifv}
+device=${1:-cpu}
+here=$PWD golden=$PWD/tests/golden
+temporary=$(mktemp -d) || exit 1
+trap 'rm -rf "$temporary"' EXIT
+trap 'exit 1' HUP INT TERM
+compare=$temporary/compare
+failed=0
+command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
+${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c \
+    base/*.c -ljansson -lxxhash -lm || exit 1
+
+fail() {
+    echo "FAILED: $*"
+    tail -3 "$temporary/err"
+    failed=1
+}
+ranks() { # N ARGUMENTS...: the program on N ranks
+    count=$1
+    shift
+    timeout 300 mpirun --allow-run-as-root --oversubscribe -np "$count" "$program" "$@" --run.device="$device" --run.threads=1 --run.quiet=true \
+        >"$temporary/out" 2>"$temporary/err"
+}
+config() { # RUN CASE PAIRS STEPS: the settings that the golden cases state, with steps of PAIRS pairs
+    cat >"$temporary/$1.ini" <<END
+[run]
+dir = $temporary/$1
+[model]
+dir = $golden/$2/model
+[data]
+train = $golden/$2/pairs.jsonl
+[train]
+lr = 5e-4
+warmup_steps = 2
+steps = $4
+batch_pairs = $3
+order = file
+weight_decay = 0.01
+freeze = vision
+END
+}
+train() { # RANKS RUN ARGUMENTS...
+    count=$1 run=$2
+    shift 2
+    ranks "$count" train "$temporary/$run.ini" "$@" || fail "train on $count ranks: $run $*"
+}
+same() { # RUN RUN: the same weights and the same numbers at every step
+    cmp -s "$temporary/$1/model/model.safetensors" "$temporary/$2/model/model.safetensors" || fail "$1 and $2 have other weights"
+    "$compare" metrics "$temporary/$1/metrics.jsonl" "$temporary/$2/metrics.jsonl" >"$temporary/err" 2>&1 || fail "$1 and $2 have other metrics"
+}
+close() { # RUN RUN: the same to rounding: losses, all other numbers
+    "$compare" losses "$temporary/$1/metrics.jsonl" "$temporary/$2/metrics.jsonl" 1e-5 >"$temporary/err" 2>&1 || fail "losses of $1 and $2"
+    "$compare" metrics "$temporary/$1/metrics.jsonl" "$temporary/$2/metrics.jsonl" 5e-5 >"$temporary/err" 2>&1 || fail "metrics of $1 and $2"
+}
+close_weights() { # RUN RUN: not with a trained tower, whose key biases have gradients of rounding alone
+    close "$1" "$2"
+    "$compare" weights "$temporary/$1/model/model.safetensors" "$temporary/$2/model" 2e-5 >"$temporary/err" 2>&1 || fail "weights of $1 and $2"
+}
+modes="none optimizer gradients parameters"
+
+# ---- the golden steps: heads in groups; as many key/value heads; two and four ranks, in slices of two ----
+for case in llava15-v5 llava15-orig; do
+    for mode in $modes; do
+        for count in 2 4; do
+            run=golden-$case-$mode-$count
+            config "$run" $case 2 8
+            train $count "$run" --ranks.tensor=2 --ranks.shard=$mode
+            "$compare" steps "$golden/$case/expect/dpo.json" "$temporary/$run/metrics.jsonl" >"$temporary/err" 2>&1 || fail "golden steps: $run"
+            "$compare" weights "$golden/$case/expect/dpo_final.safetensors" "$temporary/$run/model" 2e-5 >"$temporary/err" 2>&1 || fail "golden weights: $run"
+        done
+        same "golden-$case-none-2" "golden-$case-$mode-2"
+    done
+done
+echo "golden steps: done"
+
+# ---- the loop: the same texts; numbers whose last digits are sums of another order are left out ----
+"$program" scenes --out "$temporary/scenes" --count 4 --seed 7 2>/dev/null || exit 1
+loop() { # RANKS TENSOR NAME ARGUMENTS...
+    on=$1 tensor=$2 name=$3
+    shift 3
+    ranks "$on" run "$here/configs/demo.ini" --run.dir="$temporary/$name" --run.iterations=1 --data.per_iteration=4 --data.prompts="$temporary/scenes/prompts.jsonl" \
+        --data.validation="$temporary/scenes/prompts.jsonl" --data.eval="$temporary/scenes/prompts.jsonl" --sample.n=4 --sample.max_new_tokens=48 \
+        --sample.batch=6 --train.epochs=1 --train.batch_pairs=4 --run.dtype=fp32 --ranks.tensor="$tensor" --eval.max_new_tokens=48 --select.rule=last "$@" ||
+        fail "the loop on $on ranks, tensor $tensor"
+}
+texts() { # NAME NAME
+    for file in candidates claims labels pairs; do
+        for name in "$1" "$2"; do
+            sed 's/"\(logp\|p_yes\|p_no\)":[-0-9.e+]*//g' "$temporary/$name/iter-1/$file.jsonl" >"$temporary/$name.$file" 2>>"$temporary/err"
+        done
+        [ -s "$temporary/$1.$file" ] && cmp -s "$temporary/$1.$file" "$temporary/$2.$file" || fail "$file.jsonl of $1 and $2"
+    done
+    find "$temporary/$2" -name '*.growing*' -o -name '*.partial' | grep . && fail "$2 left half-written files"
+}
+loop 1 1 alone
+loop 2 2 pair
+texts alone pair
+grep '"phase":"train"' "$temporary/alone/metrics.jsonl" >"$temporary/alone.train"
+grep '"phase":"train"' "$temporary/pair/metrics.jsonl" >"$temporary/pair.train"
+"$compare" losses "$temporary/alone.train" "$temporary/pair.train" 1e-5 >"$temporary/err" 2>&1 || fail "losses of the loop"
+if [ "$device" != cpu ]; then
+    exit $failed
+fi
+loop 4 2 four
+texts alone four
+loop 1 1 self --labeler.dir=
+loop 4 4 slices --labeler.dir= # the demo's labeler does not divide by four
+texts self slices
+loop 4 2 again
+for file in iter-1/candidates.jsonl iter-1/labels.jsonl table.txt model/model.safetensors; do
+    cmp -s "$temporary/four/$file" "$temporary/again/$file" || fail "$file of the same ranks twice"
+done
+echo "loop: done"
+
+# ---- parts in several chunks, recomputed blocks, a trained tower, bf16: one rank's numbers, and the same bits twice ----
+for dtype in fp32 bf16; do
+    for freeze in vision ""; do
+        name=chunks-$dtype-$freeze
+        config "$name-alone" llava15-v5 8 3
+        train 1 "$name-alone" --ranks.parts=2 --train.rows=80 --train.freeze="$freeze" --run.dtype=$dtype
+        for mode in $modes; do
+            for again in 1 2; do
+                config "$name-$mode-$again" llava15-v5 8 3
+                train 4 "$name-$mode-$again" --ranks.tensor=2 --ranks.shard=$mode --train.rows=80 --train.freeze="$freeze" --run.dtype=$dtype --train.clip=1 \
+                    --train.recompute=layer
+            done
+            same "$name-$mode-1" "$name-$mode-2"
+        done
+        config "$name-unclipped" llava15-v5 8 3
+        train 4 "$name-unclipped" --ranks.tensor=2 --ranks.shard=gradients --train.rows=80 --train.freeze="$freeze" --run.dtype=$dtype
+        [ $dtype = bf16 ] || close "$name-alone" "$name-unclipped"
+    done
+done
+echo "chunks: done"
+
+# ---- saved by four ranks in slices of two, continued whole, in slices, alone: the same run to rounding ----
+config whole llava15-v5 8 9
+train 1 whole --ranks.parts=2 --train.save_every=3
+config moved llava15-v5 8 9
+cut() { # STEP: as if the run had been killed after checkpoint-STEP
+    for step in 3 6 9; do [ $step -gt "$1" ] && rm -rf "$temporary/moved/checkpoint-$step"; done
+    rm -rf "$temporary/moved/model"
+}
+moves() { # STEP RANKS ARGUMENTS...
+    cut "$1"
+    step=$1 count=$2
+    shift 2
+    train "$count" moved --ranks.parts=2 --train.save_every=3 "$@"
+    close_weights whole moved
+    [ "$step" -eq 0 ] || [ "$(find "$temporary/moved/checkpoint-$step" -newer "$temporary/mark" | wc -l)" -eq 0 ] || fail "checkpoint-$step was made again: $*"
+    sleep 0.02
+    touch "$temporary/mark"
+}
+moves 0 4 --ranks.tensor=2 --ranks.shard=parameters
+moves 3 2 --ranks.shard=optimizer
+moves 6 2 --ranks.tensor=2 --ranks.shard=none
+moves 3 4 --ranks.tensor=2 --ranks.shard=gradients
+moves 6 1
+moves 3 2 --ranks.tensor=2 --ranks.shard=none
+echo "moved: done"
+
+# ---- what does not divide ----
+refused() { # WHAT
+    grep -q "$1" "$temporary/err" || fail "another message than: $1"
+    [ "$(grep -c 'rlaifv: ' "$temporary/err")" -eq 1 ] || fail "the error is not said once: $1"
+}
+ranks 3 train "$temporary/whole.ini" --ranks.tensor=2 && fail "3 ranks in groups of 2"
+refused "do not divide into groups"
+config hub llava15-hub 8 1
+ranks 2 train "$temporary/hub.ini" --ranks.tensor=2 && fail "3 heads in 2 slices"
+refused "3 heads for ranks.tensor = 2"
+exit $failed
