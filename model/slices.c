@@ -65,15 +65,13 @@ int slices_scores(Model *m, int R, Error *e) {
     if (n == 1) return 0;
     Buf own[SAYS] = { w->logp.buf, w->lse.buf, w->largest.buf, w->entropy.buf, w->hit.buf, w->mean_logit.buf };
     Buf all = w->slice_scores.buf, mine = buf_at(all, self * each);
-    float *host = mem_new((size_t)(n * each), sizeof *host, "scores of slices", e);
-    if (!host) return -1;
+    if (mem_grow(&w->slice_said, &w->slice_said_cap, (size_t)(n * each), sizeof *w->slice_said, "scores of slices", e)) return -1;
+    float *host = w->slice_said;
     for (int i = 0; i < SAYS; i++) k->copy(buf_at(mine, (int64_t)i * R), own[i], R);
-    int bad = comm_all_gather(m->slices, "gathering scores", all, mine, n * each, e) || comm_wait(m->slices, e);
-    if (!bad) {
-        k->download(host, all, n * each);
-        bad = k->sync(e);
-    }
-    for (int r = 0; r < R && !bad; r++) {
+    if (comm_all_gather(m->slices, "gathering scores", all, mine, n * each, e) || comm_wait(m->slices, e)) return -1;
+    k->download(host, all, n * each);
+    if (k->sync(e)) return -1;
+    for (int r = 0; r < R; r++) {
         const float *says[WORLD_RANKS_MOST];
         float out[SAYS] = { 0 };
         for (int i = 0; i < n; i++) says[i] = host + i * each + r;
@@ -81,11 +79,9 @@ int slices_scores(Model *m, int R, Error *e) {
         for (int i = 0; i < SAYS; i++)
             host[(int64_t)i * R + r] = out[i]; /* in the place of rank 0's word on this row, which is read no more */
     }
-    for (int i = 0; i < SAYS && !bad; i++)
+    for (int i = 0; i < SAYS; i++)
         if (i != SAYS_LARGEST) k->upload(own[i], host + (int64_t)i * R, R);
-    if (!bad) bad = k->sync(e); /* the host's copy goes */
-    free(host);
-    return bad ? -1 : 0;
+    return 0;
 }
 
 Buf slices_logits_place(const Model *m, int R) {

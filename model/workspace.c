@@ -204,6 +204,7 @@ void workspace_close(Model *m) {
     free(w->tail_segments);
     free(w->slice_targets);
     free(w->slice_rows);
+    free(w->slice_said);
     free(w->vision_rows);
     free(w->vision_segments);
     free(w);

@@ -49,7 +49,8 @@ struct Workspace {
      * rows */
     Slab largest, slice_scores, slice_logits;
     int *slice_targets, *slice_rows;
-    size_t slice_targets_cap, slice_rows_cap;
+    float *slice_said; /* slice_scores on the host */
+    size_t slice_targets_cap, slice_rows_cap, slice_said_cap;
     /* backward */
     Slab dx, dnorm, dqkv, dattended, dgate_up, dgated, dhidden, dtail, dtail_attended, dprojected, dprojector_hidden, dfeatures;
     /* tower */

@@ -1,8 +1,8 @@
 #!/bin/sh
-# ranks_kill.sh [KILLS [SEED]] - the loop on one, two and four ranks: the same files; and with kill -9 of one rank, or of all, at random moments: the
+# ranks_kill.sh [KILLS [SEED [TENSOR]]] - the loop on one, two and four ranks (of models in TENSOR slices: on so many at least): the same files; and with kill -9 of one rank, or of all, at random moments: the
 # run that goes on ends with the files of an undisturbed one, and no process is left behind.
 program=${RLAIFV:-$PWD/build/rlaifv}
-kills=${1:-20} seed=${2:-1}
+kills=${1:-20} seed=${2:-1} tensor=${3:-1}
 here=$PWD
 temporary=$(mktemp -d) || exit 1
 trap 'pkill -9 -f "$temporary" 2>/dev/null; rm -rf "$temporary"' EXIT
@@ -17,7 +17,7 @@ run() { # RANKS NAME: in the background after `&`
     exec mpirun --allow-run-as-root --oversubscribe -np "$1" "$program" run "$here/configs/demo.ini" --run.dir="$temporary/$2" --run.threads=1 \
         --run.quiet=true --run.iterations=2 --data.per_iteration=6 --data.prompts="$temporary/scenes/prompts.jsonl" \
         --data.validation="$temporary/scenes/prompts.jsonl" --data.eval="$temporary/scenes/prompts.jsonl" --sample.n=4 --sample.batch=6 \
-        --sample.max_new_tokens=48 --train.epochs=2 --train.batch_pairs=4 --train.save_every=1 --train.keep=1 --ranks.parts=4 --ranks.shard=gradients \
+        --sample.max_new_tokens=48 --train.epochs=2 --train.batch_pairs=4 --train.save_every=1 --train.keep=1 --ranks.parts=4 --ranks.shard=gradients --ranks.tensor="$tensor" \
         --eval.max_new_tokens=48 --select.rule=last >>"$temporary/$2.out" 2>>"$temporary/$2.err"
 }
 same() { # NAME NAME
@@ -29,11 +29,12 @@ same() { # NAME NAME
     done
     find "$temporary/$2" -name '*.growing*' -o -name '*.partial' | grep . && fail "$2 left half-written files"
 }
+first=whole-$tensor
 for count in 1 2 4; do
+    [ $count -ge "$tensor" ] || continue
     (run $count whole-$count) || { fail "the run on $count ranks"; tail -3 "$temporary/whole-$count.err"; }
+    same $first whole-$count
 done
-same whole-1 whole-2
-same whole-1 whole-4
 
 # A linear congruential generator: the moments of a seed are the same everywhere.
 random() { # BELOW
@@ -57,12 +58,12 @@ for kill in $(seq "$kills"); do
     pgrep -f "$temporary/killed" >/dev/null && { fail "processes are left after kill $kill"; pkill -9 -f "$temporary/killed"; sleep 0.5; }
     # what has ended begins again
     if [ -f "$temporary/killed/table.txt" ]; then
-        same whole-1 killed
+        same "$first" killed
         rm -rf "$temporary/killed"
     fi
 done
 (run 2 killed) || { fail "the continued run"; tail -3 "$temporary/killed.err"; }
-same whole-1 killed
+same "$first" killed
 said=$(grep -c 'rlaifv: .*rank [0-9]' "$temporary/killed.err")
 [ "$said" -gt 0 ] || fail "no rank said who was gone"
 echo "$kills kills, $done_early of them after the end; ranks that were left said so $said times"

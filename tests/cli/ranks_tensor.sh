@@ -137,6 +137,16 @@ for dtype in fp32 bf16; do
 done
 echo "chunks: done"
 
+# ---- one set of bits: the same parts on one copy of the model and on two, in every mode ----
+for count in 2 4; do
+    for mode in $modes; do
+        config bits-$count-$mode llava15-v5 8 4
+        train $count bits-$count-$mode --ranks.tensor=2 --ranks.shard=$mode --ranks.parts=4 --train.clip=1
+        same bits-2-none bits-$count-$mode
+    done
+done
+echo "one set of bits: done"
+
 # ---- saved by four ranks in slices of two, continued whole, in slices, alone: the same run to rounding ----
 config whole llava15-v5 8 9
 train 1 whole --ranks.parts=2 --train.save_every=3
@@ -162,6 +172,10 @@ moves 3 4 --ranks.tensor=2 --ranks.shard=gradients
 moves 6 1
 moves 3 2 --ranks.tensor=2 --ranks.shard=none
 echo "moved: done"
+
+# ---- kills: a rank, or all, at random moments ----
+sh tests/cli/ranks_kill.sh 6 1 2 >"$temporary/err" 2>&1 || fail "ranks that are killed"
+echo "kills: done"
 
 # ---- what does not divide ----
 refused() { # WHAT
