@@ -132,7 +132,7 @@ static int run_dpo(Bench *b, double *count, Error *e) {
     double norm;
     *count = BENCH_PAIRS;
     return pairs_of(b, pairs, e) || dpo_backward(&b->v, &b->trunks.forest, &b->trunks.images, pairs, BENCH_PAIRS, &loss, &sums, e) ||
-                   shard_pass_end(b->shard, e) || optimizer_step(&b->v.model, b->shard, b->config, b->config->train.lr, ++b->step, &norm, e)
+                   shard_pass_end(b->shard, e) || optimizer_step(b->shard, b->config, b->config->train.lr, ++b->step, &norm, e)
                ? -1
                : 0;
 }
@@ -166,7 +166,7 @@ static int dpo_prepare(Bench *b, Error *e) {
     b->config->train.weight_decay = 0.01; /* torch's default */
     b->config->train.clip = 0;
     if (ranks_lone(&b->ranks, b->v.model.k, e)) return -1;
-    return shard_open(&b->shard, &b->v.model, b->ranks.data, SHARD_NONE, 1u << PART_VISION, 1, e);
+    return shard_open(&b->shard, &b->v.model, b->ranks.data, SHARD_NONE, 1u << PART_VISION, 1, NULL, e);
 }
 
 static int by_value(const void *a, const void *b) {

@@ -35,11 +35,11 @@ TensorType checkpoint_dtype(const Model *m, const RunConfig *c) {
 static int owners(const Shard *shard, const Ranks *r) { return shard_mode(shard) == SHARD_NONE ? r->slices : ranks_all(r); }
 static void optimizer_name(char out[NAME], int rank, int n) { snprintf(out, NAME, "%s%05d-of-%05d.safetensors", optimizer_prefix, rank + 1, n); }
 
-static int flat_append(const Model *m, TensorWriter *w, const char *name, Buf from, int64_t count, float *chunk, Error *e) {
+static int flat_append(const Kernels *k, TensorWriter *w, const char *name, Buf from, int64_t count, float *chunk, Error *e) {
     for (int64_t at = 0, n; at < count; at += n) {
         n = count - at < CHUNK ? count - at : CHUNK;
-        m->k->download(chunk, buf_at(from, at), n);
-        if (m->k->sync(e) || tensors_append(w, name, chunk, TENSOR_F32, n, e)) return -1;
+        k->download(chunk, buf_at(from, at), n);
+        if (k->sync(e) || tensors_append(w, name, chunk, TENSOR_F32, n, e)) return -1;
     }
     return 0;
 }
@@ -75,7 +75,7 @@ static int save_optimizer(const Model *m, const Shard *shard, const char *path, 
     bad = bad || tensors_append(w, "runs", runs, TENSOR_I64, shape[0] * 2, e);
     for (int f = 0; f < FLATS && !bad; f++)
         for (int i = 0; i < n && !bad; i++)
-            if (piece_is_written(m, &pieces[i])) bad = flat_append(m, w, flat_names[f], flat_of(&pieces[i], f), pieces[i].count, chunk, e);
+            if (piece_is_written(m, &pieces[i])) bad = flat_append(pieces[i].keeper, w, flat_names[f], flat_of(&pieces[i], f), pieces[i].count, chunk, e);
     free(chunk);
     free(runs);
     if (!bad) return tensors_commit(w, e);
@@ -137,7 +137,7 @@ static int model_write(Model *m, Shard *shard, const Ranks *r, const RunConfig *
 }
 
 /* What every slice of a model holds whole is stepped by each alone and must stay the same to the bit; a checkpoint stores the first slice's. */
-static int slices_agree(const Model *m, const Shard *shard, const Ranks *r, Error *e) {
+static int slices_agree(const Shard *shard, const Ranks *r, Error *e) {
     int n, bad = 0;
     const ShardPiece *pieces = shard_pieces(shard, &n);
     uint64_t mine = 0;
@@ -149,8 +149,8 @@ static int slices_agree(const Model *m, const Shard *shard, const Ranks *r, Erro
         const ShardPiece *p = &pieces[i / FLATS];
         for (int64_t at = 0, count; at < p->count && p->param->cut == CUT_NONE && !bad; at += count) {
             count = p->count - at < CHUNK ? p->count - at : CHUNK;
-            m->k->download(chunk, buf_at(flat_of(p, i % FLATS), at), count);
-            bad = m->k->sync(e);
+            p->keeper->download(chunk, buf_at(flat_of(p, i % FLATS), at), count);
+            bad = p->keeper->sync(e);
             mine = hash64(chunk, (size_t)count * sizeof *chunk, mine);
         }
     }
@@ -193,7 +193,7 @@ int checkpoint_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, 
     checkpoint_path(path, folder, s->step);
     if (snprintf(temporary, sizeof temporary, "%s.partial", path) >= (int)sizeof temporary) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
     if (ranks_lead(r) && (folder_remove(temporary, e) || folder_make(folder, e))) return -1;
-    if (slices_agree(m, shard, r, e) || model_write(m, shard, r, c, temporary, e) || ranks_meet(r, "saving a checkpoint", e) || state_write(m, shard, r, temporary, s, e)) {
+    if (slices_agree(shard, r, e) || model_write(m, shard, r, c, temporary, e) || ranks_meet(r, "saving a checkpoint", e) || state_write(m, shard, r, temporary, s, e)) {
         if (ranks_lead(r)) folder_remove(temporary, NULL);
         return -1;
     }
@@ -362,7 +362,7 @@ static int64_t run_before(const Stored *s, int64_t place) {
 }
 
 /* Copies what the file has of elements `place` to `place + count` of the whole model's arena, which are those from `at` on of the piece. */
-static int64_t run_fill(const Model *m, const Stored *s, const ShardPiece *p, int64_t at, int64_t place, int64_t count, float *chunk) {
+static int64_t run_fill(const Stored *s, const ShardPiece *p, int64_t at, int64_t place, int64_t count, float *chunk) {
     int64_t filled = 0;
     for (int64_t i = run_before(s, place); i < s->runs_n && s->runs[2 * i] < place + count; i++) {
         int64_t run = s->runs[2 * i], run_end = run + s->runs[2 * i + 1];
@@ -371,7 +371,7 @@ static int64_t run_fill(const Model *m, const Stored *s, const ShardPiece *p, in
             n = to - x < CHUNK ? to - x : CHUNK;
             for (int f = 0; f < FLATS; f++) {
                 memcpy(chunk, (const char *)s->flats[f]->data + (s->places[i] + x - run) * 4, (size_t)n * 4); /* mapped data has no alignment */
-                m->k->upload(buf_at(flat_of(p, f), at + x - place), chunk, n);
+                p->keeper->upload(buf_at(flat_of(p, f), at + x - place), chunk, n);
             }
         }
         if (to > from) filled += to - from;
@@ -385,7 +385,7 @@ static int64_t piece_fill(const Model *m, const Stored *s, const ShardPiece *p, 
     for (int64_t at = 0, run; at < p->count; at += run) {
         int64_t place = p->param->whole_offset + params_whole_at(&m->params, p->param, p->first + at, &run);
         if (run > p->count - at) run = p->count - at;
-        filled += run_fill(m, s, p, at, place, run, chunk);
+        filled += run_fill(s, p, at, place, run, chunk);
     }
     return filled;
 }
@@ -405,10 +405,8 @@ static int pieces_load(Model *m, Shard *shard, const char *folder, const Listed 
         stored_close(&s);
     }
     free(chunk);
-    for (int i = 0; i < pieces_n; i++) {
-        want += pieces[i].count;
-        if (pieces[i].master.at) m->k->copy(pieces[i].p, pieces[i].master, pieces[i].count);
-    }
+    for (int i = 0; i < pieces_n; i++) want += pieces[i].count;
+    shard_masters_loaded(shard);
     if (!bad && filled != want) {
         error_what(e, "checkpoint does not fit the model"), error_where(e, "%s", folder);
         error_found(e, "%lld of this rank's values", (long long)filled), error_expected(e, "%lld", (long long)want);

@@ -39,6 +39,7 @@ static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCEN
 
 static const char *const sft_tasks[] = { [SFT_ANSWERS] = "answers", [SFT_TOWER] = "tower", NULL };
 static const char *const recomputes[] = { [RECOMPUTE_NONE] = "none", [RECOMPUTE_LAYER] = "layer", NULL };
+static const char *const offloads[] = { [OFFLOAD_NONE] = "none", [OFFLOAD_OPTIMIZER] = "optimizer", NULL };
 static const char *const shards[] = { [SHARD_NONE] = "none",
     [SHARD_OPTIMIZER] = "optimizer",
     [SHARD_GRADIENTS] = "gradients",
@@ -164,6 +165,8 @@ static const Key keys[] = {
         "ranks that hold one model together: each has a share of its heads, of its feed-forward and of the vocabulary (tensor parallelism)"),
     CHOICE("ranks", "shard", ranks.shard, "none", shards,
         "what ranks hold in parts: nothing; the optimizer's state; summed gradients too; the decoder's weights too (ZeRO 1, 2, 3)"),
+    CHOICE("ranks", "offload", ranks.offload, "none", offloads,
+        "what is kept in host memory and stepped there: nothing; Adam's moments and master weights. On the CPU they are there already"),
     WHOLE("ranks", "parts", ranks.parts, "0", 0, 65536,
         "parts of a step's pairs, whose gradients are summed as a tree; 0: one per rank. The same parts give the same bits on 1, 2, 4 ... ranks"),
     WHOLE("ranks", "watchdog", ranks.watchdog, AS_TEXT(WORLD_WATCHDOG_SECONDS), 1, 1e6,

@@ -45,6 +45,7 @@ enum { CONFIG_WORD = 64 };
 
 /* Paths are absolute or relative to the current folder; empty when not set. */
 typedef enum Recompute { RECOMPUTE_NONE, RECOMPUTE_LAYER } Recompute;
+typedef enum Offload { OFFLOAD_NONE, OFFLOAD_OPTIMIZER } Offload;
 
 typedef struct RunConfig {
     struct {
@@ -118,6 +119,7 @@ typedef struct RunConfig {
     struct {
         int tensor; /* ranks that hold one model together, each a slice of it */
         ShardMode shard;
+        Offload offload;
         int parts;    /* of a step's pairs, summed as a tree; 0: one per rank */
         int watchdog; /* seconds */
     } ranks;

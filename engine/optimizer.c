@@ -21,7 +21,7 @@ double schedule_lr(const RunConfig *c, int64_t t, int64_t steps) {
     return lr;
 }
 
-int optimizer_step(Model *m, Shard *s, const RunConfig *c, double lr, int64_t step, double *norm, Error *e) {
+int optimizer_step(Shard *s, const RunConfig *c, double lr, int64_t step, double *norm, Error *e) {
     double square;
     int n;
     if (shard_gradient_squares(s, &square, e)) return -1;
@@ -37,9 +37,8 @@ int optimizer_step(Model *m, Shard *s, const RunConfig *c, double lr, int64_t st
     if (c->train.clip > 0 && *norm > c->train.clip) a.gradient_scale = (float)(c->train.clip / (*norm + 1e-6)); /* as torch's clip_grad_norm_ */
     const ShardPiece *pieces = shard_pieces(s, &n);
     for (int i = 0; i < n; i++) {
-        const ShardPiece *p = &pieces[i];
-        a.weight_decay = p->param->ndim >= 2 ? (float)c->train.weight_decay : 0;
-        m->k->adamw(p->p, p->master, p->m, p->v, p->g, p->count, &a);
+        a.weight_decay = pieces[i].param->ndim >= 2 ? (float)c->train.weight_decay : 0;
+        if (shard_piece_step(s, i, &a, e)) return -1;
     }
     return shard_step_end(s, e);
 }

@@ -12,6 +12,6 @@ double schedule_lr(const RunConfig *c, int64_t t, int64_t steps);
 
 /* Steps this rank's pieces with their summed gradient (every pass has ended), sends the new weights to all ranks, and clears the gradients. `step` counts
  * from 1 (Adam's bias correction). Weight decay falls on tensors of two or more dimensions. *norm: global gradient norm before clipping. */
-int optimizer_step(Model *m, Shard *s, const RunConfig *c, double lr, int64_t step, double *norm, Error *e);
+int optimizer_step(Shard *s, const RunConfig *c, double lr, int64_t step, double *norm, Error *e);
 
 #endif

@@ -122,16 +122,6 @@ static int done_tell(Partial *p, Error *e) {
     return bad;
 }
 
-/* The ranks must mean the same rows: equal models and settings. */
-static int key_agree(const char *key, Error *e) {
-    char lead_key[PATH_SIZE] = "";
-    snprintf(lead_key, sizeof lead_key, "%s", key);
-    if (world_broadcast("what is to be made", 0, lead_key, sizeof lead_key, e)) return -1;
-    if (!strcmp(lead_key, key)) return 0;
-    error_what(e, "this rank would make something else than rank 0"), error_found(e, "%.500s", key), error_expected(e, "%.500s", lead_key);
-    return error_hint(e, "every node needs the same files");
-}
-
 int partial_open(Partial *p, const char *out, const char *key, const Ranks *ranks, Error *e) {
     memset(p, 0, sizeof *p);
     p->ranks = ranks;
@@ -140,7 +130,7 @@ int partial_open(Partial *p, const char *out, const char *key, const Ranks *rank
     int rank = lead(p) ? 0 : ranks->rank, n = snprintf(p->path, sizeof p->path, rank ? "%s.growing-%d" : "%s.growing", out, rank);
     if (n >= (int)sizeof p->path || snprintf(p->out, sizeof p->out, "%s", out) >= (int)sizeof p->out)
         return error_what(e, "path is too long"), error_where(e, "%.200s...", out);
-    int bad = together(p) && key_agree(key, e);
+    int bad = together(p) && ranks_agree(ranks, "what is to be made", key, e);
     if (!bad && lead(p)) bad = folder_make(folder, e) || own_open(p, key, e) || ranks_take(p, key, e);
     if (!bad && together(p)) bad = done_tell(p, e);
     if (!bad && !lead(p) && writes(p))

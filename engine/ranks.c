@@ -52,6 +52,22 @@ int ranks_open(Ranks *r, const RunConfig *c, const Kernels *k, Error *e) {
     return 0;
 }
 
+int ranks_offload(const RunConfig *c, const Kernels **host, Error *e) {
+    *host = NULL;
+    return c->ranks.offload == OFFLOAD_OPTIMIZER && !(*host = kernels_open("cpu", c->run.threads, e)) ? -1 : 0;
+}
+
+int ranks_agree(const Ranks *r, const char *what, const char *text, Error *e) {
+    char lead[PATH_SIZE] = "";
+    if (ranks_all(r) == 1) return 0;
+    snprintf(lead, sizeof lead, "%s", text);
+    if (world_broadcast(what, 0, lead, sizeof lead, e)) return -1;
+    if (!strcmp(lead, text)) return 0;
+    error_what(e, "this rank would make something else than rank 0"), error_where(e, "rank %d: %s", r->world->rank, what);
+    error_found(e, "%.500s", text), error_expected(e, "%.500s", lead);
+    return error_hint(e, "every node needs the same files");
+}
+
 /* First those of each copy of the model, then one slice of all copies: then all have come. */
 int ranks_meet(const Ranks *r, const char *what, Error *e) {
     if (r->slices > 1 && comm_barrier(r->tensor, what, e)) return -1;

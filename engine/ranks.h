@@ -26,6 +26,11 @@ int ranks_open(Ranks *r, const RunConfig *c, const Kernels *k, Error *e);
 int ranks_lone(Ranks *r, const Kernels *k, Error *e);
 void ranks_close(Ranks *r);
 
+/* ranks.offload: the kernels in whose memory the training state is kept, or NULL for the model's own (shard.h). */
+int ranks_offload(const RunConfig *c, const Kernels **host, Error *e);
+
+/* All ranks must mean the same by `what`: refuses on those whose text (of at most PATH_SIZE bytes) is not rank 0's. */
+int ranks_agree(const Ranks *r, const char *what, const char *text, Error *e);
 /* All ranks have come here. */
 int ranks_meet(const Ranks *r, const char *what, Error *e);
 

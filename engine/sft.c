@@ -273,6 +273,7 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
     Trunks trunks = { .root = -1 };
     TrainState state = { 0 };
     Ranks ranks = { 0 };
+    const Kernels *host;
     Shard *shard = NULL;
     int bad = -1, scenes = c->sft.source == SFT_SCENES, batch = c->sft.batch_images, *order = NULL;
     Group **chosen = mem_new((size_t)batch, sizeof *chosen, "batch", e);
@@ -291,8 +292,8 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
     int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * s.n / batch), epoch = -1;
     m->recompute = c->train.recompute == RECOMPUTE_LAYER;
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
-    if (job_hash(c, v, own, e) || ranks_lone(&ranks, m->k, e) ||
-        shard_open(&shard, m, ranks.data, SHARD_NONE, c->train.freeze, 1, e))
+    if (job_hash(c, v, own, e) || ranks_lone(&ranks, m->k, e) || ranks_offload(c, &host, e) ||
+        shard_open(&shard, m, ranks.data, SHARD_NONE, c->train.freeze, 1, host, e))
         goto done;
     int resumed = checkpoint_latest(c->run.dir, &ranks, own, &state, e);
     if (resumed < 0 || (resumed && checkpoint_load(m, shard, &ranks, c->run.dir, &state, e))) goto trained;
@@ -319,7 +320,7 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
         double lr = schedule_lr(c, state.step, steps);
         state.step++;
         state.tokens += sums.rows;
-        if (shard_pass_end(shard, e) || optimizer_step(m, shard, c, lr, state.step, &norm, e)) goto trained;
+        if (shard_pass_end(shard, e) || optimizer_step(shard, c, lr, state.step, &norm, e)) goto trained;
         if (v->tower_trained) vlm_forget_features(v);
         if (step_log(metrics, progress, c, &sums, state.step, steps, lr, norm, progress_seconds() - start, e)) goto trained;
         progress_add(progress, 1);

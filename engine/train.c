@@ -168,18 +168,16 @@ static int round_run(Job *job, ReferenceCache *cache, int first, int round, Erro
 
 /* Reference log-probs of all rows: from rank 0's cache, or computed now and added to it. Rounds are cut from the file alone, and one that lacks
  * anything is computed whole: so what a killed start left changes no chunk, and no bit. */
-static int references_fill(Job *job, const char *path, Error *e) {
+static int references_fill(Job *job, const char *model, const char *path, Error *e) {
     const Ranks *r = job->plan->ranks;
     Progress *progress = job->plan->progress;
     ReferenceCache cache;
     int lead = ranks_lead(r), missing = 0, result = -1, round = ROUND_PAIRS * r->size;
     double(*known)[2] = mem_new((size_t)job->n, sizeof *known, "reference log-probs", e); /* NAN: not known */
-    char model[HASH_TEXT];
     if (!known || (lead && reference_open(&cache, path, e))) {
         free(known);
         return -1;
     }
-    if (reference_model_key(job->v, model, e)) goto done;
     for (int i = 0; i < job->n; i++)
         for (int side = 0; side < 2 && lead; side++) {
             Row *row = &job->rows[i];
@@ -233,6 +231,14 @@ static int job_hash(const Job *job, const char *model, int64_t steps, char out[H
     int n = snprintf(text, sizeof text, "%s %s %s %lld %d", settings, pairs, model, (long long)steps, job->plan->iteration);
     hash_bytes(text, (size_t)n, out);
     return 0;
+}
+
+/* Ranks with other pairs, another model or other settings would train on, to nothing of use. */
+static int job_agree(const Job *job, const char *model, const char *hash, Error *e) {
+    char text[256], pairs[HASH_TEXT];
+    if (hash_file(job->plan->pairs, pairs, e)) return -1;
+    snprintf(text, sizeof text, "model %s, pairs %s, %d of them fit, job %s", model, pairs, job->n, hash);
+    return ranks_agree(job->plan->ranks, "what to train", text, e);
 }
 
 static int step_log(const Job *job, const DpoSums *s, int64_t step, int64_t steps, double lr, double norm, int64_t tokens, double seconds, Error *e) {
@@ -292,6 +298,7 @@ static int part_run(Job *job, int pass, PreferenceLoss loss, DpoSums *sums, Erro
     for (; at < n || chunks < most; chunks++) {
         if (at == n) at -= count, loss.pair_scale = 0, sums = &none;
         count = chunk_build(job, job->part + at, n - at, e);
+        if (at + count == n) shard_pass_last(job->shard);
         if (count < 0 || dpo_backward(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, count, &loss, sums, e)) return -1;
         at += count;
     }
@@ -356,7 +363,7 @@ static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *re
         double lr = schedule_lr(c, t, steps);
         state->step = t + 1;
         state->tokens += sums.rows;
-        if (optimizer_step(m, job->shard, c, lr, state->step, &norm, e)) goto done;
+        if (optimizer_step(job->shard, c, lr, state->step, &norm, e)) goto done;
         if (job->v->tower_trained) vlm_forget_features(job->v);
         result->loss += sums.loss / sums.pairs;
         if (step_log(job, &sums, state->step, steps, lr, norm, state->tokens, progress_seconds() - start, e)) goto done;
@@ -381,6 +388,7 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .strict = c->data.strict };
     char path[PATH_SIZE], model[HASH_TEXT];
     TrainState state = { 0 };
+    const Kernels *host;
     double start = progress_seconds();
     int bad = -1, resumed;
     memset(result, 0, sizeof *result);
@@ -392,13 +400,13 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     for (int i = 0; i < job.data.drops_n; i++) progress_say(plan->progress, "  dropped: %s", job.data.drops[i].reason);
 
     int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * job.n / c->train.batch_pairs);
-    if (reference_model_key(v, model, e) || path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, path, e)) goto done;
-    if (job_hash(&job, model, steps, state.job, e)) goto done;
+    if (reference_model_key(v, model, e) || job_hash(&job, model, steps, state.job, e) || job_agree(&job, model, state.job, e)) goto done;
+    if (path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, model, path, e)) goto done;
     char own[HASH_TEXT];
     memcpy(own, state.job, sizeof own);
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
     m->recompute = c->train.recompute == RECOMPUTE_LAYER;
-    if (shard_open(&job.shard, m, plan->ranks->data, c->ranks.shard, c->train.freeze, plan->ranks->passes, e)) goto done;
+    if (ranks_offload(c, &host, e) || shard_open(&job.shard, m, plan->ranks->data, c->ranks.shard, c->train.freeze, plan->ranks->passes, host, e)) goto done;
     resumed = checkpoint_latest(plan->folder, plan->ranks, own, &state, e);
     if (resumed < 0) goto done;
     if (!resumed) state = (TrainState){ 0 };

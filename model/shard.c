@@ -9,7 +9,8 @@
 enum {
     ALIGN = 16,   /* elements: runs of units start at multiples of this in a rank's own buffers */
     TRAVELS = 2,  /* units on their way: one computes while the other comes or goes */
-    LEVELS = 16   /* of the tree of passes */
+    LEVELS = 16,  /* of the tree of passes */
+    SLICE = 1 << 20 /* elements of state in host memory that are stepped at a time */
 };
 
 typedef struct Run {
@@ -18,6 +19,7 @@ typedef struct Run {
     int64_t own;          /* where it stands in the rank's own buffers of state */
     int64_t weights;      /* where its weights stand: own run in own_weights when it travels, else the unit in rest_weights */
     int64_t grads;        /* where the gradients of a unit that does not travel stand in rest_grads */
+    int summed;           /* this pass's gradients of a unit that does not travel are on their way, or there */
 } Run;
 
 /* Elements of a rank's own buffers. */
@@ -38,9 +40,13 @@ struct Shard {
     Comm *comm;
     ShardMode mode;
     unsigned frozen;
-    int rank, n, passes, pass;
+    int rank, n, passes, pass, pass_last;
+    int sent; /* units whose stepped weights are on their way, or there */
     Run *runs; /* by unit */
     RunSizes sizes;
+    const Kernels *keeper;          /* of master, m and v: the model's kernels, or the host's */
+    Buf master, m, v;               /* those of Params where the model's device keeps them */
+    Buf slice_g, slice_p;           /* state in host memory: a slice of gradients that came down, of weights to go up */
     Buf sums, part;                 /* summed gradients of own runs; one run on its way */
     Buf rest_grads;                 /* modes gradients and parameters: of units that do not travel */
     Buf own_weights, rest_weights;  /* mode parameters */
@@ -56,6 +62,7 @@ struct Shard {
 
 static int64_t align_up(int64_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
 static int whole_grads(ShardMode mode) { return mode == SHARD_NONE || mode == SHARD_OPTIMIZER; }
+static int offloaded(const Shard *s) { return s->keeper != s->model->k; }
 
 /* ---- who owns what ---- */
 
@@ -98,7 +105,7 @@ static int levels_of(int passes) {
     return n;
 }
 
-void shard_sizes(const Params *p, DType dtype, ShardMode mode, unsigned frozen, int passes, int rank, int n,
+void shard_sizes(const Params *p, DType dtype, ShardMode mode, unsigned frozen, int passes, int offload, int rank, int n,
     void (*visit)(void *context, const char *what, int64_t bytes), void *context) {
     Run *runs = calloc((size_t)p->units_n, sizeof *runs);
     if (!runs) return;
@@ -108,9 +115,11 @@ void shard_sizes(const Params *p, DType dtype, ShardMode mode, unsigned frozen, 
     if (whole_grads(mode)) visit(context, "gradients", params_trained_count(p, frozen) * 4);
     else visit(context, "gradients of units", (TRAVELS * s.longest_unit + s.rest_grads) * 4);
     if (mode != SHARD_NONE) visit(context, "summed gradients", (s.state + s.longest_run) * 4);
-    visit(context, "first moments", s.state * 4);
-    visit(context, "second moments", s.state * 4);
-    if (dtype == BF16) visit(context, "master weights", s.state * 4);
+    if (!offload) {
+        visit(context, "first moments", s.state * 4);
+        visit(context, "second moments", s.state * 4);
+        if (dtype == BF16) visit(context, "master weights", s.state * 4);
+    }
     if (passes > 1) visit(context, "gradients of passes", levels_of(passes) * s.state * 4);
     if (mode != SHARD_PARAMETERS) return;
     visit(context, "own weights", (s.own_weights + s.rest_weights) * size);
@@ -205,9 +214,21 @@ static int grads_need_move(void *context, int unit, Error *e) {
     return 0;
 }
 
+/* Sums a unit that does not travel over the ranks, once a pass. */
+static int unit_sum(Shard *s, int unit, Error *e) {
+    const ParamUnit *u = &s->model->params.units[unit];
+    Run *r = &s->runs[unit];
+    if (!r->trained || r->travels || r->summed) return 0;
+    r->summed = 1;
+    return s->mode == SHARD_NONE ? comm_all_reduce(s->comm, "summing gradients", u->grads, u->count, e)
+                                 : comm_reduce_scatter(s->comm, "summing gradients", buf_at(s->sums, r->own), u->grads, u->count, e);
+}
+
 static int grads_done_move(void *context, int unit, Error *e) {
     Shard *s = context;
     ParamUnit *u = &s->model->params.units[unit];
+    /* projector and tower wait for the end of the pass: another rank's last backward may have no images */
+    if (whole_grads(s->mode)) return s->pass_last && unit_part(&s->model->params, unit) == PART_DECODER ? unit_sum(s, unit, e) : 0;
     if (!s->runs[unit].travels || !u->grads.at) return 0;
     if (grads_arrive(s, e)) return -1;
     Travel *t = travel_of(s->grads, unit);
@@ -221,17 +242,13 @@ static int grads_done_move(void *context, int unit, Error *e) {
 static Buf sums_of(const Shard *s) { return s->mode == SHARD_NONE ? s->model->params.grads : s->sums; }
 
 static int ranks_add(Shard *s, Error *e) {
-    Params *p = &s->model->params;
+    const Params *p = &s->model->params;
     if (s->mode == SHARD_NONE && s->n == 1) return 0;
     if (grads_arrive(s, e)) return -1;
-    for (int u = p->units_n - 1; u >= 0; u--) {
-        const Run *r = &s->runs[u];
-        if (!r->trained || r->travels) continue; /* those that travel have gone one by one */
-        const ParamUnit *unit = &p->units[u];
-        if (s->mode == SHARD_NONE ? comm_all_reduce(s->comm, "summing gradients", unit->grads, unit->count, e)
-                                  : comm_reduce_scatter(s->comm, "summing gradients", buf_at(s->sums, r->own), unit->grads, unit->count, e))
-            return -1;
-    }
+    for (int u = p->units_n - 1; u >= 0; u--) /* those that travel have gone one by one */
+        if (unit_sum(s, u, e)) return -1;
+    for (int u = 0; u < p->units_n; u++) s->runs[u].summed = 0;
+    s->pass_last = 0;
     return comm_wait(s->comm, e);
 }
 
@@ -242,6 +259,8 @@ static void pass_zero(Shard *s) {
     if (s->rest_grads.at) k->zero(s->rest_grads, s->sizes.rest_grads);
     if (s->mode != SHARD_NONE) k->zero(s->sums, s->sizes.state);
 }
+
+void shard_pass_last(Shard *s) { s->pass_last = 1; }
 
 int shard_pass_end(Shard *s, Error *e) {
     const Kernels *k = s->model->k;
@@ -284,38 +303,94 @@ int shard_gradient_squares(Shard *s, double *sum, Error *e) {
     return 0;
 }
 
+/* Weights of the units before `end` are what they will be: they go to all ranks, in one order everywhere. */
+static int weights_send(Shard *s, int end, Error *e) {
+    const Params *p = &s->model->params;
+    for (; s->sent < end; s->sent++) {
+        const ParamUnit *unit = &p->units[s->sent];
+        const Run *r = &s->runs[s->sent];
+        if (s->mode == SHARD_NONE || !r->trained || (s->mode == SHARD_PARAMETERS && r->travels)) continue;
+        if (comm_all_gather(s->comm, "gathering weights", unit->weights, buf_at(unit->weights, r->first), unit->count, e)) return -1;
+    }
+    return 0;
+}
+
+/* Elements at .. at + count - 1 of a piece whose state is in host memory: weights, rounded from their masters, go up. */
+static void slice_up(Shard *s, const ShardPiece *p, int64_t at, int64_t count, int rounded) {
+    Buf from = buf_at(p->master, at);
+    if (p->p.dtype == BF16 && !rounded) s->keeper->copy(s->slice_p, from, count);
+    s->model->k->upload(buf_at(p->p, at), p->p.dtype == BF16 ? s->slice_p.at : from.at, count);
+}
+
+/* The device copies a slice up while the host steps the next one. */
+static void piece_step_host(Shard *s, const ShardPiece *p, const AdamW *a) {
+    int wide = p->p.dtype == FP32;
+    for (int64_t at = 0, n; at < p->count; at += n) {
+        n = p->count - at < SLICE ? p->count - at : SLICE;
+        Buf master = buf_at(p->master, at);
+        s->model->k->download(s->slice_g.at, buf_at(p->g, at), n);
+        s->keeper->adamw(wide ? master : s->slice_p, wide ? BUF_NONE : master, buf_at(p->m, at), buf_at(p->v, at), s->slice_g, n, a);
+        slice_up(s, p, at, n, 1);
+    }
+}
+
+int shard_piece_step(Shard *s, int i, const AdamW *a, Error *e) {
+    const ShardPiece *p = &s->pieces[i];
+    if (offloaded(s)) piece_step_host(s, p, a);
+    else s->model->k->adamw(p->p, p->master, p->m, p->v, p->g, p->count, a);
+    return weights_send(s, i + 1 < s->pieces_n ? p[1].param->unit : s->model->params.units_n, e);
+}
+
+void shard_masters_loaded(Shard *s) {
+    for (int i = 0; i < s->pieces_n; i++) {
+        const ShardPiece *p = &s->pieces[i];
+        if (!offloaded(s) && p->master.at) s->model->k->copy(p->p, p->master, p->count);
+        for (int64_t at = 0; at < p->count && offloaded(s); at += SLICE)
+            slice_up(s, p, at, p->count - at < SLICE ? p->count - at : SLICE, 0);
+    }
+}
+
 int shard_step_end(Shard *s, Error *e) {
-    Params *p = &s->model->params;
+    const Params *p = &s->model->params;
     const Kernels *k = s->model->k;
     s->pass = 0;
     pass_zero(s);
     weights_forget(s);
-    for (int u = 0; u < p->units_n && s->mode != SHARD_NONE; u++) {
-        const ParamUnit *unit = &p->units[u];
-        const Run *r = &s->runs[u];
-        if (!r->trained || (s->mode == SHARD_PARAMETERS && r->travels)) continue;
-        if (comm_all_gather(s->comm, "gathering weights", unit->weights, buf_at(unit->weights, r->first), unit->count, e)) return -1;
-    }
-    if (comm_wait(s->comm, e)) return -1;
+    if (weights_send(s, p->units_n, e) || comm_wait(s->comm, e)) return -1;
+    s->sent = 0;
     if (s->mode == SHARD_PARAMETERS) k->weights_changed(s->rest_weights, s->sizes.rest_weights);
     else model_weights_changed(s->model);
     return k->sync(e);
 }
 
+/* This rank's exact run of a unit's weights, where they are not in the unit's own; none: they are. */
+static Buf run_exact(const Shard *s, const Run *r) {
+    if (!r->trained) return BUF_NONE;
+    if (s->model->dtype == BF16) return buf_at(s->master, r->own);
+    return s->mode == SHARD_PARAMETERS && r->travels ? buf_at(s->own_weights, r->weights) : BUF_NONE;
+}
+
 /* This slice's. */
 static int unit_exact(Shard *s, int unit, Buf *weights, Error *e) {
-    Params *p = &s->model->params;
+    const Params *p = &s->model->params;
+    const Kernels *k = s->model->k;
     const Run *r = &s->runs[unit];
     const ParamUnit *u = &p->units[unit];
-    Buf own = !r->trained ? BUF_NONE : p->master.at ? buf_at(p->master, r->own) : s->mode == SHARD_PARAMETERS && r->travels ? buf_at(s->own_weights, r->weights) : BUF_NONE;
-    *weights = s->mode == SHARD_NONE && own.at ? own : u->weights;
-    if (!own.at || s->mode == SHARD_NONE) return 0;
+    Buf own = run_exact(s, r);
+    int up = own.at && s->model->dtype == BF16 && offloaded(s);
+    *weights = own.at ? own : u->weights;
+    if (!own.at || (s->mode == SHARD_NONE && !up)) return 0;
     if (!s->exact.at) {
         int64_t longest = 0;
         for (int i = 0; i < p->units_n; i++) longest = p->units[i].count > longest ? p->units[i].count : longest;
-        if (s->model->k->alloc(&s->exact, FP32, longest, "a unit for the checkpoint", e)) return -1;
+        if (k->alloc(&s->exact, FP32, longest, "a unit for the checkpoint", e)) return -1;
     }
     *weights = s->exact;
+    if (up) {
+        k->upload(buf_at(s->exact, r->first), own.at, r->count);
+        own = buf_at(s->exact, r->first);
+    }
+    if (s->mode == SHARD_NONE) return 0;
     return comm_all_gather(s->comm, "gathering a checkpoint", s->exact, own, u->count, e) || comm_wait(s->comm, e) ? -1 : 0;
 }
 
@@ -356,13 +431,26 @@ static int pieces_list(Shard *s, Error *e) {
         s->pieces[s->pieces_n++] = (ShardPiece){ .param = q,
             .first = first - at,
             .count = end - first,
+            .keeper = s->keeper,
             .p = weights,
-            .master = p->master.at ? buf_at(p->master, own) : BUF_NONE,
-            .m = buf_at(p->m, own),
-            .v = buf_at(p->v, own),
+            .master = s->master.at ? buf_at(s->master, own) : BUF_NONE,
+            .m = buf_at(s->m, own),
+            .v = buf_at(s->v, own),
             .g = buf_at(sums_of(s), own) };
     }
     return 0;
+}
+
+/* What the device keeps is also known as the parameters' own (params.h). */
+static int state_make(Shard *s, int64_t count, Error *e) {
+    const Kernels *k = s->keeper;
+    Params *p = &s->model->params;
+    int away = offloaded(s), bad = k->alloc(&s->m, FP32, count, "first moments", e) || k->alloc(&s->v, FP32, count, "second moments", e) ||
+                                   ((away || s->model->dtype == BF16) && k->alloc(&s->master, FP32, count, "master weights", e)) ||
+                                   (away && k->alloc(&s->slice_g, FP32, SLICE, "gradients on their way", e)) ||
+                                   (away && s->model->dtype == BF16 && k->alloc(&s->slice_p, BF16, SLICE, "weights on their way", e));
+    if (!away) p->m = s->m, p->v = s->v, p->master = s->master;
+    return bad ? -1 : 0;
 }
 
 static int buffers_make(Shard *s, Error *e) {
@@ -370,10 +458,7 @@ static int buffers_make(Shard *s, Error *e) {
     const Kernels *k = s->model->k;
     const RunSizes *sizes = &s->sizes;
     int64_t state = sizes->state;
-    if ((whole_grads(s->mode) && k->alloc(&p->grads, FP32, p->trained_count, "gradients", e)) ||
-        k->alloc(&p->m, FP32, state, "first moments", e) || k->alloc(&p->v, FP32, state, "second moments", e) ||
-        (s->model->dtype == BF16 && k->alloc(&p->master, FP32, state, "master weights", e)))
-        return -1;
+    if ((whole_grads(s->mode) && k->alloc(&p->grads, FP32, p->trained_count, "gradients", e)) || state_make(s, state, e)) return -1;
     if (s->mode != SHARD_NONE &&
         (k->alloc(&s->sums, FP32, state, "summed gradients", e) || k->alloc(&s->part, FP32, sizes->longest_run, "summed gradients", e)))
         return -1;
@@ -434,18 +519,28 @@ static void units_place(Shard *s) {
 }
 
 static void masters_start(Shard *s) {
-    for (int i = 0; i < s->pieces_n; i++)
-        if (s->pieces[i].master.at) s->model->k->copy(s->pieces[i].master, s->pieces[i].p, s->pieces[i].count);
+    const Kernels *k = s->model->k;
+    for (int i = 0; i < s->pieces_n; i++) {
+        const ShardPiece *p = &s->pieces[i];
+        if (!offloaded(s) && p->master.at) k->copy(p->master, p->p, p->count);
+        for (int64_t at = 0, n; at < p->count && offloaded(s); at += n) {
+            n = p->count - at < SLICE ? p->count - at : SLICE;
+            Buf master = buf_at(p->master, at);
+            k->download(p->p.dtype == BF16 ? s->slice_p.at : master.at, buf_at(p->p, at), n);
+            if (p->p.dtype == BF16) s->keeper->copy(master, s->slice_p, n);
+        }
+    }
 }
 
-int shard_open(Shard **out, Model *m, Comm *comm, ShardMode mode, unsigned frozen, int passes, Error *e) {
+int shard_open(Shard **out, Model *m, Comm *comm, ShardMode mode, unsigned frozen, int passes, const Kernels *host, Error *e) {
     Params *p = &m->params;
-    assert(!p->m.at && passes >= 1 && levels_of(passes) <= LEVELS);
+    assert(!p->m.at && (!host || host->unified) && passes >= 1 && levels_of(passes) <= LEVELS);
     *out = NULL;
     if (params_mark_trained(p, frozen, e)) return -1;
     Shard *s = mem_new(1, sizeof *s, "training state", e);
     if (!s) return -1;
     *s = (Shard){ .model = m, .comm = comm, .mode = mode, .frozen = frozen, .rank = comm_rank(comm), .n = comm_size(comm), .passes = passes };
+    s->keeper = host && !m->k->unified ? host : m->k;
     for (int i = 0; i < TRAVELS; i++) s->weights[i].unit = s->grads[i].unit = -1;
     s->runs = mem_new((size_t)p->units_n, sizeof *s->runs, "training state", e);
     int bad = !s->runs;
@@ -460,7 +555,7 @@ int shard_open(Shard **out, Model *m, Comm *comm, ShardMode mode, unsigned froze
     }
     masters_start(s);
     s->mover = (UnitMover){ s, weights_need_move, grads_need_move, grads_done_move };
-    if (!whole_grads(mode)) m->mover = &s->mover;
+    if (!whole_grads(mode) || s->n > 1) m->mover = &s->mover;
     *out = s;
     return 0;
 }
@@ -472,7 +567,10 @@ int shard_close(Shard *s, Error *e) {
     Params *p = &m->params;
     int bad = !p->weights.at && weights_return(s, e);
     m->mover = NULL;
-    params_train_end(p, k);
+    params_train_end(p, k); /* the state that the device keeps, too */
+    const Buf away[] = { s->m, s->v, s->master, s->slice_g, s->slice_p };
+    for (size_t i = 0; i < sizeof away / sizeof *away && offloaded(s); i++)
+        if (away[i].at) s->keeper->free(away[i]);
     for (int i = 0; i < TRAVELS; i++) {
         if (s->weights[i].buf.at) k->free(s->weights[i].buf);
         if (s->grads[i].buf.at) k->free(s->grads[i].buf);

@@ -11,8 +11,12 @@
  * In the last two modes it is the decoder's units that travel, as every step passes all of them in one order on every rank; what projector and
  * tower (which steps without images leave out) hold stays whole, but for their state.
  *
- * One step: `passes` times a backward over any number of forests and shard_pass_end, which adds the gradients over the ranks; then the owner's
- * pieces are stepped, and shard_step_end makes the new weights known to all.
+ * One step: `passes` times a backward over any number of forests and shard_pass_end, by which the gradients are added over the ranks; then the
+ * owner's pieces are stepped, and by shard_step_end the new weights are known to all. Both go by the unit, beside compute, where they can: sums
+ * begin while the last backward of a pass (shard_pass_last) still runs, and weights go out while later units are stepped.
+ *
+ * The state may be kept in host memory instead of the device's: a step then streams the gradients down, steps by the host's kernels, and streams
+ * the new weights up. Masters are kept for fp32 models too, so that weights need not come down.
  *
  * Sums have a fixed order: pass p of rank r of n is leaf p * n + r of a binary tree. So n ranks and k passes, and 2 n ranks and k / 2 passes, give
  * the same bits when every leaf computes the same (modes none and optimizer; the others add a leaf's forests one by one). */
@@ -27,27 +31,35 @@ typedef enum ShardMode { SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PAR
 typedef struct Shard Shard;
 
 /* What a rank steps of one tensor: elements first .. first + count - 1 of it. p: weights in the model's dtype; master: fp32, or none where p is
- * itself fp32; g: the summed gradient. */
+ * itself fp32 and the state is on the device; g: the summed gradient. */
 typedef struct ShardPiece {
     const Param *param;
     int64_t first, count;
+    const Kernels *keeper; /* in whose memory master, m and v are; p and g are always the model's */
     Buf p, master, m, v, g;
 } ShardPiece;
 
 /* Of a model in slices (Model.slices) `comm` is the group of those ranks that hold the same slice as this one. What is said of ranks here is said of that
  * group; only norms and checkpoints are made over both. */
 /* Makes the training state of the parts that are not frozen (bit mask of 1 << ParamPart). comm is borrowed; every rank of it has the same weights
- * and calls the same functions. In mode parameters the decoder's whole weights are let go until shard_close. */
-int shard_open(Shard **out, Model *m, Comm *comm, ShardMode mode, unsigned frozen, int passes, Error *e);
+ * and calls the same functions. In mode parameters the decoder's whole weights are let go until shard_close. host: in whose (unified) memory the
+ * state is kept and by whom it is stepped; NULL, or a model whose memory is the host's: by the model's own. */
+int shard_open(Shard **out, Model *m, Comm *comm, ShardMode mode, unsigned frozen, int passes, const Kernels *host, Error *e);
 /* Lets the training state go; all ranks have whole weights again. NULL is allowed. */
 int shard_close(Shard *s, Error *e);
 
+/* The next backward is the last of this pass: what it has done with may be summed over the ranks. Changes when sums begin, not their results. */
+void shard_pass_last(Shard *s);
 int shard_pass_end(Shard *s, Error *e);
 /* The pieces of this rank, in the order of the arena. */
 const ShardPiece *shard_pieces(const Shard *s, int *n);
 /* Sum of squares of the summed gradient over all ranks; of a model in slices, which all ranks of the world must train, what all slices hold counts once. Rounded to fp32 unless the tree has one leaf: other numbers of ranks cut the sum elsewhere,
  * and what they differ by in double is gone but for one step in some ten million. */
 int shard_gradient_squares(Shard *s, double *sum, Error *e);
+/* Steps piece `i`. Pieces are stepped in their order, each once. */
+int shard_piece_step(Shard *s, int i, const AdamW *a, Error *e);
+/* Masters (where there are any) were loaded: weights are what they round to. */
+void shard_masters_loaded(Shard *s);
 /* After the pieces were stepped (or loaded): weights go to all, gradients start from zero. */
 int shard_step_end(Shard *s, Error *e);
 
@@ -56,8 +68,9 @@ ShardMode shard_mode(const Shard *s);
  * that is cut, rank 0 of the group gets those of all slices, one after another. */
 int shard_unit_exact(Shard *s, int unit, Buf *weights, Error *e);
 
-/* Visits the bytes of every buffer that shard_open makes on rank `rank` of `n`, and of what it lets go (negative); needs no model's weights. */
-void shard_sizes(const Params *p, DType dtype, ShardMode mode, unsigned frozen, int passes, int rank, int n,
+/* Visits the bytes of every buffer on the device that shard_open makes on rank `rank` of `n`, and of what it lets go (negative); needs no model's
+ * weights. offload: the state is in host memory. */
+void shard_sizes(const Params *p, DType dtype, ShardMode mode, unsigned frozen, int passes, int offload, int rank, int n,
     void (*visit)(void *context, const char *what, int64_t bytes), void *context);
 
 #endif

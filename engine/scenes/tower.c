@@ -98,7 +98,7 @@ int sft_tower(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress, 
     Shard *shard = NULL;
     int bad = -1;
     if (tower_open(&t, e) || ranks_lone(&ranks, k, e) ||
-        shard_open(&shard, m, ranks.data, SHARD_NONE, 1u << PART_PROJECTOR | 1u << PART_DECODER, 1, e) || (metrics && metrics_resume(metrics, 0, "tower", 0, e))) goto done;
+        shard_open(&shard, m, ranks.data, SHARD_NONE, 1u << PART_PROJECTOR | 1u << PART_DECODER, 1, NULL, e) || (metrics && metrics_resume(metrics, 0, "tower", 0, e))) goto done;
     for (int r = 0; r < t.rows; r++) t.gradient[r] = -1.0f / (float)t.rows;
     k->upload(t.dlogp, t.gradient, t.rows);
     progress_begin(progress, "tower", "steps", c->train.steps, 0);
@@ -121,7 +121,7 @@ int sft_tower(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress, 
             k->zero(t.dw[p], (int64_t)n * t.W);
             k->weights_changed(t.w[p], (int64_t)n * t.W);
         }
-        if (model_encode_backward(m, t.dfeatures, e) || shard_pass_end(shard, e) || optimizer_step(m, shard, c, lr, step + 1, &norm, e)) goto done;
+        if (model_encode_backward(m, t.dfeatures, e) || shard_pass_end(shard, e) || optimizer_step(shard, c, lr, step + 1, &norm, e)) goto done;
         MetricRow row;
         metric_row(&row, 0, "tower", step + 1);
         metric_set(&row, "loss", loss);
