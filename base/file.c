@@ -17,8 +17,8 @@
 
 enum { COPY_CHUNK = 1 << 20, WRITE_BUFFER = 1 << 16 };
 
-/* A failed system call: what was tried, on which path, and the system's reason. Reads errno first, before anything can change it. */
-static int system_error(Error *e, const char *what, const char *path) {
+/* Reads errno first, before anything can change it. */
+int file_error(Error *e, const char *what, const char *path) {
     int reason = errno;
     error_what(e, "%s", what);
     error_where(e, "%s", path);
@@ -26,6 +26,7 @@ static int system_error(Error *e, const char *what, const char *path) {
     if (reason == ENOENT) error_hint(e, "check the path");
     if (reason == EACCES || reason == EPERM || reason == EROFS) error_hint(e, "check the permissions");
     if (reason == ENOSPC || reason == EDQUOT) error_hint(e, "free space on this disk or choose another folder");
+    if (reason == EFBIG) error_hint(e, "raise the limit on the size of files (ulimit -f)");
     return -1;
 }
 
@@ -33,9 +34,9 @@ static int system_error(Error *e, const char *what, const char *path) {
 
 static int open_to_read(const char *path, struct stat *info, Error *e) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return system_error(e, "cannot open file", path);
+    if (fd < 0) return file_error(e, "cannot open file", path);
     if (fstat(fd, info)) {
-        system_error(e, "cannot inspect file", path);
+        file_error(e, "cannot inspect file", path);
         close(fd);
         return -1;
     }
@@ -73,7 +74,7 @@ int file_read(const char *path, size_t limit, char **out, size_t *size, Error *e
         ssize_t n = read(fd, data + used, capacity - used - 1);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) {
-            system_error(e, "cannot read file", path);
+            file_error(e, "cannot read file", path);
             goto fail;
         }
         if (n == 0) break;
@@ -104,7 +105,7 @@ int file_map(const char *path, const void **out, size_t *size, Error *e) {
     }
     void *map = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (map == MAP_FAILED) {
-        system_error(e, "cannot map file", path);
+        file_error(e, "cannot map file", path);
         close(fd);
         return -1;
     }
@@ -128,9 +129,9 @@ int file_exists(const char *path) {
 /* Makes the entries of a folder durable. File systems that cannot flush a folder say EINVAL; there is nothing more to do there. */
 static int folder_flush(const char *folder, Error *e) {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return system_error(e, "cannot open folder", folder);
+    if (fd < 0) return file_error(e, "cannot open folder", folder);
     int failed = fsync(fd) && errno != EINVAL;
-    if (failed) system_error(e, "cannot flush folder", folder);
+    if (failed) file_error(e, "cannot flush folder", folder);
     close(fd);
     return failed ? -1 : 0;
 }
@@ -140,20 +141,20 @@ static int folder_flush(const char *folder, Error *e) {
 static int open_temporary(const char *path, Error *e) {
     for (;;) {
         int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-        if (fd < 0) return system_error(e, "cannot create file", path);
+        if (fd < 0) return file_error(e, "cannot create file", path);
         struct stat mine, named;
         if (flock(fd, LOCK_EX | LOCK_NB)) {
             if (errno == EWOULDBLOCK)
                 error_what(e, "cannot create file"), error_where(e, "%s", path), error_found(e, "another writer of the same file"),
                     error_hint(e, "wait for the other run or give this one its own folder");
-            else system_error(e, "cannot lock file", path);
+            else file_error(e, "cannot lock file", path);
         } else if (fstat(fd, &mine)) {
-            system_error(e, "cannot inspect file", path);
+            file_error(e, "cannot inspect file", path);
         } else if (lstat(path, &named) || mine.st_ino != named.st_ino || mine.st_dev != named.st_dev) {
             close(fd);
             continue;
         } else if (ftruncate(fd, 0)) {
-            system_error(e, "cannot empty file", path);
+            file_error(e, "cannot empty file", path);
         } else return fd;
         close(fd);
         return -1;
@@ -178,7 +179,7 @@ int file_create(FileOut *f, const char *path, Error *e) {
     if (fd < 0) return -1;
     f->stream = fdopen(fd, "w");
     if (!f->stream) {
-        system_error(e, "cannot open stream", f->temporary);
+        file_error(e, "cannot open stream", f->temporary);
         unlink(f->temporary);
         close(fd);
         return -1;
@@ -196,13 +197,13 @@ int file_commit(FileOut *f, Error *e) {
     int failed = fflush(f->stream) || ferror(f->stream);
     if (failed && !errno) errno = EIO;
     if (failed || fsync(fileno(f->stream)) || rename(f->temporary, f->path)) {
-        system_error(e, "cannot write file", f->path);
+        file_error(e, "cannot write file", f->path);
         file_abandon(f);
         return -1;
     }
     int closed = fclose(f->stream);
     f->stream = NULL;
-    if (closed) return system_error(e, "cannot close file", f->path);
+    if (closed) return file_error(e, "cannot close file", f->path);
     return folder_flush(folder, e);
 }
 
@@ -217,7 +218,7 @@ int file_write(const char *path, const void *data, size_t size, Error *e) {
     FileOut f;
     if (file_create(&f, path, e)) return -1;
     if (size && fwrite(data, 1, size, f.stream) != size) {
-        system_error(e, "cannot write file", path);
+        file_error(e, "cannot write file", path);
         file_abandon(&f);
         return -1;
     }
@@ -239,7 +240,7 @@ int file_copy(const char *from, const char *to, Error *e) {
             break;
         }
         if (n < 0 || fwrite(chunk, 1, (size_t)n, f.stream) != (size_t)n) {
-            system_error(e, n < 0 ? "cannot read file" : "cannot write file", n < 0 ? from : to);
+            file_error(e, n < 0 ? "cannot read file" : "cannot write file", n < 0 ? from : to);
             file_abandon(&f);
             break;
         }
@@ -271,7 +272,7 @@ int folder_make(const char *path, Error *e) {
         if (mkdir(part, 0777) == 0) {
             path_folder(parent, part);
             if (folder_flush(parent, e)) return -1;
-        } else if (errno != EEXIST) return system_error(e, "cannot make folder", part);
+        } else if (errno != EEXIST) return file_error(e, "cannot make folder", part);
     }
     return 0;
 }
@@ -283,17 +284,17 @@ static int remove_entry(const char *path, const struct stat *info, int kind, str
 
 int folder_remove(const char *path, Error *e) {
     struct stat info;
-    if (lstat(path, &info)) return errno == ENOENT ? 0 : system_error(e, "cannot inspect folder", path);
+    if (lstat(path, &info)) return errno == ENOENT ? 0 : file_error(e, "cannot inspect folder", path);
     if (!S_ISDIR(info.st_mode))
         return error_what(e, "cannot remove folder"), error_where(e, "%s", path), error_found(e, "not a folder"),
                error_expected(e, "a folder");
     /* Depth first, and links are removed rather than followed, so nothing outside the folder is touched. */
-    return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) ? system_error(e, "cannot remove folder", path) : 0;
+    return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) ? file_error(e, "cannot remove folder", path) : 0;
 }
 
 int folder_rename(const char *from, const char *to, Error *e) {
     char old_parent[PATH_SIZE], new_parent[PATH_SIZE];
-    if (rename(from, to)) return system_error(e, "cannot rename folder", from);
+    if (rename(from, to)) return file_error(e, "cannot rename folder", from);
     path_folder(old_parent, from);
     path_folder(new_parent, to);
     if (folder_flush(new_parent, e)) return -1;
@@ -346,7 +347,7 @@ int hash_file(const char *path, char out[HASH_TEXT], Error *e) {
         ssize_t n = read(fd, chunk, COPY_CHUNK);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) {
-            system_error(e, "cannot read file", path);
+            file_error(e, "cannot read file", path);
             break;
         }
         if (n == 0) {

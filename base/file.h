@@ -31,6 +31,9 @@ void file_abandon(FileOut *f);
 int file_write(const char *path, const void *data, size_t size, Error *e); /* create, write, commit */
 int file_copy(const char *from, const char *to, Error *e);
 int file_exists(const char *path);
+
+/* Fills the Error of a system call that failed: what was tried, on which path, the system's reason (errno), and what to do about it. Returns -1. */
+int file_error(Error *e, const char *what, const char *path);
 int folder_make(const char *path, Error *e); /* with its parents; an existing folder is fine */
 int folder_remove(const char *path, Error *e); /* with all it holds; an absent one is fine */
 int folder_rename(const char *from, const char *to, Error *e); /* and flushes the parent */

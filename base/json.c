@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { LIMIT = 64 << 20 };
 
@@ -200,14 +201,24 @@ void jsonl_close(JsonLines *r) {
     r->stream = NULL, r->buffer = NULL, r->buffer_size = 0;
 }
 
+/* The file behind a stream, as the kernel knows it: rows are written by many, who know the stream alone. */
+static int write_failed(FILE *stream, Error *e) {
+    char link[64], path[PATH_SIZE];
+    int reason = errno;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fileno(stream));
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    path[n > 0 ? n : 0] = 0;
+    errno = reason;
+    return file_error(e, "cannot write a JSON row", path);
+}
+
 int jsonl_write(FILE *stream, json_t *row, Error *e) {
     /* Jansson makes no value from NaN, infinity or text that is not UTF-8, so a row with one of them arrives as NULL. */
     if (!row)
         return error_what(e, "cannot make a JSON row"), error_found(e, "a number that is not finite, text that is not UTF-8, or no memory"),
                error_expected(e, "finite numbers and UTF-8");
     int failed = json_dumpf(row, stream, JSON_COMPACT | JSON_REAL_PRECISION(17)) || putc('\n', stream) == EOF;
-    int reason = errno;
+    if (failed) write_failed(stream, e);
     json_decref(row);
-    if (failed) return error_what(e, "cannot write a JSON row"), error_found(e, "%s", strerror(reason));
-    return 0;
+    return failed ? -1 : 0;
 }

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char trainer_name[] = "trainer_state.json", list_name[] = "state.json", optimizer_prefix[] = "optimizer-";
+static const char trainer_name[] = "trainer_state.json", list_name[] = "state.json", optimizer_prefix[] = "optimizer-", partial[] = ".partial";
 enum { CHUNK = 1 << 20, FLATS = 3, NAME = 64 }; /* CHUNK: elements streamed at a time */
 
 /* The flat fp32 tensors of training: exact weights, and Adam's moments. */
@@ -191,7 +191,7 @@ static int state_write(Model *m, Shard *shard, const Ranks *r, const char *folde
 int checkpoint_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, const char *folder, const TrainState *s, Error *e) {
     char path[PATH_SIZE], temporary[PATH_SIZE];
     checkpoint_path(path, folder, s->step);
-    if (snprintf(temporary, sizeof temporary, "%s.partial", path) >= (int)sizeof temporary) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
+    if (snprintf(temporary, sizeof temporary, "%s%s", path, partial) >= (int)sizeof temporary) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
     if (ranks_lead(r) && (folder_remove(temporary, e) || folder_make(folder, e))) return -1;
     if (slices_agree(shard, r, e) || model_write(m, shard, r, c, temporary, e) || ranks_meet(r, "saving a checkpoint", e) || state_write(m, shard, r, temporary, s, e)) {
         if (ranks_lead(r)) folder_remove(temporary, NULL);
@@ -217,8 +217,8 @@ static int by_step(const void *a, const void *b) {
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
-/* Steps of the checkpoint folders in `folder`, newest first. The number of them, or -1. */
-static int steps_list(const char *folder, int64_t **out, Error *e) {
+/* Steps of the folders named checkpoint-STEP and `suffix` in `folder`, newest first. The number of them, or -1. */
+static int steps_list(const char *folder, const char *suffix, int64_t **out, Error *e) {
     *out = NULL;
     DIR *d = opendir(folder);
     if (!d) return errno == ENOENT ? 0 : (error_what(e, "cannot list folder"), error_where(e, "%s", folder), error_found(e, "%s", strerror(errno)));
@@ -226,7 +226,7 @@ static int steps_list(const char *folder, int64_t **out, Error *e) {
     for (struct dirent *entry; (entry = readdir(d));) {
         long long step;
         int end = 0;
-        if (sscanf(entry->d_name, "checkpoint-%lld%n", &step, &end) != 1 || entry->d_name[end]) continue;
+        if (sscanf(entry->d_name, "checkpoint-%lld%n", &step, &end) != 1 || strcmp(entry->d_name + end, suffix)) continue;
         if (mem_grow(out, &cap, n + 1, sizeof **out, "checkpoints", e)) {
             closedir(d);
             return -1;
@@ -241,7 +241,7 @@ static int steps_list(const char *folder, int64_t **out, Error *e) {
 /* The newest checkpoint of a job before step `before`. */
 static int latest_find(const char *folder, const char *job, int64_t before, TrainState *s, Error *e) {
     int64_t *steps;
-    int n = steps_list(folder, &steps, e), found = 0;
+    int n = steps_list(folder, "", &steps, e), found = 0;
     for (int i = 0; i < n && !found; i++) {
         char path[PATH_SIZE], file[PATH_SIZE];
         checkpoint_path(path, folder, steps[i]);
@@ -253,11 +253,26 @@ static int latest_find(const char *folder, const char *job, int64_t before, Trai
     return n < 0 ? -1 : found;
 }
 
+/* Removes what a kill left of checkpoints that were being written. */
+static int partials_remove(const char *folder, Error *e) {
+    int64_t *steps;
+    int n = steps_list(folder, partial, &steps, e), bad = n < 0;
+    for (int i = 0; i < n && !bad; i++) {
+        char path[PATH_SIZE], temporary[PATH_SIZE + sizeof partial];
+        checkpoint_path(path, folder, steps[i]);
+        snprintf(temporary, sizeof temporary, "%s%s", path, partial);
+        bad = folder_remove(temporary, e);
+    }
+    free(steps);
+    return bad ? -1 : 0;
+}
+
 int checkpoint_latest(const char *folder, const Ranks *r, const char *job, TrainState *s, Error *e) {
     struct {
         TrainState state;
         int found;
     } latest = { 0 };
+    if (ranks_lead(r) && partials_remove(folder, e)) return -1;
     if (ranks_lead(r) && (latest.found = latest_find(folder, job, INT64_MAX, &latest.state, e)) < 0) return -1;
     if (ranks_all(r) > 1 && world_broadcast("looking for a checkpoint", 0, &latest, sizeof latest, e)) return -1;
     *s = latest.state;
@@ -434,7 +449,7 @@ int checkpoint_load(Model *m, Shard *shard, const Ranks *r, const char *folder, 
 int checkpoint_prune(const char *folder, int keep, const int64_t *spare, int spare_n, Error *e) {
     if (keep <= 0) return 0;
     int64_t *steps;
-    int n = steps_list(folder, &steps, e), bad = n < 0;
+    int n = steps_list(folder, "", &steps, e), bad = n < 0;
     for (int i = keep; i < n && !bad; i++) {
         char path[PATH_SIZE];
         int spared = 0;

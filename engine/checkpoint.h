@@ -18,7 +18,8 @@ typedef struct TrainState {
 
 /* Writes FOLDER/checkpoint-STEP. Called by all ranks. */
 int checkpoint_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, const char *folder, const TrainState *s, Error *e);
-/* The newest step with a checkpoint of this job in FOLDER: 1 found and *s filled, 0 none, -1. Called by all ranks, which hear what rank 0 finds. */
+/* The newest step with a checkpoint of this job in FOLDER: 1 found and *s filled, 0 none, -1. Called by all ranks, which hear what rank 0 finds.
+ * What a kill left of checkpoints that were being written is removed. */
 int checkpoint_latest(const char *folder, const Ranks *r, const char *job, TrainState *s, Error *e);
 /* Fills weights, master weights and moments of this rank's pieces from FOLDER/checkpoint-STEP. Called by all ranks. Refuses files that are not what was
  * written, by name; then the hint names the checkpoint before, if there is one of this job. */

@@ -44,7 +44,7 @@ static void usage(FILE *to) {
 static int report(const Error *e) {
     char text[sizeof(Error) + 64];
     fflush(stdout);
-    fprintf(stderr, "rlaifv: %s\n", error_text(e, text, sizeof text));
+    fprintf(stderr, "rlaifv: %s%s\n", world_here()->size > 1 ? "rank 0: " : "", error_text(e, text, sizeof text));
     return 1;
 }
 

@@ -6,11 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static int io_error(Error *e, const char *what, const char *path) {
-    return error_what(e, "%s", what), error_where(e, "%s", path), error_found(e, "%s", strerror(errno)),
-           error_hint(e, "check permissions and free space");
-}
-
 void partial_close(Partial *p) {
     if (p->stream) fclose(p->stream);
     free(p->lines);
@@ -59,7 +54,7 @@ static int64_t take_over(Partial *p, const char *key, Error *e) {
 int partial_has(const Partial *p, size_t group) { return group < p->groups && p->lines[group] > 0; }
 
 static int key_write(Partial *p, const char *key, Error *e) {
-    return jsonl_write(p->stream, json_pack("{s:s}", "key", key), e) || fflush(p->stream) ? io_error(e, "cannot write file", p->path) : 0;
+    return jsonl_write(p->stream, json_pack("{s:s}", "key", key), e) || fflush(p->stream) ? file_error(e, "cannot write file", p->path) : 0;
 }
 
 /* Rank 0's file, with what is good of an earlier start. */
@@ -68,11 +63,11 @@ static int own_open(Partial *p, const char *key, Error *e) {
     if (good < 0) return -1;
     p->stream = fopen(p->path, good > 0 ? "r+e" : "w+e");
     if (!p->stream || (good > 0 && (ftruncate(fileno(p->stream), good) || fseek(p->stream, 0, SEEK_END))))
-        return io_error(e, "cannot write file", p->path);
+        return file_error(e, "cannot write file", p->path);
     /* a whole line without its newline: the crash fell between the two */
     if (good > 0 && (fseek(p->stream, -1, SEEK_END) || fgetc(p->stream) != '\n') &&
         (fseek(p->stream, 0, SEEK_END), fputc('\n', p->stream) == EOF))
-        return io_error(e, "cannot write file", p->path);
+        return file_error(e, "cannot write file", p->path);
     fseek(p->stream, 0, SEEK_END);
     return good == 0 ? key_write(p, key, e) : 0;
 }
@@ -134,7 +129,7 @@ int partial_open(Partial *p, const char *out, const char *key, const Ranks *rank
     if (!bad && lead(p)) bad = folder_make(folder, e) || own_open(p, key, e) || ranks_take(p, key, e);
     if (!bad && together(p)) bad = done_tell(p, e);
     if (!bad && !lead(p) && writes(p))
-        bad = !(p->stream = fopen(p->path, "w+e")) ? io_error(e, "cannot write file", p->path) : key_write(p, key, e);
+        bad = !(p->stream = fopen(p->path, "w+e")) ? file_error(e, "cannot write file", p->path) : key_write(p, key, e);
     if (bad) partial_close(p);
     snprintf(p->key, sizeof p->key, "%s", key);
     return bad ? -1 : 0;
@@ -146,7 +141,7 @@ int partial_add(Partial *p, size_t group, json_t *rows, const char *refused, Err
     json_t *line = rows ? json_pack("{s:I, s:o}", "group", (json_int_t)group, "rows", rows) : NULL;
     if (!line) return error_what(e, "out of memory"), error_where(e, "%s", p->path);
     if (refused) json_object_set_new(line, "refused", json_string(refused));
-    if (offset < 0 || jsonl_write(p->stream, line, e) || fflush(p->stream)) return io_error(e, "cannot write file", p->path);
+    if (offset < 0 || jsonl_write(p->stream, line, e) || fflush(p->stream)) return file_error(e, "cannot write file", p->path);
     return mark(p, group, offset, e);
 }
 
@@ -156,7 +151,7 @@ static int group_write(Partial *p, size_t group, FILE *to, char **buffer, size_t
     if (!partial_has(p, group))
         return error_what(e, "a group is missing"), error_where(e, "%s", p->path), error_found(e, "nothing for group %zu", group);
     if (fseek(p->stream, (long)(p->lines[group] - 1), SEEK_SET) || getline(buffer, size, p->stream) < 0)
-        return io_error(e, "cannot read file", p->path);
+        return file_error(e, "cannot read file", p->path);
     json_t *line = json_loads(*buffer, 0, NULL), *row;
     if (!line) return error_what(e, "damaged line"), error_where(e, "%s", p->path), error_hint(e, "delete this file and start again");
     size_t i;

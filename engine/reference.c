@@ -63,7 +63,7 @@ int reference_open(ReferenceCache *c, const char *path, Error *e) {
         return 0;
     }
     free(c->table);
-    return error_what(e, "cannot open file for appending"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno));
+    return file_error(e, "cannot open file for appending", path);
 }
 
 int reference_find(const ReferenceCache *c, const char *key, double *sum) {
@@ -89,7 +89,7 @@ int reference_close(ReferenceCache *c, Error *e) {
     free(c->table);
     c->table = NULL;
     c->stream = NULL;
-    return bad ? (error_what(e, "cannot write file"), error_where(e, "%s", c->path), error_found(e, "%s", strerror(errno))) : 0;
+    return bad ? file_error(e, "cannot write file", c->path) : 0;
 }
 
 int reference_model_key(Vlm *v, char out[HASH_TEXT], Error *e) {

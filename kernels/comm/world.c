@@ -75,7 +75,7 @@ static int node_find(Error *e) {
         MPI_TRY(MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN)) || MPI_TRY(MPI_Comm_rank(node, &world.node_rank)) ||
         MPI_TRY(MPI_Comm_size(node, &world.node_size)))
         return -1;
-    bytes = world.node_rank ? 0 : (MPI_Aint)(sizeof *board + (size_t)world.node_size * sizeof *board->left);
+    bytes = world.node_rank ? 0 : (MPI_Aint)(sizeof *board + (size_t)world.node_size * sizeof *board->by_rank);
     if (MPI_TRY(MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, node, &board, &window)) ||
         MPI_TRY(MPI_Win_shared_query(window, 0, &bytes, &unit, &board)))
         return -1;
@@ -114,7 +114,7 @@ int world_close(int status) {
         world_unwatch();
         watch_peers_end();
         world_watch("the end of MPI");
-        atomic_store(&board->left[world.node_rank], 1);
+        atomic_store(&board->by_rank[world.node_rank].left, 1);
         if (MPI_TRY(MPI_Win_free(&window)) || MPI_TRY(MPI_Comm_free(&node))) world_fail(e);
     }
     if (MPI_TRY(MPI_Finalize())) world_fail(e);

@@ -17,7 +17,10 @@ typedef struct WorldSeat {
 /* Memory that the ranks of a node share. */
 typedef struct WorldBoard {
     _Atomic int failing; /* 1 + the first rank that says why the run ends */
-    _Atomic int left[];  /* by node rank: has said goodbye */
+    struct {
+        _Atomic int left;  /* has said goodbye */
+        _Atomic int waits; /* is in something that is watched */
+    } by_rank[];           /* of the node */
 } WorldBoard;
 
 /* The state of /proc/PID/stat and when it started; 0, or -1 when there is no such process. */

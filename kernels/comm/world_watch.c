@@ -26,6 +26,7 @@ static _Atomic int limit = WORLD_WATCHDOG_SECONDS, runs, stops, peers_end;
 
 static World world;
 static WorldSeat seats[WORLD_RANKS_MOST];
+static int stopped[WORLD_RANKS_MOST]; /* by node rank: looks in a row, one a second, that found it stopped */
 static WorldBoard *board;
 static pid_t launcher;
 static pthread_t thread;
@@ -56,8 +57,35 @@ static int seat_gone(const WorldSeat *s) {
 static int peer_gone(void) {
     if (atomic_load(&peers_end)) return -1;
     for (int i = 0; i < world.node_size; i++)
-        if (seats[i].pid && i != world.node_rank && !atomic_load(&board->left[i]) && seat_gone(&seats[i]) && !atomic_load(&board->left[i]))
+        if (seats[i].pid && i != world.node_rank && !atomic_load(&board->by_rank[i].left) && seat_gone(&seats[i]) &&
+            !atomic_load(&board->by_rank[i].left))
             return i;
+    return -1;
+}
+
+static void stopped_count(void) {
+    char state = 0;
+    int64_t started;
+    for (int i = 0; i < world.node_size; i++)
+        stopped[i] = seats[i].pid && !process_look(seats[i].pid, &state, &started) && started == seats[i].started && state == 'T' ? stopped[i] + 1 : 0;
+}
+
+/* Why nobody answers, as far as this node can see: a rank that is stopped, or one that does not wait as this one does. */
+static const char *suspect(char text[NAME]) {
+    int who = -1;
+    for (int i = 0; i < world.node_size && who < 0; i++)
+        if (stopped[i]) who = i;
+    for (int i = 0; i < world.node_size && who < 0; i++)
+        if (i != world.node_rank && !atomic_load(&board->by_rank[i].left) && !atomic_load(&board->by_rank[i].waits)) who = i;
+    text[0] = 0;
+    if (who >= 0) snprintf(text, NAME, "; rank %d (pid %d) %s", seats[who].rank, (int)seats[who].pid, stopped[who] ? "is stopped" : "does not come");
+    return text;
+}
+
+/* A rank that has been stopped for as long as an operation may take, or -1. */
+static int peer_stopped(void) {
+    for (int i = 0; i < world.node_size; i++)
+        if (stopped[i] > atomic_load(&limit)) return i;
     return -1;
 }
 
@@ -116,7 +144,7 @@ static double now_take(char what[NAME], int *limited) {
 
 static void *watch_run(void *unused) {
     sigset_t set;
-    char what[NAME];
+    char what[NAME], why[NAME];
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     while (!atomic_load(&stops)) {
@@ -125,10 +153,11 @@ static void *watch_run(void *unused) {
         double waited = now_take(what, &limited);
         if (got == SIGTERM) launcher_ends(what);
         if (getppid() != launcher) end("%s: the launcher is gone", *what ? what : "at work");
+        stopped_count();
         if (!*what) continue;
         int i = peer_gone();
-        int late = limited && waited > atomic_load(&limit), who = i >= 0 || late ? other_failed() : -1;
-        if (late) end("%s: no answer for %d s", what, atomic_load(&limit));
+        int late = (limited && waited > atomic_load(&limit)) || peer_stopped() >= 0, who = i >= 0 || late ? other_failed() : -1;
+        if (late) end("%s: no answer for %d s%s", what, atomic_load(&limit), suspect(why));
         if (who >= 0) end("%s: ended, because rank %d failed", what, who);
         if (i >= 0) end("%s: rank %d (pid %d) is gone", what, seats[i].rank, (int)seats[i].pid);
     }
@@ -166,6 +195,7 @@ static void watch(const char *what, int limited) {
         snprintf(now.what, sizeof now.what, "%s", what);
         now.limited = limited;
         clock_gettime(CLOCK_MONOTONIC, &now.since);
+        atomic_store(&board->by_rank[world.node_rank].waits, 1);
     }
     pthread_mutex_unlock(&now.lock);
 }
@@ -175,7 +205,7 @@ void world_watch_untimed(const char *what) { watch(what, 0); }
 void world_unwatch(void) {
     if (!atomic_load(&runs)) return;
     pthread_mutex_lock(&now.lock);
-    now.depth--;
+    if (!--now.depth) atomic_store(&board->by_rank[world.node_rank].waits, 0);
     pthread_mutex_unlock(&now.lock);
 }
 
