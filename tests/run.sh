@@ -69,6 +69,7 @@ if wants --cuda; then
             run_script "emulator: golden cases, $dtype" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/golden.sh simt $dtype
         done
         run_script "emulator: ranks" sh tests/cli/ranks_comm.sh simt
+        run_script "emulator: training on ranks" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/ranks.sh simt
         run_script "emulator: models in slices over ranks" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/ranks_tensor.sh simt
         run_script "emulator: a demo iteration as on the CPU" sh tests/simt/iteration.sh "$build/rlaifv" "$build/rlaifv-simt"
         run_script "emulator: steps as graphs and without" sh tests/simt/graphs.sh "$build/rlaifv" "$build/rlaifv-simt"
