@@ -67,7 +67,9 @@ static int prompts_read(const char *text, json_t **top, Dataset *d, Error *e) {
 
 static int model_open(Loop *l, const Order *o, Vlm **v, Error *e) {
     if (o->reopen && !ranks_lead(&l->ranks)) loop_model_drop(l);
-    return loop_model(l, o->model, v, e);
+    if (loop_model(l, o->model, v, e)) return -1;
+    vlm_release(*v); /* what the order before needed */
+    return 0;
 }
 
 static int sample_do(Loop *l, const Order *o, const Dataset *prompts, SampleCounts *counts, Error *e) {

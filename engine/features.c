@@ -14,8 +14,7 @@
 #include <sys/stat.h>
 
 enum {
-    FEATURE_BUCKETS = 4096,     /* power of two */
-    FEATURE_BUDGET = 512 << 20  /* bytes: 430 images of CLIP-L/336 in bf16, all of a demo */
+    FEATURE_BUCKETS = 4096 /* power of two */
 };
 
 /* What a path held when it was last read. */
@@ -90,7 +89,7 @@ void features_free(FeatureCache *c, const Kernels *k) {
             next = p->next;
             free(p);
         }
-    if (c->step.at) k->free(c->step);
+    features_release(c, k);
     free(c);
 }
 
@@ -276,10 +275,14 @@ static int encode(Vlm *v, StepImages *s, int first, int n, int save, Error *e) {
     return bad;
 }
 
-int features_reserve(FeatureCache *c, const Kernels *k, DType dtype, int64_t count, Error *e) {
-    if (count <= c->step_count) return 0;
+void features_release(FeatureCache *c, const Kernels *k) {
     if (c->step.at) k->free(c->step);
     c->step = BUF_NONE, c->step_count = 0;
+}
+
+int features_reserve(FeatureCache *c, const Kernels *k, DType dtype, int64_t count, Error *e) {
+    if (count <= c->step_count) return 0;
+    features_release(c, k);
     if (k->alloc(&c->step, dtype, count, "image features", e)) return -1;
     c->step_count = count;
     return 0;

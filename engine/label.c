@@ -51,8 +51,17 @@ static int probe_append(Vlm *v, Packer *k, const Prompt *probe, Error *e) {
     return 0;
 }
 
-/* Buffers of the largest step: closed at `rows` rows, so the last probe may pass them. */
-static int steps_reserve(Vlm *v, const Prompt *probes, size_t n, int rows, int scored, Error *e) {
+/* Scored rows of a step at most. */
+static int scored_limit(const ModelConfig *c) { return LABEL_LOGITS / c->decoder.vocab; }
+
+StepSize label_step_size(const ModelConfig *c, int rows, int64_t longest, int64_t all, int64_t probes, int64_t images) {
+    if (rows <= 0) rows = LABEL_ROWS;
+    int64_t most = rows + longest < all ? rows + longest : all, scored = scored_limit(c); /* closed at `rows` rows, so the last probe may pass them */
+    return vlm_step_size(c, STEP_SCORE, USES_LOGITS, most, scored < probes ? scored : probes, images, 0);
+}
+
+/* Buffers of the largest step. */
+static int steps_reserve(Vlm *v, const Prompt *probes, size_t n, int rows, Error *e) {
     int64_t all = 0, longest = 0, images = 0;
     for (size_t i = 0; i < n; i++) {
         int64_t tokens = prompt_tokens(v, &probes[i]);
@@ -60,8 +69,7 @@ static int steps_reserve(Vlm *v, const Prompt *probes, size_t n, int rows, int s
         images += prompt_has_image(&probes[i]);
         if (tokens > longest) longest = tokens;
     }
-    int64_t most = rows + longest < all ? rows + longest : all;
-    StepSize size = vlm_step_size(&v->model.config, STEP_SCORE, USES_LOGITS, most, scored < (int64_t)n ? scored : (int64_t)n, images, 0);
+    StepSize size = label_step_size(&v->model.config, rows, longest, all, (int64_t)n, images);
     return vlm_reserve(v, &size, e);
 }
 
@@ -90,7 +98,7 @@ int label_probes(Vlm *v, const int ids[PROBE_WORDS], const Prompt *probes, size_
     Packer k = { 0 };
     trunks_clear(&k.trunks);
     if (rows <= 0) rows = LABEL_ROWS;
-    int scored_most = LABEL_LOGITS / v->model.config.decoder.vocab, bad = n > 0 && steps_reserve(v, probes, n, rows, scored_most, e);
+    int scored_most = scored_limit(&v->model.config), bad = n > 0 && steps_reserve(v, probes, n, rows, e);
     for (size_t i = 0, first = 0; i < n && !bad; i++) {
         Error why = { 0 };
         bad = mem_grow(&k.rows, &k.rows_cap, k.rows_n + 1, sizeof *k.rows, "probe rows", e);

@@ -29,4 +29,7 @@ typedef struct ProbeResult {
 int label_probes(Vlm *v, const int ids[PROBE_WORDS], const Prompt *probes, size_t n, int rows, ProbeResult *out, const Refusals *refusals,
     Progress *progress, Error *e);
 
+/* The size of the largest step for `probes` probes of `all` tokens together, the longest of `longest`, over `images` images. */
+StepSize label_step_size(const ModelConfig *c, int rows, int64_t longest, int64_t all, int64_t probes, int64_t images);
+
 #endif

@@ -98,9 +98,22 @@ static int leaf_capacity(const Sampler *s, int tokens) {
     return room > 1 ? room : 1;
 }
 
+StepSize sample_step_size(
+    const ModelConfig *c, const SampleConfig *config, int64_t head, int64_t longest, int64_t prompts, int64_t images, int *leaves) {
+    int64_t n = config->n, wanted = config->leaves > 0 ? config->leaves : SAMPLE_LEAVES, all = (prompts < 1 << 20 ? prompts : 1 << 20) * n;
+    int64_t most = wanted < all ? wanted : all, full = (most + n - 1) / n;
+    /* twice the trunks that full leaves need: stragglers keep theirs */
+    int64_t trunks = 2 * full + 1 < prompts ? 2 * full + 1 : prompts;
+    *leaves = (int)most;
+    /* a step admits prompts until their candidates fill the leaves */
+    StepSize s = vlm_step_size(c, STEP_CACHED, USES_LOGITS | USES_SLOTS, head + full * longest + most, most + n, images, 0);
+    s.slots = head + trunks * longest + most * config->max_new_tokens;
+    return s;
+}
+
 static int sampler_open(Sampler *s, Error *e) {
     const ModelConfig *c = &s->v->model.config;
-    int longest = 0, n = s->config->n, images = 0;
+    int longest = 0, images = 0;
     for (size_t i = 0; i < s->n; i++) {
         int tokens = prompt_tokens(s->v, &s->prompts[i]);
         if (tokens >= c->decoder.positions)
@@ -109,22 +122,12 @@ static int sampler_open(Sampler *s, Error *e) {
         if (tokens > longest) longest = tokens;
         images += prompt_has_image(&s->prompts[i]);
     }
-    int64_t wanted = s->config->leaves > 0 ? s->config->leaves : SAMPLE_LEAVES;
-    int64_t all = (int64_t)(s->n < 1 << 20 ? s->n : 1 << 20) * n;
-    s->leaves_max = (int)(wanted < all ? wanted : all);
-    /* twice the trunks that full leaves need: stragglers keep theirs */
-    int64_t trunks = 2 * ((s->leaves_max + n - 1) / n) + 1;
-    if (trunks > (int64_t)s->n) trunks = (int64_t)s->n;
-    int64_t slots = (int64_t)s->v->head.count + trunks * longest + (int64_t)s->leaves_max * s->config->max_new_tokens;
-    if (slots > 1 << 30)
-        return error_what(e, "too much key/value memory"), error_found(e, "%lld slots", (long long)slots),
+    StepSize most = sample_step_size(c, s->config, (int64_t)s->v->head.count, longest, (int64_t)s->n, images, &s->leaves_max);
+    if (most.slots > 1 << 30)
+        return error_what(e, "too much key/value memory"), error_found(e, "%lld slots", (long long)most.slots),
                error_hint(e, "fewer leaves in flight");
-    /* a step admits prompts until their candidates fill the leaves */
-    int64_t rows = s->v->head.count + (int64_t)((s->leaves_max + n - 1) / n) * longest + s->leaves_max;
-    StepSize most = vlm_step_size(c, STEP_CACHED, USES_LOGITS | USES_SLOTS, rows, (int64_t)s->leaves_max + n, images, 0);
-    most.slots = slots;
     s->leaves = mem_new((size_t)s->leaves_max, sizeof *s->leaves, "leaves", e);
-    return s->leaves && !vlm_reserve(s->v, &most, e) ? forest_slots(&s->forest, (int)slots, e) : -1;
+    return s->leaves && !vlm_reserve(s->v, &most, e) ? forest_slots(&s->forest, (int)most.slots, e) : -1;
 }
 
 /* ---- admission ---- */

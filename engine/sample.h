@@ -42,6 +42,11 @@ typedef struct SampleSink {
 int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config,
     const SampleSink *sink, const Refusals *refusals, Progress *progress, Error *e);
 
+/* The size of the largest step, key/value memory included, for prompts of at most `longest` tokens of which `images` have one; head: tokens before
+ * an image. *leaves: that grow at once. */
+StepSize sample_step_size(
+    const ModelConfig *c, const SampleConfig *config, int64_t head, int64_t longest, int64_t prompts, int64_t images, int *leaves);
+
 /* The same with all results kept: *out has n * config->n candidates, prompt by prompt (those of refused prompts empty: no ids). Free with
  * candidates_free. */
 int sample_all(Vlm *v, const Prompt *prompts, size_t n, const SampleConfig *config, Candidate **out, const Refusals *refusals,

@@ -119,18 +119,30 @@ static int chunk_build(Job *job, const int *order, int n, Error *e) {
     return count;
 }
 
-/* Buffers of the largest chunk. */
+enum { ROUND_PAIRS = 32 }; /* of each rank, between additions to the cache: what a kill loses */
+
+StepSize train_step_size(const ModelConfig *c, const RunConfig *config, int parts, StepMode mode, int64_t longest, int64_t pairs, int64_t images) {
+    /* References go in rounds. A part of a step has a pair less than the step for every other part, which has one at least (parts.h). */
+    int64_t budget = config->train.rows, most = mode == STEP_TRAIN ? config->train.batch_pairs - parts + 1 : ROUND_PAIRS;
+    if (mode != STEP_TRAIN && pairs < most) most = pairs;
+    int64_t rows = longest * most < budget ? longest * most : budget > longest ? budget : longest;
+    unsigned uses = USES_SCORES | (config->train.recompute == RECOMPUTE_LAYER ? USES_KEEP_INPUTS : 0);
+    int tower = mode == STEP_TRAIN && !(config->train.freeze & 1u << PART_VISION);
+    return vlm_step_size(c, mode, uses, rows, rows, images < most ? images : most, tower);
+}
+
+/* Buffers of the largest chunk when `pairs` pairs are at hand. */
 static int chunks_reserve(const Job *job, StepMode mode, int64_t pairs, Error *e) {
-    int64_t longest = 0, images = 0, budget = job->config->train.rows;
+    int64_t longest = 0, images = 0;
     for (int i = 0; i < job->n; i++) {
         const Row *r = &job->rows[i];
         int64_t tokens = pair_tokens(job, r);
-        images |= prompt_has_image(&r->prompt);
+        images += prompt_has_image(&r->prompt);
         if (tokens > longest) longest = tokens;
     }
-    int64_t most = longest * pairs < budget ? longest * pairs : budget > longest ? budget : longest;
-    unsigned uses = USES_SCORES | (job->v->model.recompute ? USES_KEEP_INPUTS : 0);
-    StepSize size = vlm_step_size(&job->v->model.config, mode, uses, most, most, images * pairs, job->v->tower_trained);
+    const Ranks *ranks = job->plan->ranks;
+    StepSize size = train_step_size(&job->v->model.config, job->config, ranks->passes * ranks->size, mode, longest, pairs, images);
+    vlm_release(job->v);
     return vlm_reserve(job->v, &size, e);
 }
 
@@ -406,6 +418,7 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     memcpy(own, state.job, sizeof own);
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
     m->recompute = c->train.recompute == RECOMPUTE_LAYER;
+    vlm_release(v);
     if (ranks_offload(c, &host, e) || shard_open(&job.shard, m, plan->ranks->data, c->ranks.shard, c->train.freeze, plan->ranks->passes, host, e)) goto done;
     resumed = checkpoint_latest(plan->folder, plan->ranks, own, &state, e);
     if (resumed < 0) goto done;
@@ -418,6 +431,7 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     *result = (TrainResult){ .steps = steps, .pairs = job.n, .dropped = job.data.drops_n, .loss = result->loss, .seconds = progress_seconds() - start };
     bad = 0;
 done:
+    vlm_release(v);
     if (shard_close(job.shard, bad ? NULL : e)) bad = -1;
     v->tower_trained = 0;
     m->recompute = 0;

@@ -29,4 +29,8 @@ typedef struct TrainResult {
  * checkpoint in FOLDER/checkpoint-STEPS and training state freed. */
 int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e);
 
+/* The size of the largest chunk, or of the largest step that takes references (mode STEP_SCORE), when a step has `parts` parts, `pairs` pairs are at
+ * hand, and prompt and both answers have `longest` tokens at most. images: pairs with one. */
+StepSize train_step_size(const ModelConfig *c, const RunConfig *config, int parts, StepMode mode, int64_t longest, int64_t pairs, int64_t images);
+
 #endif

@@ -215,6 +215,11 @@ int vlm_reserve(Vlm *v, const StepSize *s, Error *e) {
     return features_reserve(v->features, v->model.k, v->model.dtype, s->image_rows * v->model.config.vision.width, e) || model_reserve(&v->model, s, e) ? -1 : 0;
 }
 
+void vlm_release(Vlm *v) {
+    features_release(v->features, v->model.k);
+    model_release(&v->model);
+}
+
 int vlm_forward(Vlm *v, Forest *f, StepImages *images, StepMode mode, Error *e) {
     Buf features = BUF_NONE;
     if (images && images->n > 0 && vlm_features(v, images, &features, e)) return -1;

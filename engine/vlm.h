@@ -113,6 +113,8 @@ int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e);
 StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained);
 /* Makes the buffers of such steps beforehand, so that they allocate none. */
 int vlm_reserve(Vlm *v, const StepSize *s, Error *e);
+/* Lets them go: the phase is over, and another will need others. */
+void vlm_release(Vlm *v);
 
 /* One step of the model on the forest: features of `images` (NULL or empty: none needed), forward, and the account of work. */
 int vlm_forward(Vlm *v, Forest *f, StepImages *images, StepMode mode, Error *e);

@@ -89,6 +89,8 @@ void model_free(Model *m);
 /* Makes the buffers of steps up to this size beforehand, so that such steps allocate none. They grow only; the content of those that grow is
  * lost, key/value memory (`slots` tokens in every layer) included. */
 int model_reserve(Model *m, const StepSize *s, Error *e);
+/* Lets them all go, so that the next phase's are not made beside them. */
+void model_release(Model *m);
 /* Visits the bytes of every buffer that model_reserve would make; needs no model. */
 void model_sizes(const ModelConfig *c, DType dtype, const StepSize *s, void (*visit)(void *context, const char *what, int64_t bytes), void *context);
 

@@ -495,7 +495,6 @@ static int weights_deal(Shard *s, Error *e) {
 static int weights_return(Shard *s, Error *e) {
     Params *p = &s->model->params;
     const Kernels *k = s->model->k;
-    weights_forget(s);
     k->weights_changed(s->rest_weights, s->sizes.rest_weights);
     if (k->alloc(&p->weights, s->model->dtype, p->count, "weights", e)) return -1;
     for (int u = 0; u < p->units_n; u++) {
@@ -546,7 +545,7 @@ int shard_open(Shard **out, Model *m, Comm *comm, ShardMode mode, unsigned froze
     int bad = !s->runs;
     if (!bad) {
         s->sizes = runs_lay(s->runs, p, mode, frozen, s->rank, s->n);
-        bad = buffers_make(s, e) || (mode == SHARD_PARAMETERS && weights_deal(s, e));
+        bad = (mode == SHARD_PARAMETERS && weights_deal(s, e)) || buffers_make(s, e); /* whole weights are gone before the state comes */
     }
     if (!bad) units_place(s);
     if (bad || pieces_list(s, e)) {
@@ -565,9 +564,10 @@ int shard_close(Shard *s, Error *e) {
     Model *m = s->model;
     const Kernels *k = m->k;
     Params *p = &m->params;
-    int bad = !p->weights.at && weights_return(s, e);
+    int bad = 0;
+    weights_forget(s);
     m->mover = NULL;
-    params_train_end(p, k); /* the state that the device keeps, too */
+    params_train_end(p, k); /* the state that the device keeps, too; before whole weights come */
     const Buf away[] = { s->m, s->v, s->master, s->slice_g, s->slice_p };
     for (size_t i = 0; i < sizeof away / sizeof *away && offloaded(s); i++)
         if (away[i].at) s->keeper->free(away[i]);
@@ -578,6 +578,8 @@ int shard_close(Shard *s, Error *e) {
     for (int i = 0; i < s->levels_n; i++) k->free(s->levels[i]);
     if (s->sums.at) k->free(s->sums);
     if (s->part.at) k->free(s->part);
+    if (e && !p->weights.at) bad = weights_return(s, e);
+    params_units_at(p, p->weights, BUF_NONE);
     const Buf more[] = { s->rest_grads, s->own_weights, s->rest_weights, s->exact, s->slices };
     for (size_t i = 0; i < sizeof more / sizeof *more; i++)
         if (more[i].at) k->free(more[i]);

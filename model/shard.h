@@ -45,7 +45,8 @@ typedef struct ShardPiece {
  * and calls the same functions. In mode parameters the decoder's whole weights are let go until shard_close. host: in whose (unified) memory the
  * state is kept and by whom it is stepped; NULL, or a model whose memory is the host's: by the model's own. */
 int shard_open(Shard **out, Model *m, Comm *comm, ShardMode mode, unsigned frozen, int passes, const Kernels *host, Error *e);
-/* Lets the training state go; all ranks have whole weights again. NULL is allowed. */
+/* Lets the training state go; all ranks have whole weights again. s NULL is allowed. e NULL: after a failure, which other ranks may not share: nothing
+ * is gathered, and in mode parameters the model is left without weights. */
 int shard_close(Shard *s, Error *e);
 
 /* The next backward is the last of this pass: what it has done with may be summed over the ranks. Changes when sums begin, not their results. */

@@ -187,14 +187,21 @@ int workspace_open(Model *m, Error *e) {
     return -1;
 }
 
-void workspace_close(Model *m) {
+void model_release(Model *m) {
     Workspace *w = m->work;
-    if (!w) return;
-    for (int r = 0; r < SLAB_ROWS && w->layers && w->kv && w->vision_layers; r++)
+    for (int r = 0; r < SLAB_ROWS; r++)
         for (int i = 0; i < copies(&m->config, &table[r]); i++) {
             Slab *s = slab_of(w, &table[r], i);
             if (s->buf.at) m->k->free(s->buf);
+            *s = (Slab){ 0 };
         }
+    w->slots = 0;
+}
+
+void workspace_close(Model *m) {
+    Workspace *w = m->work;
+    if (!w) return;
+    if (w->layers && w->kv && w->vision_layers) model_release(m);
     free(w->layers);
     free(w->kv);
     free(w->vision_layers);
