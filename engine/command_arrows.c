@@ -4,6 +4,7 @@
 #include "engine/crew.h"
 #include "engine/judge.h"
 #include "engine/pairs.h"
+#include "engine/plan.h"
 #include "engine/train.h"
 
 #include <stdlib.h>
@@ -31,7 +32,7 @@ static int sample_lead(Loop *l, void *context, Error *e) {
         .unpack = unpack,
         .strict = c->data.strict,
         .limit = c->data.per_iteration };
-    if (arrow_folder(c, 1, folder, e) || path_join(out, folder, "candidates.jsonl", e) || path_join(unpack, c->run.dir, "images", e) ||
+    if (loop_plan(l, PLAN_OF_SAMPLE, e) || arrow_folder(c, 1, folder, e) || path_join(out, folder, "candidates.jsonl", e) || path_join(unpack, c->run.dir, "images", e) ||
         dataset_read(&set, c->data.prompts, &options, e))
         return -1;
     for (int i = 0; i < set.drops_n; i++) progress_say(&l->progress, "row dropped: %s", set.drops[i].reason);
@@ -52,7 +53,7 @@ static int label_lead(Loop *l, void *context, Error *e) {
     ClaimCounts split;
     LabelCounts counts;
     if (arrow_folder(c, 1, folder, e) || path_join(candidates, folder, "candidates.jsonl", e) || path_join(claims, folder, "claims.jsonl", e) ||
-        path_join(labels, folder, "labels.jsonl", e) || arrow_claims(c, candidates, claims, &split, e) ||
+        path_join(labels, folder, "labels.jsonl", e) || loop_plan(l, PLAN_OF_LABEL, e) || arrow_claims(c, candidates, claims, &split, e) ||
         crew_label(l, *c->labeler.dir ? c->labeler.dir : c->model.dir, candidates, claims, labels, &counts, e))
         return -1;
     printf("%s: %lld claims of %lld answers, %lld answers without, %lld rejected unasked, %lld sentences left out\n", claims,
@@ -101,7 +102,7 @@ static int train_lead(Loop *l, void *context, Error *e) {
     char checkpoint[PATH_SIZE], model[PATH_SIZE];
     TrainPlan plan = { .config = c, .pairs = c->data.train, .folder = c->run.dir };
     TrainResult r;
-    if (loop_config_write(l, e) || crew_train(l, c->model.dir, plan, &r, e)) return -1;
+    if (loop_plan(l, PLAN_OF_TRAIN, e) || loop_config_write(l, e) || crew_train(l, c->model.dir, plan, &r, e)) return -1;
     checkpoint_path(checkpoint, c->run.dir, r.steps);
     if (loop_path(l, model, e, "model") || loop_install(l, checkpoint, model, e) || checkpoint_prune(c->run.dir, c->train.keep, NULL, 0, e))
         return -1;
@@ -116,7 +117,7 @@ static int eval_lead(Loop *l, void *context, Error *e) {
     char line[256], result[PATH_SIZE];
     Judgement j;
     Answers a = { .name = "evaluate", .folder = "eval", .model = c->model.dir }; /* "eval" is the loop's, which may own this folder */
-    if (judge_evaluate(l, a, "eval.json", &j, e) || loop_path(l, result, e, "eval.json")) return -1;
+    if (loop_plan(l, c->eval.kind == EVAL_SCENES ? PLAN_OF_EVAL : PLAN_OF_EVAL | PLAN_OF_LABEL, e) || judge_evaluate(l, a, "eval.json", &j, e) || loop_path(l, result, e, "eval.json")) return -1;
     printf("%s: %d answers to %d prompts: %s\n", result, j.answers, j.prompts, judgement_text(c, &j, line, sizeof line));
     return 0;
 }

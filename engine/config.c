@@ -38,6 +38,7 @@ static const char *const select_rules[] = { [SELECT_LAST] = "last", [SELECT_REJE
 static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCENES] = "scenes", NULL };
 
 static const char *const sft_tasks[] = { [SFT_ANSWERS] = "answers", [SFT_TOWER] = "tower", NULL };
+static const char *const plan_rules[] = { [PLAN_CHECK] = "check", [PLAN_WARN] = "warn", [PLAN_OFF] = "off", NULL };
 static const char *const recomputes[] = { [RECOMPUTE_NONE] = "none", [RECOMPUTE_LAYER] = "layer", NULL };
 static const char *const offloads[] = { [OFFLOAD_NONE] = "none", [OFFLOAD_OPTIMIZER] = "optimizer", NULL };
 static const char *const shards[] = { [SHARD_NONE] = "none",
@@ -97,6 +98,7 @@ static const Key keys[] = {
     CHOICE("run", "dtype", run.dtype, "fp32", dtypes, "weights and activations; the paper trains in bf16, fp32 is exact on every machine"),
     WHOLE("run", "threads", run.threads, "0", 0, 4096, "0: all cores"),
     WHOLE("run", "iterations", run.iterations, "4", 1, 1000, "rounds of sample, label, pair, train, evaluate"),
+    CHOICE("run", "plan", run.plan, "check", plan_rules, "check: a run that does not fit in memory is refused at its start; warn: only said; off: not looked at"),
     BOOL("run", "quiet", run.quiet, "false", "no progress bars"),
 
     PATH("model", "dir", model.dir, "checkpoint folder of the policy at the start"),

@@ -44,6 +44,7 @@ typedef enum EvalKind {
 enum { CONFIG_WORD = 64 };
 
 /* Paths are absolute or relative to the current folder; empty when not set. */
+typedef enum PlanRule { PLAN_CHECK, PLAN_WARN, PLAN_OFF } PlanRule;
 typedef enum Recompute { RECOMPUTE_NONE, RECOMPUTE_LAYER } Recompute;
 typedef enum Offload { OFFLOAD_NONE, OFFLOAD_OPTIMIZER } Offload;
 
@@ -56,6 +57,7 @@ typedef struct RunConfig {
         int threads; /* 0: all cores */
         int iterations;
         int quiet; /* no progress bars */
+        PlanRule plan;
     } run;
     struct {
         char dir[PATH_SIZE];

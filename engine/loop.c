@@ -2,6 +2,7 @@
 #include "engine/loop.h"
 
 #include "engine/checkpoint.h"
+#include "engine/plan.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -59,11 +60,19 @@ int loop_join(Loop *l, const RunConfig *c, Error *e) {
     return -1;
 }
 
+/* What became of the plan; what host code holds is not in it. */
+static void memory_say(Loop *l) {
+    char text[32];
+    int64_t peak = l->kernels->bytes_peak();
+    progress_say(&l->progress, "memory: at most %lld bytes (%s) were held on %s", (long long)peak, plan_bytes_text(peak, text), l->kernels->name);
+}
+
 int loop_ranks_open(Loop *l, Error *e) { return ranks_open(&l->ranks, l->config, l->kernels, e); }
 
 void loop_close(Loop *l) {
     loop_model_drop(l);
     ranks_close(&l->ranks);
+    if (l->metrics && l->config->run.plan != PLAN_OFF) memory_say(l);
     if (l->metrics) metrics_close(l->metrics);
     if (l->ledger.rows) ledger_close(&l->ledger);
     json_decref(l->told);
@@ -87,6 +96,12 @@ int loop_path(const Loop *l, char out[PATH_SIZE], Error *e, const char *format, 
 int loop_config_write(const Loop *l, Error *e) {
     char path[PATH_SIZE];
     return loop_path(l, path, e, "config.ini") || config_write(l->config, path, e) ? -1 : 0;
+}
+
+int loop_plan(Loop *l, unsigned phases, Error *e) {
+    int64_t memory = l->kernels->bytes_free();
+    if (l->kernels->unified && memory > 0) memory /= world_here()->node_size;
+    return plan_start(l->config, world_here()->size, memory, phases, loop_progress(l), e);
 }
 
 /* ---- the model ---- */

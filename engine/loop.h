@@ -39,6 +39,9 @@ static inline Progress *loop_progress(Loop *l) { return l->metrics ? &l->progres
 void loop_close(Loop *l);
 int loop_config_write(const Loop *l, Error *e); /* RUN/config.ini: for commands that make a run, not for those that look at one */
 
+/* plan_start for the command's phases (plan.h), against the memory of this rank: its device's, or its share of the machine's. */
+int loop_plan(Loop *l, unsigned phases, Error *e);
+
 /* The model of a checkpoint folder, in memory until another is asked for. */
 int loop_model(Loop *l, const char *folder, Vlm **out, Error *e);
 void loop_model_drop(Loop *l); /* its weights were changed, or its folder will be */

@@ -23,6 +23,7 @@ static const struct {
     { "pair", command_pair, 0, "preference pairs from scores" },
     { "train", command_train, 1, "preference optimisation on pairs" },
     { "eval", command_eval, 1, "answers on evaluation prompts, and how far they can be trusted" },
+    { "plan", command_plan, 0, "the memory that a run needs, and what it costs, before it begins" },
     { "sft", command_sft, 0, "supervised fine-tuning on the same engine" },
     { "score", command_score, 0, "log-probs of chosen and rejected answers" },
     { "generate", command_generate, 0, "answers to prompts" },

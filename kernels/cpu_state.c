@@ -2,7 +2,10 @@
  * written costs nothing. Large blocks ask for huge pages, which lets products read weights with fewer TLB misses. */
 #include "kernels/cpu_state.h"
 
+#include "kernels/overhead.h"
+
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,6 +22,35 @@ void cpu_bytes_add(int64_t bytes) {
 }
 
 int64_t cpu_bytes_peak(void) { return atomic_load(&bytes_peak); }
+
+/* The number after `key` at the start of a line of a file of the system ("": at its start); -1: there is none ("max"). */
+static int64_t number_in(const char *path, const char *key) {
+    char line[256];
+    long long value;
+    int64_t found = -1;
+    FILE *f = fopen(path, "r");
+    if (!f) return -1;
+    while (found < 0 && fgets(line, sizeof line, f))
+        if (!strncmp(line, key, strlen(key)) && sscanf(line + strlen(key), "%lld", &value) == 1) found = value;
+    fclose(f);
+    return found;
+}
+
+/* Pages of files that nobody reads any more count as used, but are given back when memory is asked for. */
+static int64_t cgroup_free(const char *limit_path, const char *used_path, const char *stat_path, const char *idle_key) {
+    int64_t limit = number_in(limit_path, ""), used = number_in(used_path, ""), idle = number_in(stat_path, idle_key);
+    return limit < 0 || used < 0 ? -1 : limit - used + (idle > 0 ? idle : 0);
+}
+
+int64_t cpu_bytes_free(void) {
+    int64_t kib = number_in("/proc/meminfo", "MemAvailable:"), left = kib < 0 ? -1 : kib * 1024;
+    const int64_t groups[] = { cgroup_free("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file "),
+        cgroup_free("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes", "/sys/fs/cgroup/memory/memory.stat",
+            "total_inactive_file ") };
+    for (int i = 0; i < 2; i++)
+        if (groups[i] >= 0 && (left < 0 || groups[i] < left)) left = groups[i];
+    return left;
+}
 
 static int failed;
 static Error failure;
@@ -89,7 +121,7 @@ void *cpu_scratch(CpuScratch use, int64_t bytes) {
     if (scratch[use].bytes >= bytes && scratch[use].at) return scratch[use].at;
     cpu_memory_free(scratch[use].at);
     Error e;
-    int64_t want = bytes + bytes / 4;
+    int64_t want = scratch_size(bytes);
     scratch[use].at = cpu_memory_new(want, "scratch", &e);
     scratch[use].bytes = scratch[use].at ? want : 0;
     if (!scratch[use].at) cpu_failure_set(e.what, e.found);

@@ -12,6 +12,8 @@
 /* Adds to (or takes from) the live bytes, and moves the peak. */
 void cpu_bytes_add(int64_t bytes);
 int64_t cpu_bytes_peak(void);
+/* What the machine has available, or the cgroup's limit leaves where that is less; -1: the system does not say. Not divided among processes. */
+int64_t cpu_bytes_free(void);
 
 /* Keeps the first failure until cpu_failure_take, which returns -1 and fills `e`, or 0 when there was none. */
 void cpu_failure_set(const char *what, const char *found);

@@ -97,6 +97,7 @@ typedef struct Kernels {
     void (*zero)(Buf b, int64_t count);
     int (*sync)(Error *e);
     int64_t (*bytes_peak)(void); /* largest total of live allocations so far */
+    int64_t (*bytes_free)(void); /* that could still be had: of the device, or of the machine and its cgroup; -1: not known */
 
     /* ---- steps ---- */
     /* What is queued between the two is one step that will come again with other numbers: decoding, one new row a leaf. The CUDA backend

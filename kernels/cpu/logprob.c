@@ -7,16 +7,17 @@
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/softmax.h"
 #include "kernels/cpu_state.h"
+#include "kernels/overhead.h"
 
 #include <math.h>
 #include <string.h>
 
 /* The gradient of w (V, D) is read and written once per chunk, so a chunk must be long enough to hide that: 256 rows of 32000 logits. */
-enum { CHUNK_BYTES = 32 << 20 };
+static const int64_t chunk_bytes = CPU_LOGITS_BYTES;
 
 /* Rows per chunk: as even as can be, so that no chunk is a short remainder. */
 static int chunk_rows(int R, int V) {
-    int64_t most = CHUNK_BYTES / ((int64_t)V * 4);
+    int64_t most = chunk_bytes / ((int64_t)V * 4);
     if (most < 1) most = 1;
     int64_t chunks = (R + most - 1) / most;
     return (int)((R + chunks - 1) / chunks);

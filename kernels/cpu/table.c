@@ -1,5 +1,6 @@
 /* table.c - the table of one copy of the CPU backend. */
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu_state.h"
 
 #ifdef __AVX512BF16__
 #define NATIVE_BF16 1
@@ -20,6 +21,7 @@ const Kernels ISA_FN(kernels_cpu) = {
     .zero = ISA_FN(zero),
     .sync = ISA_FN(sync),
     .bytes_peak = ISA_FN(bytes_peak),
+    .bytes_free = cpu_bytes_free,
     .step_begin = ISA_FN(step_begin),
     .step_end = ISA_FN(step_end),
     .linear_forward = ISA_FN(linear_forward),

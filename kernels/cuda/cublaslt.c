@@ -18,7 +18,7 @@
 enum {
     SETS = 128, /* of shapes that are kept: a training step has about 40, a decoding loop few */
     WAYS = 4,
-    WORKSPACE = 32 << 20, /* what NVIDIA recommends for Hopper; less is enough before it */
+    WORKSPACE = CUBLASLT_WORKSPACE,
     ALIGN_MOST = 16       /* what the widest access asks for */
 };
 

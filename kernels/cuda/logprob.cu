@@ -11,7 +11,7 @@
 
 /* Backward reads and writes the gradient of w (V, D) once per chunk: 2000 rows of 32000 logits make that a fifth of the products' time. */
 extern "C" int64_t cuda_logprob_chunk_bytes;
-int64_t cuda_logprob_chunk_bytes = 256 << 20;
+int64_t cuda_logprob_chunk_bytes = CUDA_LOGITS_BYTES;
 
 enum {
     ROW_THREADS = 256,

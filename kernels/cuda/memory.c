@@ -32,3 +32,10 @@ int cuda_sync(Error *e) {
 }
 
 int64_t cuda_bytes_peak(void) { return cuda_memory_peak(); }
+
+int64_t cuda_bytes_free(void) {
+    size_t left = 0, total = 0;
+    if (!cudaMemGetInfo(&left, &total)) return (int64_t)left;
+    cudaGetLastError();
+    return -1;
+}

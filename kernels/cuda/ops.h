@@ -16,6 +16,7 @@ void cuda_download(void *to, Buf from, int64_t count);
 void cuda_zero(Buf b, int64_t count);
 int cuda_sync(Error *e);
 int64_t cuda_bytes_peak(void);
+int64_t cuda_bytes_free(void);
 
 /* graph.c */
 void cuda_step_begin(int rows);

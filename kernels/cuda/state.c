@@ -19,7 +19,7 @@
 void simt_memory_name(const void *at, const char *name); /* for the messages of the emulated device (tests/simt/cudart.h) */
 #endif
 
-enum { PARTS = 4, RINGS = 32, CAPABILITY_LEAST = 8 };
+enum { PARTS = CUDA_STAGE_PARTS, RINGS = 32, CAPABILITY_LEAST = 8 };
 /* No device this runs on has more. */
 static const int64_t ADDRESSES = (int64_t)1 << 47;
 
@@ -263,7 +263,7 @@ void *cuda_scratch(CudaScratch use, int64_t bytes) {
     if (failed) return NULL;
     if (s->at && s->bytes >= bytes) return s->at;
     Error e;
-    int64_t want = bytes + bytes / 4; /* so that what grows by little does not grow often */
+    int64_t want = scratch_size(bytes);
     cuda_memory_free(s->at);
     s->at = cuda_memory_new(want, scratch_names[use], &e);
     if (!s->at) s->at = cuda_memory_new(want = bytes, scratch_names[use], &e);

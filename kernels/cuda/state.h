@@ -8,6 +8,7 @@
 #define RLAIFV_KERNELS_CUDA_STATE_H
 
 #include "base/error.h"
+#include "kernels/overhead.h"
 
 #include <cuda_runtime_api.h>
 #include <stdint.h>
@@ -53,7 +54,7 @@ void *cuda_scratch(CudaScratch use, int64_t bytes);
 /* Copies a host array to the device, queued on the compute stream; the array is free again on return. The result is aligned to
  * CUDA_STAGE_ALIGN bytes and good for kernels launched before CUDA_STAGE_KEPT more bytes are staged, uploaded or downloaded, or, within a
  * step, until the step ends. NULL after a failure. */
-enum { CUDA_STAGE_KEPT = 4 << 20, CUDA_STAGE_ALIGN = 256 };
+enum { CUDA_STAGE_ALIGN = 256 };
 const void *cuda_stage(const void *host, int64_t bytes);
 
 /* Copies between host and device through pinned memory. An upload is queued and `from` is free again on return; a download waits. */

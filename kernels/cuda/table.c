@@ -29,6 +29,7 @@ const Kernels kernels_cuda = {
     .zero = cuda_zero,
     .sync = cuda_sync,
     .bytes_peak = cuda_bytes_peak,
+    .bytes_free = cuda_bytes_free,
     .step_begin = cuda_step_begin,
     .step_end = cuda_step_end,
     .linear_forward = cuda_linear_forward,

@@ -1,0 +1,228 @@
+/* plan.c - see plan.h. Owns which buffers each phase holds. */
+#include "engine/plan.h"
+
+#include "engine/features.h"
+#include "engine/label.h"
+#include "engine/sample.h"
+#include "engine/train.h"
+#include "kernels/overhead.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const plan_phase_names[PLAN_PHASES] = { "load", "sample", "label", "reference", "train", "checkpoint", "evaluate" };
+
+int plan_models(PlanModels *m, const RunConfig *c, Error *e) {
+    if (config_load(c->model.dir, &m->policy, e)) return -1;
+    m->labeler = m->policy;
+    return c->labeler.dir[0] && config_load(c->labeler.dir, &m->labeler, e) ? -1 : 0;
+}
+
+int plan_copies(const RunConfig *c, int ranks) {
+    (void)c;
+    return ranks;
+}
+
+/* ---- buffers of a phase ---- */
+
+static void buffer_add(PlanPhase *p, const char *what, int64_t bytes, int on_host) {
+    int i = 0;
+    while (i < p->n && (p->buffers[i].on_host != on_host || strcmp(p->buffers[i].what, what))) i++;
+    if (i == PLAN_BUFFERS) i--; /* the last one stands for all that have no room */
+    if (i == p->n) p->buffers[p->n++] = (PlanBuffer){ .what = what, .on_host = on_host };
+    p->buffers[i].bytes += bytes;
+    if (on_host) p->host += bytes;
+    else p->device += bytes;
+}
+static void on_device(void *phase, const char *what, int64_t bytes) { buffer_add(phase, what, bytes, 0); }
+static void on_host(PlanPhase *p, const char *what, int64_t bytes) { buffer_add(p, what, bytes, 1); }
+
+int64_t plan_phase_bytes(const Plan *p, PlanPhaseKind phase) {
+    const PlanPhase *x = &p->phases[phase];
+    return x->device + (plan_on_cpu(p->config) ? x->host : 0);
+}
+
+/* Everything that stands in a table, for one plan. */
+typedef struct Making {
+    Plan *plan;
+    const RunConfig *c;
+    DType dtype;
+    int64_t size; /* of an element */
+    int copies, threads, parts, passes;
+    Params policy, labeler;
+} Making;
+
+/* Elements of a unit that are factors of products: those that a CPU keeps packed. -1: of all units. */
+static int64_t factors(const Params *p, int unit) {
+    int64_t n = 0;
+    for (int i = 0; i < p->n; i++) {
+        const Param *q = &p->list[i];
+        int looked_up = (q->kind == P_EMBED && !p->config->decoder.tied) || q->kind == P_VISION_POSITION;
+        if (q->used && q->ndim >= 2 && !looked_up && (unit < 0 || q->unit == unit)) n += q->count;
+    }
+    return n;
+}
+
+/* Packed copies of weights. In mode parameters a block's are dropped before the next one computes. */
+static int64_t packs_bytes(const Making *m, const Params *p, int travel) {
+    int64_t all = 0, longest = 0;
+    if (!plan_on_cpu(m->c)) return 0;
+    if (!travel) return factors(p, -1) * m->size;
+    for (int u = 0; u < p->units_n; u++) {
+        int64_t n = factors(p, u);
+        int i = 0;
+        while (p->list[i].unit != u) i++;
+        if (p->list[i].part != PART_DECODER) all += n;
+        else if (n > longest) longest = n;
+    }
+    return (all + longest) * m->size;
+}
+
+/* Weights, and what the largest step of a phase needs. */
+static void step_add(const Making *m, PlanPhase *phase, const Params *p, const StepSize *s, int travel, int64_t keys, int64_t leaves) {
+    const ModelConfig *c = p->config;
+    const DecoderConfig *d = &c->decoder;
+    OverheadStep o = { .dtype = m->dtype,
+        .backward = (s->uses & USES_BACKWARD) != 0,
+        .scores = (s->uses & USES_SCORES) != 0,
+        .draws = leaves > 0,
+        .rows = s->rows,
+        .scored = s->scored,
+        .keys = keys,
+        .leaves = leaves,
+        .width = d->width,
+        .ff = d->ff,
+        .heads = d->heads,
+        .kv_heads = d->kv_heads,
+        .head_size = d->head_size,
+        .vocab = d->vocab,
+        .threads = m->threads };
+    int64_t image = 3LL * c->vision.image_side * c->vision.image_side * 4, step_images = c->image_tokens > 0 ? s->image_rows / c->image_tokens : 0;
+    on_device(phase, "weights", p->count * m->size);
+    if (packs_bytes(m, p, travel)) on_device(phase, "packed weights", packs_bytes(m, p, travel));
+    model_sizes(c, m->dtype, s, on_device, phase);
+    if (s->image_rows) on_device(phase, "image features", s->image_rows * c->vision.width * m->size);
+    overhead_sizes(m->c->run.device, &o, on_device, phase);
+    int devices_n = m->plan->ranks;
+    if (devices_n > 1) on_device(phase, "pieces of sums over ranks", (int64_t)m->copies * COMM_PIECE_BYTES);
+    if (step_images) on_host(phase, "pixels", step_images * image);
+}
+
+/* Features of a frozen tower are kept in host memory, as many as the budget holds. */
+static void features_add(const Making *m, PlanPhase *phase, const ModelConfig *c, int64_t images) {
+    int64_t each = (int64_t)c->image_tokens * c->vision.width * m->size, kept = each ? FEATURE_BUDGET / each : 0;
+    if (m->plan->data->images && each) on_host(phase, "image features kept", (images < kept ? images : kept) * each);
+}
+
+static int64_t share(const Making *m, int64_t n) { return (n + m->copies - 1) / m->copies; }
+
+/* ---- the phases ---- */
+
+static void sample_add(const Making *m, PlanPhase *phase, SampleConfig config, const PlanNumber *prompt, int64_t prompts) {
+    const PlanData *d = m->plan->data;
+    int leaves;
+    int64_t mine = share(m, prompts);
+    StepSize s = sample_step_size(&m->plan->policy[0], &config, d->head, prompt->most, mine, d->images ? mine : 0, &leaves);
+    step_add(m, phase, &m->policy, &s, 0, prompt->most + config.max_new_tokens, leaves);
+    features_add(m, phase, m->plan->policy, mine);
+}
+
+static SampleConfig sample_settings(const RunConfig *c) {
+    return (SampleConfig){ .n = c->sample.n, .max_new_tokens = c->sample.max_new_tokens, .leaves = c->sample.batch };
+}
+static SampleConfig eval_settings(const RunConfig *c) {
+    return (SampleConfig){ .n = c->eval.n, .max_new_tokens = c->eval.max_new_tokens, .leaves = c->sample.batch };
+}
+
+static void label_add(const Making *m, PlanPhase *phase) {
+    const PlanData *d = m->plan->data;
+    int64_t prompts = share(m, d->prompts.most), probes = (int64_t)((double)prompts * m->c->sample.n * d->claims.mean) + 1;
+    StepSize s = label_step_size(m->plan->labeler, m->c->label.batch, d->probe.most, probes * d->probe.most, probes, d->images ? probes : 0);
+    step_add(m, phase, &m->labeler, &s, 0, 0, 0);
+    features_add(m, phase, m->plan->labeler, prompts);
+}
+
+static void reference_add(const Making *m, PlanPhase *phase) {
+    const PlanData *d = m->plan->data;
+    StepSize s = train_step_size(m->plan->policy, m->c, m->parts, STEP_SCORE, d->pair.most, d->pairs.most, d->images ? d->pairs.most : 0);
+    step_add(m, phase, &m->policy, &s, 0, 0, 0);
+    features_add(m, phase, m->plan->policy, share(m, d->pairs.most));
+}
+
+static void train_add(const Making *m, PlanPhase *phase) {
+    const PlanData *d = m->plan->data;
+    const RunConfig *c = m->c;
+    StepSize s = train_step_size(m->plan->policy, c, m->parts, STEP_TRAIN, d->pair.most, d->pairs.most, d->images ? d->pairs.most : 0);
+    step_add(m, phase, &m->policy, &s, c->ranks.shard == SHARD_PARAMETERS, 0, 0);
+    shard_sizes(&m->policy, m->dtype, c->ranks.shard, c->train.freeze, m->passes, 0, m->copies, on_device, phase);
+    features_add(m, phase, m->plan->policy, d->pairs.most);
+}
+
+static void checkpoint_add(const Making *m, PlanPhase *phase) {
+    int64_t longest = 0;
+    ShardMode mode = m->c->ranks.shard;
+    train_add(m, phase);
+    for (int u = 0; u < m->policy.units_n; u++)
+        if (m->policy.units[u].count > longest) longest = m->policy.units[u].count;
+    /* A unit is gathered where its exact weights are nowhere whole: fp32 weights are, but in mode parameters. */
+    if (mode == SHARD_PARAMETERS || (mode != SHARD_NONE && m->dtype == BF16)) on_device(phase, "a unit for the checkpoint", longest * 4);
+    on_host(phase, "values on their way to the file", 3LL << 22);
+}
+
+static void own_weights_add(void *phase, const char *what, int64_t bytes) {
+    if (!strcmp(what, "own weights")) on_device(phase, what, bytes);
+}
+
+static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
+    const Params *most = phases >> PLAN_LABEL & 1 && m->labeler.count > m->policy.count ? &m->labeler : &m->policy;
+    int deals = phases >> PLAN_TRAIN & 1 && m->c->ranks.shard == SHARD_PARAMETERS;
+    on_device(phase, "weights", most->count * m->size);
+    if (!deals || most != &m->policy) return;
+    if (packs_bytes(m, most, 0)) on_device(phase, "packed weights", packs_bytes(m, most, 0));
+    shard_sizes(most, m->dtype, SHARD_PARAMETERS, m->c->train.freeze, m->passes, 0, m->copies, own_weights_add, phase);
+}
+
+static int ranks_divide(const RunConfig *c, int copies, Error *e) {
+    int parts = c->ranks.parts ? c->ranks.parts : copies;
+    if (parts % copies == 0 && parts <= c->train.batch_pairs) return 0;
+    error_what(e, "a step does not divide among the ranks"), error_where(e, "train.batch_pairs, ranks.parts");
+    error_found(e, "%d pairs in %d parts on %d ranks", c->train.batch_pairs, parts, copies);
+    return error_expected(e, "a pair or more for each part, and as many parts for each rank");
+}
+
+int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanData *d, int ranks, unsigned phases, Error *e) {
+    *p = (Plan){ .config = c, .policy = &models->policy, .labeler = &models->labeler, .data = d, .ranks = ranks };
+    Making m = { .plan = p, .c = c, .dtype = c->run.dtype, .size = (int64_t)dtype_size(c->run.dtype), .copies = plan_copies(c, ranks) };
+    m.threads = c->run.threads ? c->run.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    m.parts = c->ranks.parts ? c->ranks.parts : m.copies;
+    m.passes = m.parts / m.copies;
+    int bad = (phases >> PLAN_TRAIN & 1 && ranks_divide(c, m.copies, e)) || params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e);
+    for (int i = 0; i < PLAN_PHASES && !bad; i++) {
+        PlanPhase *phase = &p->phases[i];
+        if (!(phase->wanted = (int)(phases >> i & 1))) continue;
+        switch ((PlanPhaseKind)i) {
+        case PLAN_LOAD: load_add(&m, phase, phases); break;
+        case PLAN_SAMPLE: sample_add(&m, phase, sample_settings(c), &d->prompt, d->prompts.most); break;
+        case PLAN_LABEL: label_add(&m, phase); break;
+        case PLAN_REFERENCE: reference_add(&m, phase); break;
+        case PLAN_TRAIN: train_add(&m, phase); break;
+        case PLAN_CHECKPOINT: checkpoint_add(&m, phase); break;
+        case PLAN_EVALUATE: sample_add(&m, phase, eval_settings(c), &d->eval_prompt, d->eval_prompts.most); break;
+        case PLAN_PHASES: break;
+        }
+        if (plan_phase_bytes(p, (PlanPhaseKind)i) > p->peak) p->largest = (PlanPhaseKind)i, p->peak = plan_phase_bytes(p, p->largest);
+    }
+    free(m.policy.list), free(m.policy.units);
+    free(m.labeler.list), free(m.labeler.units);
+    return bad ? -1 : 0;
+}
+
+char *plan_bytes_text(int64_t bytes, char out[32]) {
+    static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
+    double x = (double)bytes;
+    int u = 0;
+    while (x >= 1024 && u < 4) x /= 1024, u++;
+    snprintf(out, 32, "%.*f %s", !u ? 0 : x < 10 ? 2 : 1, x, units[u]);
+    return out;
+}

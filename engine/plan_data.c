@@ -1,0 +1,119 @@
+/* plan_data.c - owns what a plan knows of the data: lengths measured from files where they and the tokenizer are there, and what stands for them where
+ * they are not. Never fails for want of data: a plan is asked for before there is any. */
+#include "engine/plan.h"
+
+#include "engine/dataset.h"
+#include "tokenizer/tokenizer.h"
+
+#include <stdlib.h>
+
+/* What stands for numbers that nothing says: an iteration of the paper (PAPER.md: 4000 prompts), questions and answers of a few sentences. */
+enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48 };
+
+static const char measured[] = "measured", given_text[] = "given", bound[] = "bound", assumed[] = "assumed";
+
+typedef struct Measure {
+    const Tokenizer *tokenizer;
+    const ChatTemplate *chat;
+    int head, image_tokens;
+    int64_t n, images, longest, sum, pair_longest, pair_sum;
+} Measure;
+
+static int row_add(Measure *m, const DataRow *r, int64_t limit, Error *e) {
+    IdList head = { 0 }, tail = { 0 }, answers[2] = { 0 };
+    int has_image = r->image != NULL;
+    int bad = template_prompt(m->chat, m->tokenizer, r->question, has_image, &head, &tail, e);
+    int64_t prompt = (int64_t)tail.count + (has_image ? m->head + m->image_tokens : 0), pair = prompt, most = 0;
+    for (int side = 0; side < 2 && r->chosen && r->rejected && !bad; side++) {
+        bad = template_answer(m->tokenizer, side ? r->rejected : r->chosen, 1, &answers[side], e);
+        pair += (int64_t)answers[side].count;
+        if ((int64_t)answers[side].count > most) most = (int64_t)answers[side].count;
+    }
+    for (int side = 0; side < 2; side++) idlist_free(&answers[side]);
+    idlist_free(&head);
+    idlist_free(&tail);
+    if (bad) return -1;
+    if (prompt + most > limit) return 0; /* will be dropped */
+    m->n++, m->images += has_image;
+    m->sum += prompt, m->pair_sum += pair;
+    if (prompt > m->longest) m->longest = prompt;
+    if (pair > m->pair_longest) m->pair_longest = pair;
+    return 0;
+}
+
+/* 1 when there was something to measure. */
+static int file_measure(Measure *m, const RunConfig *c, const char *path, unsigned need, int rows, int64_t limit) {
+    Dataset d;
+    DataOptions options = { .need = DATA_QUESTION | need, .images = c->data.images, .limit = rows };
+    m->n = m->images = m->longest = m->sum = m->pair_longest = m->pair_sum = 0;
+    if (!m->tokenizer || !path[0] || !file_exists(path) || dataset_read(&d, path, &options, NULL)) return 0;
+    int bad = 0;
+    for (int i = 0; i < d.n && !bad; i++) bad = row_add(m, &d.rows[i], limit, NULL);
+    dataset_free(&d);
+    return !bad && m->n > 0;
+}
+
+static PlanNumber number(int64_t most, double mean, const char *from) { return (PlanNumber){ most, mean, from }; }
+static PlanNumber constant(int64_t n, const char *from) { return number(n, (double)n, from); }
+
+static void lengths_from(Measure *m, PlanNumber *count, PlanNumber *length) {
+    *count = constant(m->n, measured);
+    *length = number(m->longest, (double)m->sum / (double)m->n, measured);
+}
+
+static int tokenizer_open(Measure *m, const RunConfig *c, Tokenizer **t) {
+    IdList head = { 0 }, tail = { 0 };
+    *t = NULL;
+    if (!(m->chat = template_find(c->chat.template_name, NULL)) || !(*t = tokenizer_load(c->model.dir, NULL))) return 0;
+    m->tokenizer = *t;
+    if (!template_prompt(m->chat, *t, "", 1, &head, &tail, NULL)) m->head = (int)head.count;
+    idlist_free(&head);
+    idlist_free(&tail);
+    return 1;
+}
+
+/* Pairs of answers that were not drawn yet. */
+static PlanNumber pair_bound(const PlanData *d, const RunConfig *c, int64_t limit) {
+    int64_t answer = c->sample.max_new_tokens, most = d->prompt.most + 2 * answer;
+    if (most > limit + answer) most = limit + answer; /* prompt and longer answer are kept up to the limit */
+    if (most > 2 * limit) most = 2 * limit;
+    return number(most, d->prompt.mean + 2 * d->answer.mean, bound);
+}
+
+int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsigned phases, const PlanGiven *given, Error *e) {
+    static const PlanGiven nothing;
+    Tokenizer *tokenizer;
+    (void)e;
+    if (!given) given = &nothing;
+    int samples = !(phases >> PLAN_TRAIN & 1) || phases >> PLAN_SAMPLE & 1, image_tokens = policy->vision.layers ? policy->image_tokens : 0;
+    int64_t limit = policy->decoder.positions;
+    Measure m = { .head = HEAD, .image_tokens = image_tokens };
+    tokenizer_open(&m, c, &tokenizer);
+    *d = (PlanData){ .head = m.head, .images = image_tokens > 0 };
+    int64_t trunk = m.head + image_tokens;
+    d->prompts = constant(c->data.per_iteration ? c->data.per_iteration : PROMPTS, c->data.per_iteration ? bound : assumed);
+    d->prompt = d->eval_prompt = constant(trunk + QUESTION, assumed);
+    d->eval_prompts = constant(c->eval.prompts ? c->eval.prompts : 500, c->eval.prompts ? bound : assumed);
+    if (samples && file_measure(&m, c, c->data.eval, 0, c->eval.prompts, limit)) lengths_from(&m, &d->eval_prompts, &d->eval_prompt);
+    if (samples && file_measure(&m, c, c->data.prompts, 0, c->data.per_iteration, limit)) {
+        lengths_from(&m, &d->prompts, &d->prompt);
+        d->images = m.images > 0;
+    }
+    if (given->prompts) d->prompts = constant(given->prompts, given_text);
+    if (given->prompt_text) d->prompt = d->eval_prompt = constant(trunk + given->prompt_text, given_text);
+    double answer = given->answer ? (double)given->answer : c->sample.max_new_tokens < ANSWER ? c->sample.max_new_tokens : ANSWER;
+    d->answer = number(c->sample.max_new_tokens, answer, given->answer ? given_text : assumed);
+    d->claims = constant(given->claims ? given->claims : CLAIMS, given->claims ? given_text : assumed);
+    d->probe = constant((d->images ? trunk : 0) + (given->probe_text ? given->probe_text : PROBE), given->probe_text ? given_text : assumed);
+    if (c->train.max_tokens < limit) limit = c->train.max_tokens;
+    d->pairs = constant(d->prompts.most * c->pair.per_prompt, bound);
+    d->pair = pair_bound(d, c, limit);
+    if (!samples && file_measure(&m, c, c->data.train, DATA_PAIR, 0, limit)) {
+        d->pairs = constant(m.n, measured);
+        d->pair = number(m.pair_longest, (double)m.pair_sum / (double)m.n, measured);
+        d->images = m.images > 0;
+    }
+    if (given->pairs) d->pairs = constant(given->pairs, given_text);
+    tokenizer_free(tokenizer);
+    return 0;
+}
