@@ -16,12 +16,16 @@ const char *const plan_phase_names[PLAN_PHASES] = { "load", "sample", "label", "
 int plan_models(PlanModels *m, const RunConfig *c, Error *e) {
     if (config_load(c->model.dir, &m->policy, e)) return -1;
     m->labeler = m->policy;
-    return c->labeler.dir[0] && config_load(c->labeler.dir, &m->labeler, e) ? -1 : 0;
+    if (c->labeler.dir[0] && config_load(c->labeler.dir, &m->labeler, e)) return -1;
+    /* of a model in slices a rank holds one */
+    return c->ranks.tensor > 1 && (config_slice(&m->policy, 0, c->ranks.tensor, c->model.dir, e) ||
+                                      config_slice(&m->labeler, 0, c->ranks.tensor, c->labeler.dir[0] ? c->labeler.dir : c->model.dir, e))
+               ? -1
+               : 0;
 }
 
 int plan_copies(const RunConfig *c, int ranks) {
-    (void)c;
-    return ranks;
+    return ranks / c->ranks.tensor > 0 ? ranks / c->ranks.tensor : 1;
 }
 
 /* ---- buffers of a phase ---- */
@@ -155,7 +159,7 @@ static void train_add(const Making *m, PlanPhase *phase) {
     const RunConfig *c = m->c;
     StepSize s = train_step_size(m->plan->policy, c, m->parts, STEP_TRAIN, d->pair.most, d->pairs.most, d->images ? d->pairs.most : 0);
     step_add(m, phase, &m->policy, &s, c->ranks.shard == SHARD_PARAMETERS, 0, 0);
-    shard_sizes(&m->policy, m->dtype, c->ranks.shard, c->train.freeze, m->passes, 0, m->copies, on_device, phase);
+    shard_sizes(&m->policy, m->dtype, c->ranks.shard, c->train.freeze, m->passes, c->ranks.offload == OFFLOAD_OPTIMIZER, 0, m->copies, on_device, phase);
     features_add(m, phase, m->plan->policy, d->pairs.most);
 }
 
@@ -180,7 +184,7 @@ static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
     on_device(phase, "weights", most->count * m->size);
     if (!deals || most != &m->policy) return;
     if (packs_bytes(m, most, 0)) on_device(phase, "packed weights", packs_bytes(m, most, 0));
-    shard_sizes(most, m->dtype, SHARD_PARAMETERS, m->c->train.freeze, m->passes, 0, m->copies, own_weights_add, phase);
+    shard_sizes(most, m->dtype, SHARD_PARAMETERS, m->c->train.freeze, m->passes, m->c->ranks.offload == OFFLOAD_OPTIMIZER, 0, m->copies, own_weights_add, phase);
 }
 
 static int ranks_divide(const RunConfig *c, int copies, Error *e) {

@@ -119,8 +119,6 @@ static int chunk_build(Job *job, const int *order, int n, Error *e) {
     return count;
 }
 
-enum { ROUND_PAIRS = 32 }; /* of each rank, between additions to the cache: what a kill loses */
-
 StepSize train_step_size(const ModelConfig *c, const RunConfig *config, int parts, StepMode mode, int64_t longest, int64_t pairs, int64_t images) {
     /* References go in rounds. A part of a step has a pair less than the step for every other part, which has one at least (parts.h). */
     int64_t budget = config->train.rows, most = mode == STEP_TRAIN ? config->train.batch_pairs - parts + 1 : ROUND_PAIRS;
@@ -203,7 +201,7 @@ static int references_fill(Job *job, const char *model, const char *path, Error 
         memcpy(job->rows[i].reference, known[i], sizeof known[i]);
     }
     if (missing > 0) {
-        if (chunks_reserve(job, STEP_SCORE, ROUND_PAIRS, e)) goto done;
+        if (chunks_reserve(job, STEP_SCORE, job->n, e)) goto done;
         progress_begin(progress, "reference log-probs", "pairs", job->n, job->n - missing);
         for (int at = 0; at < job->n; at += round) {
             int n = job->n - at < round ? job->n - at : round, lacks = 0;
