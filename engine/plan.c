@@ -187,7 +187,7 @@ static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
     shard_sizes(most, m->dtype, SHARD_PARAMETERS, m->c->train.freeze, m->passes, m->c->ranks.offload == OFFLOAD_OPTIMIZER, 0, m->copies, own_weights_add, phase);
 }
 
-static int ranks_divide(const RunConfig *c, int copies, Error *e) {
+static int parts_divide(const RunConfig *c, int copies, Error *e) {
     int parts = c->ranks.parts ? c->ranks.parts : copies;
     if (parts % copies == 0 && parts <= c->train.batch_pairs) return 0;
     error_what(e, "a step does not divide among the ranks"), error_where(e, "train.batch_pairs, ranks.parts");
@@ -201,7 +201,7 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanD
     m.threads = c->run.threads ? c->run.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     m.parts = c->ranks.parts ? c->ranks.parts : m.copies;
     m.passes = m.parts / m.copies;
-    int bad = (phases >> PLAN_TRAIN & 1 && ranks_divide(c, m.copies, e)) || params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e);
+    int bad = (phases >> PLAN_TRAIN & 1 && parts_divide(c, m.copies, e)) || params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e);
     for (int i = 0; i < PLAN_PHASES && !bad; i++) {
         PlanPhase *phase = &p->phases[i];
         if (!(phase->wanted = (int)(phases >> i & 1))) continue;

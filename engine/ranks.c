@@ -1,6 +1,8 @@
 /* ranks.c - see ranks.h. */
 #include "engine/ranks.h"
 
+#include "model/config.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +40,11 @@ int ranks_check(const RunConfig *c, Error *e) {
     error_what(e, "a step has fewer pairs than parts"), error_where(e, "train.batch_pairs"), error_found(e, "%d", c->train.batch_pairs);
     error_expected(e, "at least %d, one for each %s", parts, c->ranks.parts ? "of ranks.parts" : tensor > 1 ? "group of ranks" : "rank");
     return error_hint(e, "larger steps, or fewer ranks");
+}
+
+int ranks_divide(const RunConfig *c, const char *folder, Error *e) {
+    ModelConfig config;
+    return config_load(folder, &config, e) || config_slice(&config, 0, c->ranks.tensor, folder, e) ? -1 : 0;
 }
 
 int ranks_open(Ranks *r, const RunConfig *c, const Kernels *k, Error *e) {

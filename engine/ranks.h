@@ -20,6 +20,8 @@ typedef struct Ranks {
 
 /* Refuses settings that do not divide among the ranks of the world. */
 int ranks_check(const RunConfig *c, Error *e);
+/* Refuses a model that does not divide into ranks.tensor slices; reads its config.json alone. */
+int ranks_divide(const RunConfig *c, const char *folder, Error *e);
 /* All ranks of the world. */
 int ranks_open(Ranks *r, const RunConfig *c, const Kernels *k, Error *e);
 /* This rank alone, whoever else there is. */

@@ -31,11 +31,8 @@ const int *slices_targets(Model *m, const Forest *f, Error *e) {
     return w->slice_targets;
 }
 
-/* What a rank says of the rows: R of each. */
-enum { SAYS_LOGP, SAYS_LSE, SAYS_LARGEST, SAYS_ENTROPY, SAYS_HIT, SAYS_MEAN, SAYS = SLICE_SCORES };
-
-/* One row from what all ranks say of it; says[i] is rank i's, in steps of `stride`. The formulas: docs/losses.md. */
-static void row_combine(float out[SAYS], const float *const *says, int n, int64_t stride) {
+/* The formulas: docs/losses.md. */
+void slices_row(float out[SAYS], const float *const *says, int n, int64_t stride) {
 #define SAID(i, which) ((double)says[i][(which)*stride])
     double largest = -INFINITY, sum = 0, entropy = 0, mean = 0, logp = -INFINITY, hit = 0;
     for (int i = 0; i < n; i++) largest = fmax(largest, SAID(i, SAYS_LSE));
@@ -53,6 +50,7 @@ static void row_combine(float out[SAYS], const float *const *says, int n, int64_
         }
     }
 #undef SAID
+    out[SAYS_LARGEST] = 0;
     out[SAYS_LOGP] = (float)logp, out[SAYS_LSE] = (float)lse, out[SAYS_ENTROPY] = (float)entropy, out[SAYS_HIT] = (float)hit,
     out[SAYS_MEAN] = (float)mean;
 }
@@ -73,9 +71,9 @@ int slices_scores(Model *m, int R, Error *e) {
     if (k->sync(e)) return -1;
     for (int r = 0; r < R; r++) {
         const float *says[WORLD_RANKS_MOST];
-        float out[SAYS] = { 0 };
+        float out[SAYS];
         for (int i = 0; i < n; i++) says[i] = host + i * each + r;
-        row_combine(out, says, n, R);
+        slices_row(out, says, n, R);
         for (int i = 0; i < SAYS; i++)
             host[(int64_t)i * R + r] = out[i]; /* in the place of rank 0's word on this row, which is read no more */
     }

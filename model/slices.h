@@ -21,6 +21,10 @@ int slices_sum_onto(Model *m, const char *what, Buf x, Buf residual, int64_t cou
 const int *slices_targets(Model *m, const Forest *f, Error *e);
 /* logp, entropy, hit, mean_logit and lse of the workspace are those of this rank's slice; they become those of the whole vocabulary. */
 int slices_scores(Model *m, int R, Error *e);
+/* One row of it: says[i] are rank i's six numbers, in steps of `stride`. What becomes of the largest logit is not told. */
+enum { SAYS_LOGP, SAYS_LSE, SAYS_LARGEST, SAYS_ENTROPY, SAYS_HIT, SAYS_MEAN, SAYS = SLICE_SCORES };
+void slices_row(float out[SAYS], const float *const *says, int n, int64_t stride);
+
 /* Where this rank's logits (R, V / n) go, and the making of the workspace's (R, V) from those of all. */
 Buf slices_logits_place(const Model *m, int R);
 int slices_logits(Model *m, int R, Error *e);

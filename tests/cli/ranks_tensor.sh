@@ -187,4 +187,8 @@ refused "do not divide into groups"
 config hub llava15-hub 8 1
 ranks 2 train "$temporary/hub.ini" --ranks.tensor=2 && fail "3 heads in 2 slices"
 refused "3 heads for ranks.tensor = 2"
+ranks 4 run "$here/configs/demo.ini" --run.dir="$temporary/never" --data.prompts="$temporary/scenes/prompts.jsonl" --data.validation="$temporary/scenes/prompts.jsonl" \
+    --data.eval="$temporary/scenes/prompts.jsonl" --ranks.tensor=4 && fail "a labeler that does not divide"
+refused "432 columns of the feed-forward for ranks.tensor = 4"
+[ -e "$temporary/never/iter-0" ] && fail "a labeler that does not divide is refused late"
 exit $failed

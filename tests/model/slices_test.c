@@ -1,8 +1,13 @@
 /* slices_test.c - models in slices without other ranks: what slices hold adds up to the whole model, whether it was read or made; so do
- * their hashes; an export from all slices is the checkpoint that was read; what does not divide is refused by name. */
+ * their hashes; an export from all slices is the checkpoint that was read; what does not divide is refused by name; log-probs that
+ * slices know make those of the whole. */
 #include "tests/check.h"
 
+#include "base/philox.h"
 #include "model/checkpoint.h"
+#include "model/slices.h"
+
+#include <math.h>
 
 static const Kernels *k;
 
@@ -170,6 +175,49 @@ static void refusals(void **state) {
     }
 }
 
+/* ---- log-probs ---- */
+
+/* What a slice says, in double. */
+static void slice_says(const double *l, int V, int target, float says[SAYS]) {
+    double largest = -INFINITY, sum = 0, weighted = 0, mean = 0;
+    int argmax = 0;
+    for (int v = 0; v < V; v++) {
+        if (l[v] > largest) largest = l[v], argmax = v;
+        mean += l[v] / V;
+    }
+    for (int v = 0; v < V; v++) sum += exp(l[v] - largest), weighted += exp(l[v] - largest) * l[v];
+    double lse = largest + log(sum);
+    says[SAYS_LSE] = (float)lse, says[SAYS_LARGEST] = (float)largest, says[SAYS_MEAN] = (float)mean;
+    says[SAYS_ENTROPY] = (float)(lse - weighted / sum);
+    says[SAYS_LOGP] = target >= 0 && target < V ? (float)(l[target] - lse) : -INFINITY;
+    says[SAYS_HIT] = target == argmax;
+}
+
+/* Six numbers a slice make those of the whole, with every target, also where logits are equal, far apart, or hundreds. */
+static void rows_of_slices(void **state) {
+    (void)state;
+    enum { V = 24, ROWS = 40 };
+    for (int row = 0; row < ROWS; row++)
+        for (int n = 1; n <= 4; n++)
+            for (int target = 0; target < V; target++) {
+                double l[V];
+                float want[SAYS], have[SAYS], said[4][SAYS];
+                const float *says[4];
+                for (int v = 0; v < V; v++) {
+                    Philox r = philox4x32((uint32_t)v, (uint32_t)row, 0, 0, 1, 2);
+                    double x = r.v[0] / 4294967296.0 - .5;
+                    l[v] = row % 4 == 0 ? floor(3 * x) : (row % 4 == 1 ? 400 : 10) * x - (row % 4 == 2 && v % 12 < 6 ? 200 : 0);
+                }
+                for (int i = 0; i < n; i++) slice_says(l + i * (V / n), V / n, target - i * (V / n), said[i]), says[i] = said[i];
+                slice_says(l, V, target, want);
+                slices_row(have, says, n, 1);
+                for (int i = 0; i < SAYS; i++)
+                    if (i != SAYS_LARGEST && !(fabs((double)have[i] - (double)want[i]) <= 4e-6 * (1 + fabs((double)want[i]))))
+                        fail_msg("row %d, %d slices, target %d: number %d is %.9g, expected %.9g", row, n, target, i, (double)have[i],
+                            (double)want[i]);
+            }
+}
+
 static int group_begin(void **state) {
     (void)state;
     Error e = { 0 };
@@ -178,6 +226,7 @@ static int group_begin(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(read_or_made), cmocka_unit_test(exported), cmocka_unit_test(refusals) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(read_or_made), cmocka_unit_test(exported), cmocka_unit_test(refusals),
+        cmocka_unit_test(rows_of_slices) };
     return cmocka_run_group_tests_name("slices", tests, group_begin, NULL);
 }

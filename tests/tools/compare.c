@@ -8,7 +8,8 @@
  *     compare weights EXPECTED.safetensors GOT BOUND     every expected tensor, largest absolute difference (GOT a file or a folder)
  *     compare steps   dpo.json metrics.jsonl [BOUND]     the logged numbers of every step
  *     compare losses  A.jsonl B.jsonl BOUND              the loss of every step of two runs
- *     compare metrics A.jsonl B.jsonl [BOUND]            two runs: the same rows, but for the time they took; with BOUND every number within it
+ *     compare metrics A.jsonl B.jsonl [BOUND]            two runs: the same rows, but for the time they took; with BOUND every number
+ * within it
  *
  * The bounds are those that the golden cases state for a right fp32 implementation; BOUND and GAP are for those that round more. Prints the
  * largest difference and exits 0, or says what differs first and exits 1. */
@@ -119,7 +120,8 @@ static void metrics_row(const json_t *want, const json_t *have, size_t n) {
     json_t *value;
     if (json_object_size(a) != json_object_size(b)) differ("row %zu has other columns", n);
     if (step_bound > 0) {
-        json_object_foreach(a, key, value) if (json_is_number(value)) near_to(key, n, json_number_value(value), number_of(b, n, key), step_bound);
+        json_object_foreach(a, key, value) if (json_is_number(value))
+            near_to(key, n, json_number_value(value), number_of(b, n, key), step_bound);
     } else if (!json_equal(a, b)) differ("row %zu of the metrics differs", n);
     json_decref(a);
     json_decref(b);
