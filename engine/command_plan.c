@@ -1,4 +1,5 @@
-/* command_plan.c - `rlaifv plan`: what a run needs, on paper. Reads config.json of the models, and data where there is some; computes nothing. */
+/* command_plan.c - `rlaifv plan`: what a run needs, on paper. Reads config.json of the models, and data where there is some; computes
+ * nothing. */
 #include "engine/commands.h"
 #include "engine/options.h"
 #include "engine/plan.h"
@@ -54,7 +55,8 @@ static int memory_parse(const char *text, int64_t *out, Error *e) {
     }
     if (*end == 'B') end++;
     if (!errno && !*end && x > 0 && x < 1e18) return *out = (int64_t)x, 0;
-    return error_what(e, "not a size of memory"), error_where(e, "--gpu-memory"), error_found(e, "%.60s", text), error_expected(e, "80G, 40Gi, 512M, ...");
+    return error_what(e, "not a size of memory"), error_where(e, "--gpu-memory"), error_found(e, "%.60s", text),
+           error_expected(e, "80G, 40Gi, 512M, ...");
 }
 
 /* ---- text ---- */
@@ -88,7 +90,8 @@ static const PlanBuffer *buffer_in(const PlanPhase *p, const char *what, int on_
     return NULL;
 }
 
-static void line_print(const Plan *p, const char *name, int64_t (*value)(const PlanPhase *phase, const PlanBuffer *like), const PlanBuffer *like) {
+static void line_print(
+    const Plan *p, const char *name, int64_t (*value)(const PlanPhase *phase, const PlanBuffer *like), const PlanBuffer *like) {
     printf("%-34s", name);
     for (int i = 0; i < PLAN_PHASES; i++) {
         if (!p->phases[i].wanted) continue;
@@ -150,7 +153,8 @@ static void work_print(const Plan *p, const PlanSpeeds *s) {
     int timed = s->tflops > 0 || s->bandwidth > 0 || s->network > 0;
     printf("\nwork of an iteration on one rank");
     if (timed) printf(", predicted for %g TFLOP/s, %g GB/s of memory, %g GB/s sent", s->tflops, s->bandwidth, s->network);
-    printf("\n%-12s%14s%14s%12s%18s%12s%12s\n", "", "tokens", "FLOPs", "steps", "sent a step", timed ? "seconds" : "", timed ? "waiting" : "");
+    printf(
+        "\n%-12s%14s%14s%12s%18s%12s%12s\n", "", "tokens", "FLOPs", "steps", "sent a step", timed ? "seconds" : "", timed ? "waiting" : "");
     for (int i = 0; i < PLAN_PHASES; i++) {
         const PlanPhase *x = &p->phases[i];
         if (!x->wanted || x->flops <= 0) continue;
@@ -165,7 +169,9 @@ static void verdict_print(const Plan *p, int64_t memory, int fits, const char *h
     printf("\npeak: %lld bytes, %s, in %s", (long long)p->peak, plan_bytes_text(p->peak, peak), plan_phase_names[p->largest]);
     if (memory <= 0) printf("\n");
     else if (fits) printf("; fits into %s\n", plan_bytes_text(memory, all));
-    else printf("; does not fit into %s. %s%s\n", plan_bytes_text(memory, all), how[0] ? "It would with " : "Nothing that was tried is enough", how);
+    else
+        printf("; does not fit into %s. %s%s\n", plan_bytes_text(memory, all),
+            how[0] ? "It would with " : "Nothing that was tried is enough", how);
 }
 
 /* ---- the same as JSON ---- */
@@ -174,9 +180,11 @@ static json_t *phase_json(const PlanPhase *x) {
     json_t *list = json_array();
     for (int i = 0; list && i < x->n; i++)
         if (x->buffers[i].bytes)
-            json_array_append_new(list, json_pack("{s:s, s:I, s:b}", "what", x->buffers[i].what, "bytes", (json_int_t)x->buffers[i].bytes, "host", x->buffers[i].on_host));
-    return list ? json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "device", (json_int_t)x->device, "host", (json_int_t)x->host, "tokens", x->tokens,
-                      "flops", x->flops, "steps", x->steps, "sent", x->sent, "seconds", x->seconds, "waiting", x->exposed, "buffers", list)
+            json_array_append_new(list, json_pack("{s:s, s:I, s:b}", "what", x->buffers[i].what, "bytes", (json_int_t)x->buffers[i].bytes,
+                                            "host", x->buffers[i].on_host));
+    return list ? json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "device", (json_int_t)x->device, "host", (json_int_t)x->host,
+                      "tokens", x->tokens, "flops", x->flops, "steps", x->steps, "sent", x->sent, "seconds", x->seconds, "waiting",
+                      x->exposed, "buffers", list)
                 : NULL;
 }
 
@@ -186,15 +194,18 @@ static int json_print(const Plan *p, int64_t memory, int fits, const char *how, 
     const struct {
         const char *name;
         const PlanNumber *n;
-    } data[] = { { "prompts", &d->prompts }, { "prompt", &d->prompt }, { "answer", &d->answer }, { "claims", &d->claims }, { "probe", &d->probe },
-        { "eval_prompts", &d->eval_prompts }, { "eval_prompt", &d->eval_prompt }, { "pairs", &d->pairs }, { "pair", &d->pair } };
+    } data[] = { { "prompts", &d->prompts }, { "prompt", &d->prompt }, { "answer", &d->answer }, { "claims", &d->claims },
+        { "probe", &d->probe }, { "eval_prompts", &d->eval_prompts }, { "eval_prompt", &d->eval_prompt }, { "pairs", &d->pairs },
+        { "pair", &d->pair } };
     for (size_t i = 0; numbers && i < sizeof data / sizeof *data; i++)
-        json_object_set_new(numbers, data[i].name, json_pack("{s:I, s:f, s:s}", "most", (json_int_t)data[i].n->most, "mean", data[i].n->mean, "from", data[i].n->from));
+        json_object_set_new(numbers, data[i].name,
+            json_pack("{s:I, s:f, s:s}", "most", (json_int_t)data[i].n->most, "mean", data[i].n->mean, "from", data[i].n->from));
     for (int i = 0; phases && i < PLAN_PHASES; i++)
         if (p->phases[i].wanted) json_object_set_new(phases, plan_phase_names[i], phase_json(&p->phases[i]));
-    json_t *top = phases && numbers ? json_pack("{s:i, s:s, s:I, s:s, s:o, s:o}", "ranks", p->ranks, "device", p->config->run.device, "peak", (json_int_t)p->peak,
-                                          "largest", plan_phase_names[p->largest], "data", numbers, "phases", phases)
-                                    : NULL;
+    json_t *top = phases && numbers
+                      ? json_pack("{s:i, s:s, s:I, s:s, s:o, s:o}", "ranks", p->ranks, "device", p->config->run.device, "peak",
+                            (json_int_t)p->peak, "largest", plan_phase_names[p->largest], "data", numbers, "phases", phases)
+                      : NULL;
     if (top && memory > 0) json_object_set_new(top, "memory", json_integer(memory)), json_object_set_new(top, "fits", json_boolean(fits));
     if (top && how[0]) json_object_set_new(top, "fits_with", json_string(how));
     char *text = top ? json_dumps(top, JSON_INDENT(1) | JSON_REAL_PRECISION(10)) : NULL;
@@ -212,8 +223,9 @@ static int scaling_print(const RunConfig *base, const PlanModels *m, const PlanD
     RunConfig *c = mem_new(1, sizeof *c, "plan", e);
     Plan *p = mem_new(1, sizeof *p, "plan", e);
     int bad = !c || !p;
-    if (!bad) printf("\nscaling at %.3g pairs a rank\n%6s%12s%18s%14s%14s%12s%14s\n", (double)base->train.batch_pairs / ranks, "ranks", "batch", "sent a step", "step s",
-                   "waiting s", "efficiency", "peak");
+    if (!bad)
+        printf("\nscaling at %.3g pairs a rank\n%6s%12s%18s%14s%14s%12s%14s\n", (double)base->train.batch_pairs / ranks, "ranks", "batch",
+            "sent a step", "step s", "waiting s", "efficiency", "peak");
     for (int n = ranks; n <= WORLD_RANKS_MOST && !bad; n *= 2) {
         char peak[32];
         *c = *base;
@@ -223,8 +235,8 @@ static int scaling_print(const RunConfig *base, const PlanModels *m, const PlanD
         if (bad) break;
         const PlanPhase *x = &p->phases[PLAN_TRAIN];
         double step = x->seconds / x->steps, waits = x->exposed / x->steps;
-        printf("%6d%12d%18.0f%14.3f%14.3f%11.1f%%%14s\n", n, c->train.batch_pairs, x->sent, step, waits, step > 0 ? 100 * (1 - waits / step) : 100.0,
-            plan_bytes_text(p->peak, peak));
+        printf("%6d%12d%18.0f%14.3f%14.3f%11.1f%%%14s\n", n, c->train.batch_pairs, x->sent, step, waits,
+            step > 0 ? 100 * (1 - waits / step) : 100.0, plan_bytes_text(p->peak, peak));
     }
     free(c);
     free(p);
@@ -266,7 +278,8 @@ static int plan_print(const RunConfig *c, const PlanOptions *o, int64_t memory, 
 int command_plan(int argc, char **argv, Error *e) {
     PlanOptions o = { .ranks = 1 };
     const Option table[] = { { "ranks", OPTION_INT, &o.ranks, "N", "processes, one for each GPU", 0, 1, WORLD_RANKS_MOST, NULL },
-        { "gpu-memory", OPTION_TEXT, &o.memory, "SIZE", "of a rank: 80G (80e9 bytes), 80Gi; what does not fit is refused, with what would", 0, 0, 0, NULL },
+        { "gpu-memory", OPTION_TEXT, &o.memory, "SIZE", "of a rank: 80G (80e9 bytes), 80Gi; what does not fit is refused, with what would",
+            0, 0, 0, NULL },
         { "tflops", OPTION_NUMBER, &o.speeds.tflops, "X", "TFLOP/s that products reach, for predictions", 0, 0, 1e6, NULL },
         { "bandwidth", OPTION_NUMBER, &o.speeds.bandwidth, "X", "GB/s that memory is read at", 0, 0, 1e6, NULL },
         { "network", OPTION_NUMBER, &o.speeds.network, "X", "GB/s that a rank sends", 0, 0, 1e6, NULL },
@@ -275,7 +288,8 @@ int command_plan(int argc, char **argv, Error *e) {
         { "answer", OPTION_INT, &o.given.answer, "N", "tokens of an answer on average, for predictions", 0, 1, 1e6, NULL },
         { "claims", OPTION_INT, &o.given.claims, "N", "of an answer", 0, 1, 1e4, NULL },
         { "probe-text", OPTION_INT, &o.given.probe_text, "N", "tokens of a claim's question", 0, 1, 1e4, NULL },
-        { "pairs", OPTION_INT, &o.given.pairs, "N", "of an iteration", 0, 1, 1e9, NULL }, { "json", OPTION_FLAG, &o.json, NULL, "print JSON", 0, 0, 0, NULL },
+        { "pairs", OPTION_INT, &o.given.pairs, "N", "of an iteration", 0, 1, 1e9, NULL },
+        { "json", OPTION_FLAG, &o.json, NULL, "print JSON", 0, 0, 0, NULL },
         { "brief", OPTION_FLAG, &o.brief, NULL, "sums only", 0, 0, 0, NULL },
         { "scaling", OPTION_FLAG, &o.scaling, NULL, "a table for more ranks", 0, 0, 0, NULL }, { .name = NULL } };
     RunConfig *c = mem_new(1, sizeof *c, "config", e);
@@ -289,7 +303,9 @@ int command_plan(int argc, char **argv, Error *e) {
     got = config_arguments(c, rest_n, rest, e);
     if (got == CONFIG_HELP) {
         options_help(table, "plan CONFIG [OPTION]... [--section.key=value]...",
-            "The bytes of every buffer in every phase on the rank that holds most, and what each phase costs. Exit code 1 when it does not fit.", stdout);
+            "The bytes of every buffer in every phase on the rank that holds most, and what each phase costs. Exit code 1 when it does not "
+            "fit.",
+            stdout);
         got = 0;
         goto done;
     }

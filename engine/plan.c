@@ -102,7 +102,8 @@ static void step_add(const Making *m, PlanPhase *phase, const Params *p, const S
         .head_size = d->head_size,
         .vocab = d->vocab,
         .threads = m->threads };
-    int64_t image = 3LL * c->vision.image_side * c->vision.image_side * 4, step_images = c->image_tokens > 0 ? s->image_rows / c->image_tokens : 0;
+    int64_t image = 3LL * c->vision.image_side * c->vision.image_side * 4,
+            step_images = c->image_tokens > 0 ? s->image_rows / c->image_tokens : 0;
     on_device(phase, "weights", p->count * m->size);
     if (packs_bytes(m, p, travel)) on_device(phase, "packed weights", packs_bytes(m, p, travel));
     model_sizes(c, m->dtype, s, on_device, phase);
@@ -142,7 +143,8 @@ static SampleConfig eval_settings(const RunConfig *c) {
 static void label_add(const Making *m, PlanPhase *phase) {
     const PlanData *d = m->plan->data;
     int64_t prompts = share(m, d->prompts.most), probes = (int64_t)((double)prompts * m->c->sample.n * d->claims.mean) + 1;
-    StepSize s = label_step_size(m->plan->labeler, m->c->label.batch, d->probe.most, probes * d->probe.most, probes, d->images ? probes : 0);
+    StepSize s =
+        label_step_size(m->plan->labeler, m->c->label.batch, d->probe.most, probes * d->probe.most, probes, d->images ? probes : 0);
     step_add(m, phase, &m->labeler, &s, 0, 0, 0);
     features_add(m, phase, m->plan->labeler, prompts);
 }
@@ -201,19 +203,35 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanD
     m.threads = c->run.threads ? c->run.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     m.parts = c->ranks.parts ? c->ranks.parts : m.copies;
     m.passes = m.parts / m.copies;
-    int bad = (phases >> PLAN_TRAIN & 1 && parts_divide(c, m.copies, e)) || params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e);
+    int bad = (phases >> PLAN_TRAIN & 1 && parts_divide(c, m.copies, e)) || params_plan(&m.policy, p->policy, e) ||
+              params_plan(&m.labeler, p->labeler, e);
     for (int i = 0; i < PLAN_PHASES && !bad; i++) {
         PlanPhase *phase = &p->phases[i];
         if (!(phase->wanted = (int)(phases >> i & 1))) continue;
         switch ((PlanPhaseKind)i) {
-        case PLAN_LOAD: load_add(&m, phase, phases); break;
-        case PLAN_SAMPLE: sample_add(&m, phase, sample_settings(c), &d->prompt, d->prompts.most); break;
-        case PLAN_LABEL: label_add(&m, phase); break;
-        case PLAN_REFERENCE: reference_add(&m, phase); break;
-        case PLAN_TRAIN: train_add(&m, phase); break;
-        case PLAN_CHECKPOINT: checkpoint_add(&m, phase); break;
-        case PLAN_EVALUATE: sample_add(&m, phase, eval_settings(c), &d->eval_prompt, d->eval_prompts.most); break;
-        case PLAN_PHASES: break;
+        case PLAN_LOAD:
+            load_add(&m, phase, phases);
+            break;
+        case PLAN_SAMPLE:
+            sample_add(&m, phase, sample_settings(c), &d->prompt, d->prompts.most);
+            break;
+        case PLAN_LABEL:
+            label_add(&m, phase);
+            break;
+        case PLAN_REFERENCE:
+            reference_add(&m, phase);
+            break;
+        case PLAN_TRAIN:
+            train_add(&m, phase);
+            break;
+        case PLAN_CHECKPOINT:
+            checkpoint_add(&m, phase);
+            break;
+        case PLAN_EVALUATE:
+            sample_add(&m, phase, eval_settings(c), &d->eval_prompt, d->eval_prompts.most);
+            break;
+        case PLAN_PHASES:
+            break;
         }
         if (plan_phase_bytes(p, (PlanPhaseKind)i) > p->peak) p->largest = (PlanPhaseKind)i, p->peak = plan_phase_bytes(p, p->largest);
     }

@@ -1,8 +1,10 @@
-/* plan.h - what a run needs before it begins: the bytes of every buffer in every phase on the rank that holds most, and what each phase costs.
+/* plan.h - what a run needs before it begins: the bytes of every buffer in every phase on the rank that holds most, and what each phase
+ * costs.
  *
- * Sizes come from the functions that the phases themselves reserve their buffers by (sample_step_size, label_step_size, train_step_size, model_sizes,
- * shard_sizes, params_plan) and from kernels/overhead.h, so a plan needs config.json of the models and nothing else of them. What depends on data is
- * measured where the data and a tokenizer are there, and else bounded by the settings, or assumed; PlanNumber.from says which.
+ * Sizes come from the functions that the phases themselves reserve their buffers by (sample_step_size, label_step_size, train_step_size,
+ * model_sizes, shard_sizes, params_plan) and from kernels/overhead.h, so a plan needs config.json of the models and nothing else of them.
+ * What depends on data is measured where the data and a tokenizer are there, and else bounded by the settings, or assumed; PlanNumber.from
+ * says which.
  *
  * A phase begins with weights alone (crew.c, train.c let everything else go), so the need of a run is the largest phase, not their sum. */
 #ifndef RLAIFV_ENGINE_PLAN_H
@@ -12,9 +14,10 @@
 #include "engine/progress.h"
 
 typedef enum PlanPhaseKind {
-    PLAN_LOAD,       /* the larger of the models in memory alone; in mode parameters the policy whole while it is dealt, and when it is gathered again */
-    PLAN_SAMPLE,     /* answers of the policy */
-    PLAN_LABEL,      /* probes of the labeler */
+    PLAN_LOAD,   /* the larger of the models in memory alone; in mode parameters the policy whole while it is dealt, and when it is gathered
+                    again */
+    PLAN_SAMPLE, /* answers of the policy */
+    PLAN_LABEL,  /* probes of the labeler */
     PLAN_REFERENCE,  /* log-probs under the starting weights */
     PLAN_TRAIN,      /* steps */
     PLAN_CHECKPOINT, /* while one is written: what training holds is still there */
@@ -26,7 +29,7 @@ extern const char *const plan_phase_names[PLAN_PHASES];
 enum {
     PLAN_OF_TRAIN = 1 << PLAN_LOAD | 1 << PLAN_REFERENCE | 1 << PLAN_TRAIN | 1 << PLAN_CHECKPOINT, /* rlaifv train */
     PLAN_OF_RUN = PLAN_OF_TRAIN | 1 << PLAN_SAMPLE | 1 << PLAN_LABEL | 1 << PLAN_EVALUATE,         /* rlaifv run */
-    PLAN_OF_SAMPLE = 1 << PLAN_LOAD | 1 << PLAN_SAMPLE, /* and so on */
+    PLAN_OF_SAMPLE = 1 << PLAN_LOAD | 1 << PLAN_SAMPLE,                                            /* and so on */
     PLAN_OF_LABEL = 1 << PLAN_LOAD | 1 << PLAN_LABEL,
     PLAN_OF_EVAL = 1 << PLAN_LOAD | 1 << PLAN_EVALUATE,
     PLAN_BUFFERS = 64
@@ -38,8 +41,8 @@ typedef struct PlanNumber {
     const char *from; /* "measured", "given", "bound", "assumed" */
 } PlanNumber;
 
-/* What a plan has to know of the data. Tokens of a prompt, a probe and a pair count the image's rows and the text before it; a pair is a prompt with both
- * answers. `most` of prompts, eval_prompts and pairs: how many there are, for one iteration. */
+/* What a plan has to know of the data. Tokens of a prompt, a probe and a pair count the image's rows and the text before it; a pair is a
+ * prompt with both answers. `most` of prompts, eval_prompts and pairs: how many there are, for one iteration. */
 typedef struct PlanData {
     int64_t head; /* tokens before the image */
     int images;   /* whether prompts have one */
@@ -83,7 +86,8 @@ typedef struct PlanModels {
 } PlanModels;
 int plan_models(PlanModels *m, const RunConfig *c, Error *e);
 
-/* Measures what is there to measure, and fills in the rest. `given` (may be NULL): numbers above 0 that count in place of what would be found. */
+/* Measures what is there to measure, and fills in the rest. `given` (may be NULL): numbers above 0 that count in place of what would be
+ * found. */
 typedef struct PlanGiven {
     int64_t prompts, prompt_text, answer, claims, probe_text, pairs;
 } PlanGiven;
@@ -100,8 +104,8 @@ int64_t plan_phase_bytes(const Plan *p, PlanPhaseKind phase);
 /* Copies of the model: ranks over those that hold one together. */
 int plan_copies(const RunConfig *c, int ranks);
 
-/* The smallest change of settings with which the plan fits into `memory` bytes, as text in `out`: found by trying (plan_fit.c). 1, 0 when nothing that is
- * tried is enough, -1. */
+/* The smallest change of settings with which the plan fits into `memory` bytes, as text in `out`: found by trying (plan_fit.c). 1, 0 when
+ * nothing that is tried is enough, -1. */
 int plan_fit(const Plan *p, int64_t memory, char *out, size_t size, Error *e);
 
 /* At the start of a run: says the plan in a few lines, and refuses it where `memory` (below 0: not known) is too small (run.plan). */

@@ -1,5 +1,5 @@
-/* plan_data.c - owns what a plan knows of the data: lengths measured from files where they and the tokenizer are there, and what stands for them where
- * they are not. Never fails for want of data: a plan is asked for before there is any. */
+/* plan_data.c - owns what a plan knows of the data: lengths measured from files where they and the tokenizer are there, and what stands for
+ * them where they are not. Never fails for want of data: a plan is asked for before there is any. */
 #include "engine/plan.h"
 
 #include "engine/dataset.h"
@@ -7,7 +7,8 @@
 
 #include <stdlib.h>
 
-/* What stands for numbers that nothing says: an iteration of the paper (PAPER.md: 4000 prompts), questions and answers of a few sentences. */
+/* What stands for numbers that nothing says: an iteration of the paper (PAPER.md: 4000 prompts), questions and answers of a few sentences.
+ */
 enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48 };
 
 static const char measured[] = "measured", given_text[] = "given", bound[] = "bound", assumed[] = "assumed";
@@ -104,7 +105,8 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
     double answer = given->answer ? (double)given->answer : c->sample.max_new_tokens < ANSWER ? c->sample.max_new_tokens : ANSWER;
     d->answer = number(c->sample.max_new_tokens, answer, given->answer ? given_text : assumed);
     d->claims = constant(given->claims ? given->claims : CLAIMS, given->claims ? given_text : assumed);
-    d->probe = constant((d->images ? trunk : 0) + (given->probe_text ? given->probe_text : PROBE), given->probe_text ? given_text : assumed);
+    d->probe =
+        constant((d->images ? trunk : 0) + (given->probe_text ? given->probe_text : PROBE), given->probe_text ? given_text : assumed);
     if (c->train.max_tokens < limit) limit = c->train.max_tokens;
     d->pairs = constant(d->prompts.most * c->pair.per_prompt, bound);
     d->pair = pair_bound(d, c, limit);

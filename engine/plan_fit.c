@@ -1,5 +1,5 @@
-/* plan_fit.c - owns the search for settings with which a plan fits, and the word on it at the start of a run. Settings are tried from those that cost
- * little to those that cost much; each phase has its own, and the first that is enough is taken. */
+/* plan_fit.c - owns the search for settings with which a plan fits, and the word on it at the start of a run. Settings are tried from those
+ * that cost little to those that cost much; each phase has its own, and the first that is enough is taken. */
 #include "engine/plan.h"
 
 #include "kernels/comm/world.h"
@@ -91,7 +91,8 @@ static void changes_say(const Search *s, char *out, size_t size) {
 }
 
 static int search(Search *s, unsigned phases, Error *e) {
-    const unsigned draws = phases & (1u << PLAN_SAMPLE | 1u << PLAN_EVALUATE), label = phases & 1u << PLAN_LABEL, reference = phases & 1u << PLAN_REFERENCE;
+    const unsigned draws = phases & (1u << PLAN_SAMPLE | 1u << PLAN_EVALUATE), label = phases & 1u << PLAN_LABEL,
+                   reference = phases & 1u << PLAN_REFERENCE;
     const unsigned training = phases & (1u << PLAN_TRAIN | 1u << PLAN_CHECKPOINT | 1u << PLAN_LOAD);
     int got = 1;
     if (got == 1 && draws) got = halve(s, &s->c->sample.batch, 1, draws, e);
@@ -124,7 +125,8 @@ int plan_fit(const Plan *p, int64_t memory, char *out, size_t size, Error *e) {
 static void plan_say(const Plan *p, int64_t memory, Progress *progress) {
     char line[400] = "", text[32], all[32], where[64] = "";
     for (int i = 0; i < PLAN_PHASES; i++)
-        if (p->phases[i].wanted) say(line, sizeof line, "%s %s", plan_phase_names[i], plan_bytes_text(plan_phase_bytes(p, (PlanPhaseKind)i), text));
+        if (p->phases[i].wanted)
+            say(line, sizeof line, "%s %s", plan_phase_names[i], plan_bytes_text(plan_phase_bytes(p, (PlanPhaseKind)i), text));
     if (memory >= 0) snprintf(where, sizeof where, " of %s free", plan_bytes_text(memory, all));
     progress_say(progress, "plan, each rank: %s", line);
     progress_say(progress, "plan: the most is %s (%s)%s", plan_bytes_text(p->peak, text), plan_phase_names[p->largest], where);

@@ -1,22 +1,25 @@
 /* plan_work.c - owns what a plan predicts: tokens, FLOPs, bytes read and sent, and seconds of each phase for stated speeds.
  *
- * A product's time is its FLOPs over TFLOP/s; where a step reads more bytes than its FLOPs hide (decoding), those over GB/s; sums over ranks go over the
- * network's GB/s (docs/ranks.md has the bytes). In modes none and optimizer gradients are summed after the last backward, so all of that is waited for;
- * in gradients and parameters they go beside backward, and weights beside both. Nothing else is counted: not the host, not the files, not the images. */
+ * A product's time is its FLOPs over TFLOP/s; where a step reads more bytes than its FLOPs hide (decoding), those over GB/s; sums over
+ * ranks go over the network's GB/s (docs/ranks.md has the bytes). In modes none and optimizer gradients are summed after the last backward,
+ * so all of that is waited for; in gradients and parameters they go beside backward, and weights beside both. Nothing else is counted: not
+ * the host, not the files, not the images. */
 #include "engine/plan.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 typedef struct Rates {
-    double row, key, scored, tower, projector; /* FLOPs of a row in all layers, of a key that one sees, of a scored row, of an image, of an image's row */
-    double weights, kv;                        /* bytes: of what a step of decoding reads, of a key and value in all layers */
+    double row, key, scored, tower,
+        projector;      /* FLOPs of a row in all layers, of a key that one sees, of a scored row, of an image, of an image's row */
+    double weights, kv; /* bytes: of what a step of decoding reads, of a key and value in all layers */
 } Rates;
 
 static Rates rates_of(const ModelConfig *c, DType dtype) {
     const DecoderConfig *d = &c->decoder;
     const VisionConfig *v = &c->vision;
-    double D = d->width, q = (double)d->heads * d->head_size, kv = (double)d->kv_heads * d->head_size, F = d->ff, L = d->layers, W = v->width;
+    double D = d->width, q = (double)d->heads * d->head_size, kv = (double)d->kv_heads * d->head_size, F = d->ff, L = d->layers,
+           W = v->width;
     double size = (double)dtype_size(dtype), block = 2 * D * q + 2 * D * kv + 3 * D * F, rows = v->patches + 1.0;
     return (Rates){ .row = 2 * L * block,
         .key = 4 * L * q,
@@ -40,10 +43,14 @@ static double images_flops(const Plan *p, const Rates *r, const ModelConfig *c, 
     return p->data->images ? images * (r->tower + image_rows(p, c) * r->projector) : 0;
 }
 
-/* Trunks once, answers token by token, `leaves` at a time: a step reads the weights and every leaf's keys, the trunk's once for all answers that hang from it. */
-static void sample_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSpeeds *s, double prompts, double trunk, int n, double answer, int leaves) {
-    double rows = prompts * n * answer, all = prompts * n, steps = leaves > 0 ? ceil(fmax(all / leaves, 1)) * answer : 0, keys = trunk + answer / 2;
-    double first = forward(r, trunk, 0) * prompts + images_flops(p, r, p->policy, prompts), decode = rows * (r->row + r->key * keys + r->scored);
+/* Trunks once, answers token by token, `leaves` at a time: a step reads the weights and every leaf's keys, the trunk's once for all answers
+ * that hang from it. */
+static void sample_work(
+    const Plan *p, PlanPhase *x, const Rates *r, const PlanSpeeds *s, double prompts, double trunk, int n, double answer, int leaves) {
+    double rows = prompts * n * answer, all = prompts * n, steps = leaves > 0 ? ceil(fmax(all / leaves, 1)) * answer : 0,
+           keys = trunk + answer / 2;
+    double first = forward(r, trunk, 0) * prompts + images_flops(p, r, p->policy, prompts),
+           decode = rows * (r->row + r->key * keys + r->scored);
     double read = steps * r->weights + rows * (trunk / n + answer / 2) * r->kv;
     x->tokens = rows + prompts * trunk;
     x->flops = first + decode;
@@ -68,7 +75,8 @@ static double pair_flops(const Plan *p, const Rates *r) {
     const PlanData *d = p->data;
     double trunk = d->pair.mean - 2 * d->answer.mean, answers = 2 * d->answer.mean;
     if (trunk < d->pair.mean / 4) trunk = d->pair.mean / 4, answers = d->pair.mean - trunk;
-    return forward(r, trunk, 0) + forward(r, answers, trunk) + answers * r->scored + image_rows(p, p->policy) * (p->data->images ? r->projector : 0);
+    return forward(r, trunk, 0) + forward(r, answers, trunk) + answers * r->scored +
+           image_rows(p, p->policy) * (p->data->images ? r->projector : 0);
 }
 
 /* Elements of the units that travel (shard.h), of the others that are trained, and of what is trained in all. */
@@ -98,15 +106,25 @@ static void train_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSp
     int copies = plan_copies(c, p->ranks), parts = c->ranks.parts ? c->ranks.parts : copies, passes = parts / copies;
     double mine = (double)c->train.batch_pairs / copies, chunks = passes * fmax(ceil(mine / passes * d->pair.mean / c->train.rows), 1);
     double recompute = c->train.recompute == RECOMPUTE_LAYER, tower = c->train.freeze & 1u << PART_VISION ? 0 : 3;
-    double once = mine * (pair_flops(p, r) + tower / 3 * (d->images ? r->tower : 0)), trained = t->travel + t->rest, size = (double)dtype_size(c->run.dtype);
+    double once = mine * (pair_flops(p, r) + tower / 3 * (d->images ? r->tower : 0)), trained = t->travel + t->rest,
+           size = (double)dtype_size(c->run.dtype);
     double own = c->ranks.shard == SHARD_NONE ? trained : trained / copies, wire = (copies - 1.0) / copies;
-    double sums = 4 * wire, all = size * wire, hidden = 0, open = 0; /* bytes an element that travels costs; bytes sent beside compute, and not */
+    double sums = 4 * wire, all = size * wire, hidden = 0,
+           open = 0; /* bytes an element that travels costs; bytes sent beside compute, and not */
     x->steps = c->train.steps > 0 ? c->train.steps : ceil(c->train.epochs * (double)d->pairs.most / c->train.batch_pairs);
     switch (c->ranks.shard) {
-    case SHARD_NONE: open = passes * 2 * sums * trained; break;
-    case SHARD_OPTIMIZER: open = passes * sums * trained + all * trained; break;
-    case SHARD_GRADIENTS: hidden = chunks * sums * t->travel, open = passes * sums * t->rest + all * trained; break;
-    case SHARD_PARAMETERS: hidden = chunks * (sums + 2 * all) * t->travel, open = (passes * sums + all) * t->rest; break;
+    case SHARD_NONE:
+        open = passes * 2 * sums * trained;
+        break;
+    case SHARD_OPTIMIZER:
+        open = passes * sums * trained + all * trained;
+        break;
+    case SHARD_GRADIENTS:
+        hidden = chunks * sums * t->travel, open = passes * sums * t->rest + all * trained;
+        break;
+    case SHARD_PARAMETERS:
+        hidden = chunks * (sums + 2 * all) * t->travel, open = (passes * sums + all) * t->rest;
+        break;
     }
     double compute = seconds(s, once * (3 + recompute), 0), update = seconds(s, 0, own * (7 * 4 + size));
     double backward = compute * (2 + recompute) / (3 + recompute), beside = c->ranks.shard == SHARD_PARAMETERS ? compute : backward;
@@ -127,7 +145,8 @@ int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
     Trained trained;
     if (trained_count(p, &trained, e)) return -1;
     PlanPhase *x = p->phases;
-    if (x[PLAN_SAMPLE].wanted) sample_work(p, &x[PLAN_SAMPLE], &policy, s, prompts, d->prompt.mean, c->sample.n, d->answer.mean, c->sample.batch);
+    if (x[PLAN_SAMPLE].wanted)
+        sample_work(p, &x[PLAN_SAMPLE], &policy, s, prompts, d->prompt.mean, c->sample.n, d->answer.mean, c->sample.batch);
     if (x[PLAN_LABEL].wanted) label_work(p, &x[PLAN_LABEL], &labeler, s, prompts);
     if (x[PLAN_REFERENCE].wanted) {
         PlanPhase *y = &x[PLAN_REFERENCE];
@@ -139,6 +158,7 @@ int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
     }
     if (x[PLAN_TRAIN].wanted) train_work(p, &x[PLAN_TRAIN], &policy, s, &trained);
     if (x[PLAN_EVALUATE].wanted)
-        sample_work(p, &x[PLAN_EVALUATE], &policy, s, (double)d->eval_prompts.most / copies, d->eval_prompt.mean, c->eval.n, d->answer.mean, c->sample.batch);
+        sample_work(p, &x[PLAN_EVALUATE], &policy, s, (double)d->eval_prompts.most / copies, d->eval_prompt.mean, c->eval.n, d->answer.mean,
+            c->sample.batch);
     return 0;
 }

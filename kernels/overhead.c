@@ -28,7 +28,9 @@ static int64_t attention_bytes(const OverheadStep *s) {
     grow(&held, threads * (COLUMNS * (2 * E + 7) + TILE * (TILE + 2 * padded)) * 4);
     if (!s->backward) return held;
     int64_t shares = threads > 1 && s->kv_heads % threads ? (2 * threads + s->kv_heads - 1) / s->kv_heads : 1;
-    grow(&held, (shares * s->kv_heads * 2 * s->rows * padded + threads * (COLUMNS * (2 * E + 3 * padded + 6) + TILE * (2 * TILE + 2 * padded))) * 4);
+    grow(&held,
+        (shares * s->kv_heads * 2 * s->rows * padded + threads * (COLUMNS * (2 * E + 3 * padded + 6) + TILE * (2 * TILE + 2 * padded))) *
+            4);
     return held;
 }
 

@@ -1,7 +1,8 @@
-/* overhead.h - what a device holds beside the buffers it is asked for: scratch, memory on the way from the host, packed copies. For plans, which
- * need neither the device nor its code; the sizes that the backends and the plan share stand here.
+/* overhead.h - what a device holds beside the buffers it is asked for: scratch, memory on the way from the host, packed copies. For plans,
+ * which need neither the device nor its code; the sizes that the backends and the plan share stand here.
  *
- * What is left out: what the driver and NCCL take for themselves, the lists of attention's work, oneDNN's scratchpads (each small beside a layer). */
+ * What is left out: what the driver and NCCL take for themselves, the lists of attention's work, oneDNN's scratchpads (each small beside a
+ * layer). */
 #ifndef RLAIFV_KERNELS_OVERHEAD_H
 #define RLAIFV_KERNELS_OVERHEAD_H
 
@@ -30,6 +31,7 @@ typedef struct OverheadStep {
 } OverheadStep;
 
 /* Visits the bytes of each piece. device: "cpu", "cuda" or "simt". */
-void overhead_sizes(const char *device, const OverheadStep *s, void (*visit)(void *context, const char *what, int64_t bytes), void *context);
+void overhead_sizes(
+    const char *device, const OverheadStep *s, void (*visit)(void *context, const char *what, int64_t bytes), void *context);
 
 #endif

@@ -71,6 +71,7 @@ if wants --cuda; then
         run_script "emulator: ranks" sh tests/cli/ranks_comm.sh simt
         run_script "emulator: training on ranks" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/ranks.sh simt
         run_script "emulator: models in slices over ranks" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/ranks_tensor.sh simt
+        run_script "emulator: the plan" env RLAIFV="$PWD/$build/rlaifv-simt" sh tests/cli/plan.sh simt
         run_script "emulator: a demo iteration as on the CPU" sh tests/simt/iteration.sh "$build/rlaifv" "$build/rlaifv-simt"
         run_script "emulator: steps as graphs and without" sh tests/simt/graphs.sh "$build/rlaifv" "$build/rlaifv-simt"
         run_script "emulator: every call failing in turn" env RLAIFV_SIMT="$PWD/$build/rlaifv-simt" sh tests/simt/faults.sh

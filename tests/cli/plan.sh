@@ -1,0 +1,162 @@
+#!/bin/sh
+# plan.sh [DEVICE] - the plan against what happens: sampling, labelling and training in every mode of sharding, with and without recomputed blocks, on one
+# rank and two. On CPUs the most that was resident, less what the program has resident when it does nothing; and on every device what its own account says
+# was held. Both within 5 % of the plan, either way (on the emulated device 2 %). Then: what does not fit is refused, with settings that do fit.
+program=${RLAIFV:-$PWD/build/rlaifv}
+device=${1:-cpu}
+here=$PWD
+temporary=$(mktemp -d) || exit 1
+trap 'rm -rf "$temporary"' EXIT
+trap 'exit 1' HUP INT TERM
+failed=0
+fail() {
+    echo "FAILED: $*"
+    failed=1
+}
+command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
+${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -o "$temporary/rss" "$here/tests/tools/rss.c" || exit 1
+cd "$temporary" || exit 1
+
+# ---- a model whose weights and activations outweigh the program, with random weights; rows that are all about as long ----
+# The emulator computes slowly and counts exactly: a small model, and a narrower margin, as what does not depend on the model is half of it.
+case $device in
+cpu) width=768 ff=2048 layers=6 heads=12 leaves=16 tokens=32 within=1.05 ;;
+*) width=128 ff=352 layers=3 heads=4 leaves=4 tokens=8 within=1.02 ;;
+esac
+mkdir shape label
+cp "$here"/configs/demo/tokenizer/* shape/
+sed -e "/\"text_config\"/,/\"vision_config\"/{s/\"hidden_size\": [0-9]*/\"hidden_size\": $width/;s/\"intermediate_size\": [0-9]*/\"intermediate_size\": $ff/
+s/\"num_hidden_layers\": [0-9]*/\"num_hidden_layers\": $layers/;s/heads\": [0-9]*/heads\": $heads/;s/\"max_position_embeddings\": [0-9]*/\"max_position_embeddings\": 1024/}" \
+    -e 's/"bfloat16"/"float32"/' "$here/configs/demo/shapes/policy.json" >shape/config.json
+"$program" scenes --out scenes --count 8 --seed 7 2>/dev/null || exit 1
+cat >base.ini <<END
+[run]
+dir = base
+[model]
+dir = shape
+[sft]
+source = scenes
+random = true
+batch_images = 1
+captions = 1
+yes_no = 0
+open = 0
+[train]
+steps = 1
+END
+"$program" sft base.ini --run.quiet=true >/dev/null 2>err || { cat err; exit 1; }
+words='There is a large red ball in the north. A small blue cube is in the south. There is a green star in the east.'
+words="$words $words $words"
+sed "s/,\"truth\":.*/,\"chosen\":\"$words\",\"rejected\":\"$words $words\"}/" scenes/prompts.jsonl >scenes/pairs.jsonl
+awk -v words="$words" -v here="$temporary/scenes/" '{
+    match($0, /"id":"[^"]*"/); id = substr($0, RSTART, RLENGTH); match($0, /"image":"[^"]*"/); image = substr($0, RSTART + 9, RLENGTH - 10)
+    for (i = 0; i < 4; i++) printf "{%s,\"image\":\"%s%s\",\"question\":\"q\",\"candidate\":%d,\"text\":\"%s\",\"tokens\":9,\"logp\":-1,\"finished\":true}\n", id, here, image, i, words
+}' scenes/prompts.jsonl >label/candidates.jsonl
+cat >run.ini <<END
+[run]
+dir = run
+device = $device
+threads = 1
+[model]
+dir = base/model
+[claims]
+grammar = scenes
+[data]
+prompts = scenes/prompts.jsonl
+train = scenes/pairs.jsonl
+[sample]
+n = 4
+batch = $leaves
+max_new_tokens = $tokens
+[label]
+batch = 200
+[train]
+steps = 1
+batch_pairs = 4
+END
+pair=$("$program" plan run.ini --data.prompts= | sed -n 's/^  tokens of a pair *\([0-9]*\) .*/\1/p')
+echo "rows = $((2 * pair))" >>run.ini # a chunk holds two pairs, and no more: what is reserved is used
+
+# ---- the comparison ----
+ranks() { # N ARGUMENTS...
+    count=$1
+    shift
+    rm -f rss
+    timeout 600 mpirun --allow-run-as-root --oversubscribe --bind-to none -np "$count" ./rss-of rss "$program" "$@" >out 2>err
+}
+mv rss rss-of
+ranks 1 run --help || exit 1
+idle=$(cat rss)
+peak() { # the most of the phases named: PHASES RANKS ARGUMENTS...
+    phases=$1 count=$2
+    shift 2
+    "$program" plan run.ini --ranks "$count" --brief "$@" --data.prompts="$prompts" --claims 15 --probe-text 30 >planned 2>>err
+    awk -v phases=" $phases " '
+        /^bytes on the rank/ { getline; for (i = 1; i <= NF; i++) name[i] = $i }
+        /^(device memory|buffers) / { for (i = 1; i <= n(); i++) at[i] += $(NF - n() + i) }
+        /^host memory beside it / { for (i = 1; i <= n(); i++) host[i] += $(NF - n() + i) }
+        function n() { return length(name) }
+        END { for (i in name) if (index(phases, " " name[i] " ")) { if (at[i] + 0 > most) most = at[i]; if (at[i] + host[i] > all) all = at[i] + host[i] }
+            print most + 0, all + 0 }' planned
+}
+near() { # WHAT REAL PLANNED
+    awk -v real="$2" -v planned="$3" -v by=$within 'BEGIN { exit !(real > 0 && planned > 0 && real < planned * by && planned < real * by) }' ||
+        fail "$1: $2 bytes, planned $3"
+}
+compare() { # NAME PHASES RANKS ARGUMENTS...: after `ranks`
+    name=$1
+    shift
+    planned=$(peak "$@")
+    held=$(sed -n 's/.*memory: at most \([0-9]*\) bytes.*/\1/p' err)
+    echo "$name: held $held, planned ${planned% *}; resident $(echo $(cat rss)), $idle of them idle, planned ${planned#* }"
+    near "$name, held on the device" "$held" "${planned% *}"
+    [ "$device" = cpu ] || return 0
+    for rss in $(cat rss); do near "$name, resident" $((rss - idle)) "${planned#* }"; done
+}
+prompts=scenes/prompts.jsonl
+for count in 1 2; do
+    rm -rf run
+    ranks $count sample run.ini || { fail "sample on $count"; tail -2 err; }
+    compare "sample on $count" "load sample" $count
+    rm -rf run && mkdir -p run/iter-1 && cp label/candidates.jsonl run/iter-1/
+    ranks $count label run.ini || { fail "label on $count"; tail -2 err; }
+    compare "label on $count" "load label" $count
+done
+prompts=
+for count in 1 2; do
+    for mode in none optimizer gradients parameters; do
+        [ "$count$mode" = 1none ] || [ $count = 2 ] || [ "$device" != cpu ] || continue
+        for recompute in none layer; do
+            rm -rf run
+            ranks $count train run.ini --ranks.shard=$mode --train.recompute=$recompute || { fail "train on $count"; tail -2 err; }
+            compare "train on $count, $mode, recompute $recompute" "load reference train checkpoint" $count --ranks.shard=$mode --train.recompute=$recompute
+        done
+    done
+done
+
+# ---- what does not fit ----
+"$program" plan run.ini --gpu-memory 1M >out 2>err && fail "a plan fits into 1 MB"
+"$program" plan run.ini --gpu-memory 64Gi >out 2>err || fail "a plan does not fit into 64 GiB"
+most=$("$program" plan run.ini --data.prompts= --ranks 2 --json | sed -n 's/^ "peak": \([0-9]*\),/\1/p')
+"$program" plan run.ini --data.prompts= --ranks 2 --gpu-memory $((most * 9 / 10)) >out 2>err && fail "a plan fits into less than its peak"
+change=$(sed -n 's/.*it fits with \(.*\)/\1/p' err)
+case $change in
+*"ranks.shard = "* | *"train.recompute = "* | *"train.rows = "*) ;;
+*) fail "no change of settings is offered: $(cat err)" ;;
+esac
+settings=$(echo "$change" | sed 's/ = /=/g; s/, / /g; s/\([a-z]*\.\)/--\1/g')
+# shellcheck disable=SC2086 # several settings
+"$program" plan run.ini --data.prompts= --ranks 2 --gpu-memory $((most * 9 / 10)) $settings >out 2>err || fail "what is offered does not fit: $change"
+"$program" plan run.ini --gpu-memory 12Q >out 2>err && fail "12Q is a size"
+
+# ---- the start of a run ----
+rm -rf run
+if [ "$device" = cpu ]; then
+    large="--sample.batch=65536 --sample.max_new_tokens=900 --data.per_iteration=0"
+    for i in $(seq 2000); do sed "s/\"id\":\"/&$i-/" scenes/prompts.jsonl; done >scenes/many.jsonl
+    # shellcheck disable=SC2086
+    ranks 1 sample run.ini --data.prompts=scenes/many.jsonl $large && fail "a run that cannot fit was begun"
+    grep -q "rlaifv: the run does not fit in memory: sample" err || fail "the refusal: $(tail -1 err)"
+    grep -q "it fits with sample.batch = " err || fail "the refusal offers nothing: $(tail -1 err)"
+fi
+exit $failed
