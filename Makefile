@@ -100,10 +100,10 @@ found: found-cuda
 # ---- checks ----
 test: deps
 	@$(MAKE) --no-print-directory found
-	$(MAKE) all tests
+	$(MAKE) -j$$(nproc) all tests
 	sh tests/run.sh $(BUILD) --sanitize --cuda
 check: deps
-	$(MAKE) all tests
+	$(MAKE) -j$$(nproc) all tests
 	sh tests/run.sh $(BUILD)
 # Instrumented code hides from the compiler what it needs for these two warnings; the plain build keeps them.
 sanitize-build:
@@ -115,7 +115,7 @@ debug:
 
 # ---- the demo and its base models ----
 demo: deps
-	$(MAKE) all
+	$(MAKE) -j$$(nproc) all
 	sh configs/demo/run.sh $(BUILD)/rlaifv
 # Trains tower, labeler and policy from nothing: about a quarter of an hour on two cores. The results stand in configs/demo/{policy,labeler}.
 base: deps

@@ -36,7 +36,7 @@ part() { # NAME: runs the jobs
     cat "$logs"/*.seconds >"$logs/seconds"
     rm -f "$logs"/*.failed "$logs"/*.seconds "$logs/jobs"
 }
-make -s BUILD="$build" simt-tests simt-asan-tests simt-checker-tests simt-gcov-tests >"$logs/build" 2>&1 || { echo "FAILED: build"; tail -20 "$logs/build"; exit 1; }
+make -s -j"$(nproc)" BUILD="$build" simt-tests simt-asan-tests simt-checker-tests simt-gcov-tests >"$logs/build" 2>&1 || { echo "FAILED: build"; tail -20 "$logs/build"; exit 1; }
 
 for program in $(programs simt); do job "$program" SIMT_SCHEDULE=lifo; done
 part "reverse schedule"
