@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY=passive # two programs share the cores
 wants() { case $options in *" $1 "*) return 0 ;; esac; return 1; }
 
 job() { # KIND NAME SECONDS COMMAND...
-    for word; do printf '"%s" ' "$word"; done >>"$jobs"
+    for word; do printf ' "%s"' "$word"; done >>"$jobs" # no blank at the end, which would join the line with the next
     echo >>"$jobs"
 }
 program() { job program "$@"; }
