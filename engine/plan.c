@@ -13,20 +13,17 @@
 
 const char *const plan_phase_names[PLAN_PHASES] = { "load", "sample", "label", "reference", "train", "checkpoint", "evaluate" };
 
-int plan_models(PlanModels *m, const RunConfig *c, Error *e) {
-    if (config_load(c->model.dir, &m->policy, e)) return -1;
-    m->labeler = m->policy;
-    if (c->labeler.dir[0] && config_load(c->labeler.dir, &m->labeler, e)) return -1;
-    /* of a model in slices a rank holds one */
-    return c->ranks.tensor > 1 && (config_slice(&m->policy, 0, c->ranks.tensor, c->model.dir, e) ||
-                                      config_slice(&m->labeler, 0, c->ranks.tensor, c->labeler.dir[0] ? c->labeler.dir : c->model.dir, e))
-               ? -1
-               : 0;
+static int model_read(ModelConfig *m, const char *folder, const RunConfig *c, Error *e) {
+    return config_load(folder, m, e) || config_slice(m, 0, c->ranks.tensor, folder, e) ? -1 : 0;
 }
 
-int plan_copies(const RunConfig *c, int ranks) {
-    return ranks / c->ranks.tensor > 0 ? ranks / c->ranks.tensor : 1;
+int plan_models(PlanModels *m, const RunConfig *c, Error *e) {
+    if (model_read(&m->policy, c->model.dir, c, e)) return -1;
+    m->labeler = m->policy;
+    return c->labeler.dir[0] && model_read(&m->labeler, c->labeler.dir, c, e) ? -1 : 0;
 }
+
+int plan_copies(const RunConfig *c, int ranks) { return ranks / c->ranks.tensor; }
 
 /* ---- buffers of a phase ---- */
 
@@ -100,7 +97,7 @@ static void step_add(const Making *m, PlanPhase *phase, const Params *p, const S
         .heads = d->heads,
         .kv_heads = d->kv_heads,
         .head_size = d->head_size,
-        .vocab = d->vocab,
+        .vocab = config_head_rows(c),
         .threads = m->threads };
     int64_t image = 3LL * c->vision.image_side * c->vision.image_side * 4,
             step_images = c->image_tokens > 0 ? s->image_rows / c->image_tokens : 0;
@@ -109,8 +106,9 @@ static void step_add(const Making *m, PlanPhase *phase, const Params *p, const S
     model_sizes(c, m->dtype, s, on_device, phase);
     if (s->image_rows) on_device(phase, "image features", s->image_rows * c->vision.width * m->size);
     overhead_sizes(m->c->run.device, &o, on_device, phase);
-    int devices_n = m->plan->ranks;
-    if (devices_n > 1) on_device(phase, "pieces of sums over ranks", (int64_t)m->copies * COMM_PIECE_BYTES);
+    const int groups[] = { m->copies, m->c->ranks.tensor };
+    for (int i = 0; i < 2; i++)
+        if (groups[i] > 1) on_device(phase, "pieces of sums over ranks", (int64_t)groups[i] * COMM_PIECE_BYTES);
     if (step_images) on_host(phase, "pixels", step_images * image);
 }
 
@@ -156,23 +154,36 @@ static void reference_add(const Making *m, PlanPhase *phase) {
     features_add(m, phase, m->plan->policy, share(m, d->pairs.most));
 }
 
+/* State that is kept in host memory; masters too of fp32 models (model/shard.c). */
+static void state_on_host(void *phase, const char *what, int64_t bytes) {
+    int moments = !strcmp(what, "first moments");
+    if (moments || !strcmp(what, "second moments")) on_host(phase, what, bytes);
+    if (moments) on_host(phase, "master weights", bytes);
+}
+
 static void train_add(const Making *m, PlanPhase *phase) {
     const PlanData *d = m->plan->data;
     const RunConfig *c = m->c;
     StepSize s = train_step_size(m->plan->policy, c, m->parts, STEP_TRAIN, d->pair.most, d->pairs.most, d->images ? d->pairs.most : 0);
     step_add(m, phase, &m->policy, &s, c->ranks.shard == SHARD_PARAMETERS, 0, 0);
-    shard_sizes(&m->policy, m->dtype, c->ranks.shard, c->train.freeze, m->passes, c->ranks.offload == OFFLOAD_OPTIMIZER, 0, m->copies, on_device, phase);
+    int offload = c->ranks.offload == OFFLOAD_OPTIMIZER && !plan_on_cpu(c);
+    shard_sizes(&m->policy, m->dtype, c->ranks.shard, c->train.freeze, m->passes, offload, 0, m->copies, on_device, phase);
+    if (offload) shard_sizes(&m->policy, m->dtype, c->ranks.shard, c->train.freeze, m->passes, 0, 0, m->copies, state_on_host, phase);
     features_add(m, phase, m->plan->policy, d->pairs.most);
 }
 
 static void checkpoint_add(const Making *m, PlanPhase *phase) {
-    int64_t longest = 0;
+    int64_t longest = 0, longest_cut = 0, slices = config_slices(m->policy.config);
     ShardMode mode = m->c->ranks.shard;
     train_add(m, phase);
-    for (int u = 0; u < m->policy.units_n; u++)
-        if (m->policy.units[u].count > longest) longest = m->policy.units[u].count;
+    for (int u = 0; u < m->policy.units_n; u++) {
+        const ParamUnit *unit = &m->policy.units[u];
+        if (unit->count > longest) longest = unit->count;
+        if (unit->cut && unit->count > longest_cut) longest_cut = unit->count;
+    }
     /* A unit is gathered where its exact weights are nowhere whole: fp32 weights are, but in mode parameters. */
     if (mode == SHARD_PARAMETERS || (mode != SHARD_NONE && m->dtype == BF16)) on_device(phase, "a unit for the checkpoint", longest * 4);
+    if (slices > 1) on_device(phase, "slices of a unit for the checkpoint", slices * longest_cut * 4);
     on_host(phase, "values on their way to the file", 3LL << 22);
 }
 
@@ -186,10 +197,16 @@ static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
     on_device(phase, "weights", most->count * m->size);
     if (!deals || most != &m->policy) return;
     if (packs_bytes(m, most, 0)) on_device(phase, "packed weights", packs_bytes(m, most, 0));
-    shard_sizes(most, m->dtype, SHARD_PARAMETERS, m->c->train.freeze, m->passes, m->c->ranks.offload == OFFLOAD_OPTIMIZER, 0, m->copies, own_weights_add, phase);
+    shard_sizes(most, m->dtype, SHARD_PARAMETERS, m->c->train.freeze, m->passes, 0, 0, m->copies, own_weights_add, phase);
 }
 
-static int parts_divide(const RunConfig *c, int copies, Error *e) {
+static int ranks_group(const RunConfig *c, int ranks, Error *e) {
+    if (ranks % c->ranks.tensor == 0) return 0;
+    error_what(e, "the ranks do not divide into groups that hold one model"), error_where(e, "ranks.tensor");
+    return error_found(e, "%d ranks, ranks.tensor = %d", ranks, c->ranks.tensor);
+}
+
+static int step_divides(const RunConfig *c, int copies, Error *e) {
     int parts = c->ranks.parts ? c->ranks.parts : copies;
     if (parts % copies == 0 && parts <= c->train.batch_pairs) return 0;
     error_what(e, "a step does not divide among the ranks"), error_where(e, "train.batch_pairs, ranks.parts");
@@ -199,11 +216,12 @@ static int parts_divide(const RunConfig *c, int copies, Error *e) {
 
 int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanData *d, int ranks, unsigned phases, Error *e) {
     *p = (Plan){ .config = c, .policy = &models->policy, .labeler = &models->labeler, .data = d, .ranks = ranks };
+    if (ranks_group(c, ranks, e)) return -1;
     Making m = { .plan = p, .c = c, .dtype = c->run.dtype, .size = (int64_t)dtype_size(c->run.dtype), .copies = plan_copies(c, ranks) };
     m.threads = c->run.threads ? c->run.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     m.parts = c->ranks.parts ? c->ranks.parts : m.copies;
     m.passes = m.parts / m.copies;
-    int bad = (phases >> PLAN_TRAIN & 1 && parts_divide(c, m.copies, e)) || params_plan(&m.policy, p->policy, e) ||
+    int bad = (phases >> PLAN_TRAIN & 1 && step_divides(c, m.copies, e)) || params_plan(&m.policy, p->policy, e) ||
               params_plan(&m.labeler, p->labeler, e);
     for (int i = 0; i < PLAN_PHASES && !bad; i++) {
         PlanPhase *phase = &p->phases[i];

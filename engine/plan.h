@@ -20,7 +20,7 @@ typedef enum PlanPhaseKind {
     PLAN_LABEL,  /* probes of the labeler */
     PLAN_REFERENCE,  /* log-probs under the starting weights */
     PLAN_TRAIN,      /* steps */
-    PLAN_CHECKPOINT, /* while one is written: what training holds is still there */
+    PLAN_CHECKPOINT, /* training once the first was written: what that needed stays */
     PLAN_EVALUATE,   /* answers with [eval]'s settings */
     PLAN_PHASES
 } PlanPhaseKind;

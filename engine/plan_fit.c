@@ -8,11 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SLICES_MOST = 8 }; /* of a model that are tried: the GPUs of a node */
+
 typedef struct Search {
     const Plan *start;
     int64_t memory;
-    RunConfig *c; /* with what is decided so far */
-    int ranks;
+    RunConfig *c;    /* with what is decided so far */
+    int ranks, more; /* more: ranks than there are may be taken */
     PlanData data;
     PlanModels models;
 } Search;
@@ -22,7 +24,8 @@ static int fits(Search *s, unsigned phases, Error *e) {
     Plan *p = mem_new(1, sizeof *p, "plan", e);
     if (!p) return -1;
     Error unsaid;
-    int result = !plan_make(p, s->c, &s->models, &s->data, s->ranks, phases, &unsaid); /* what does not divide does not fit */
+    int result = !plan_models(&s->models, s->c, &unsaid) &&
+                 !plan_make(p, s->c, &s->models, &s->data, s->ranks, phases, &unsaid); /* what does not divide does not fit */
     for (int i = 0; i < PLAN_PHASES && result; i++)
         if (phases >> i & 1) result = plan_phase_bytes(p, (PlanPhaseKind)i) <= s->memory;
     free(p);
@@ -55,7 +58,7 @@ static int train_try(Search *s, unsigned phases, Error *e) {
 
 static int train_fit(Search *s, unsigned phases, Error *e) {
     int got = train_try(s, phases, e), pairs = s->c->train.batch_pairs;
-    for (int ranks = s->start->ranks * 2; !got && ranks <= WORLD_RANKS_MOST; ranks *= 2) {
+    for (int ranks = s->start->ranks * 2; s->more && !got && ranks <= WORLD_RANKS_MOST; ranks *= 2) {
         s->ranks = ranks;
         s->c->train.rows = s->start->config->train.rows;
         s->c->ranks.parts = 0;
@@ -85,6 +88,7 @@ static void changes_say(const Search *s, char *out, size_t size) {
     if (a->label.batch != b->label.batch) say(out, size, "label.batch = %d", b->label.batch);
     if (s->ranks != s->start->ranks) say(out, size, "%d ranks", s->ranks);
     if (a->train.batch_pairs != b->train.batch_pairs) say(out, size, "train.batch_pairs = %d", b->train.batch_pairs);
+    if (a->ranks.tensor != b->ranks.tensor) say(out, size, "ranks.tensor = %d", b->ranks.tensor);
     if (a->ranks.shard != b->ranks.shard) say(out, size, "ranks.shard = %s", shards[b->ranks.shard]);
     if (a->train.recompute != b->train.recompute) say(out, size, "train.recompute = layer");
     if (a->train.rows != b->train.rows) say(out, size, "train.rows = %d", b->train.rows);
@@ -105,16 +109,17 @@ static int search(Search *s, unsigned phases, Error *e) {
 int plan_fit(const Plan *p, int64_t memory, char *out, size_t size, Error *e) {
     Search s = { .start = p, .memory = memory, .ranks = p->ranks, .data = *p->data };
     unsigned phases = 0;
-    s.models.policy = *p->policy, s.models.labeler = *p->labeler;
     for (int i = 0; i < PLAN_PHASES; i++) phases |= (unsigned)(p->phases[i].wanted != 0) << i;
     if (!(s.c = mem_new(1, sizeof *s.c, "plan", e))) return -1;
-    int got = 0;
-    for (int dtype = p->config->run.dtype; dtype <= BF16 && got == 0; dtype++) {
-        *s.c = *p->config;
-        s.c->run.dtype = (DType)dtype;
-        s.ranks = p->ranks;
-        got = search(&s, phases, e);
-    }
+    int got = 0, tensor = p->config->ranks.tensor;
+    for (int dtype = p->config->run.dtype; dtype <= BF16 && !got; dtype++)
+        for (s.more = 0; s.more < 2 && !got; s.more++)
+            for (int slices = tensor; slices <= (p->ranks < SLICES_MOST ? p->ranks : SLICES_MOST) && !got; slices *= 2) {
+                *s.c = *p->config;
+                s.c->run.dtype = (DType)dtype, s.c->ranks.tensor = slices;
+                s.ranks = p->ranks;
+                got = search(&s, phases, e);
+            }
     if (got == 1) changes_say(&s, out, size);
     free(s.c);
     return got;

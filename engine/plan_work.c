@@ -2,7 +2,8 @@
  *
  * A product's time is its FLOPs over TFLOP/s; where a step reads more bytes than its FLOPs hide (decoding), those over GB/s; sums over
  * ranks go over the network's GB/s (docs/ranks.md has the bytes). In modes none and optimizer gradients are summed after the last backward,
- * so all of that is waited for; in gradients and parameters they go beside backward, and weights beside both. Nothing else is counted: not
+ * so all of that is waited for; in gradients and parameters they go beside backward, and weights beside both. What slices of a model sum is
+ * waited for. Nothing else is counted: not
  * the host, not the files, not the images. */
 #include "engine/plan.h"
 
@@ -13,6 +14,7 @@ typedef struct Rates {
     double row, key, scored, tower,
         projector;      /* FLOPs of a row in all layers, of a key that one sees, of a scored row, of an image, of an image's row */
     double weights, kv; /* bytes: of what a step of decoding reads, of a key and value in all layers */
+    double slices;      /* bytes sent for a row that the slices of a model sum once in every layer */
 } Rates;
 
 static Rates rates_of(const ModelConfig *c, DType dtype) {
@@ -23,17 +25,27 @@ static Rates rates_of(const ModelConfig *c, DType dtype) {
     double size = (double)dtype_size(dtype), block = 2 * D * q + 2 * D * kv + 3 * D * F, rows = v->patches + 1.0;
     return (Rates){ .row = 2 * L * block,
         .key = 4 * L * q,
-        .scored = 2 * D * d->vocab,
+        .scored = 2 * D * config_head_rows(c),
         .tower = v->layers ? 2 * rows * v->feature_layers * (4 * W * W + 2 * W * v->ff + 2 * rows * W) : 0,
         .projector = v->layers ? 2 * (W * D + D * D) : 0,
-        .weights = (L * block + D * d->vocab) * size,
-        .kv = L * 2 * kv * size };
+        .weights = (L * block + D * config_head_rows(c)) * size,
+        .kv = L * 2 * kv * size,
+        .slices = L * D * size * 2 * (config_slices(c) - 1.0) / config_slices(c) };
 }
 
 static double seconds(const PlanSpeeds *s, double flops, double bytes) {
     return fmax(s->tflops > 0 ? flops / (s->tflops * 1e12) : 0, s->bandwidth > 0 ? bytes / (s->bandwidth * 1e9) : 0);
 }
 static double sending(const PlanSpeeds *s, double bytes) { return s->network > 0 ? bytes / (s->network * 1e9) : 0; }
+
+/* What slices of a model wait for each other: two sums in every layer, which nothing hides. */
+static void slices_add(PlanPhase *x, const Rates *r, const PlanSpeeds *s) {
+    double bytes = 2 * x->tokens * r->slices;
+    if (!x->wanted || x->steps <= 0) return;
+    x->sent += bytes / x->steps;
+    x->exposed += sending(s, bytes);
+    x->seconds += sending(s, bytes);
+}
 
 /* FLOPs of a forward over `rows` rows that see half of each other; `seen` rows before them. */
 static double forward(const Rates *r, double rows, double seen) { return rows * (r->row + r->key * (seen + rows / 2)); }
@@ -128,6 +140,8 @@ static void train_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSp
     }
     double compute = seconds(s, once * (3 + recompute), 0), update = seconds(s, 0, own * (7 * 4 + size));
     double backward = compute * (2 + recompute) / (3 + recompute), beside = c->ranks.shard == SHARD_PARAMETERS ? compute : backward;
+    open += mine * d->pair.mean * (4 + recompute) *
+            r->slices; /* forwards two sums in every layer, backwards two, one where a block is computed again */
     double waits = sending(s, open) + fmax(sending(s, hidden) - beside, 0);
     x->tokens = x->steps * mine * d->pair.mean;
     x->flops = x->steps * once * (3 + recompute);
@@ -156,9 +170,13 @@ int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
         y->traffic = y->steps * policy.weights;
         y->seconds = seconds(s, y->flops, y->traffic);
     }
+    slices_add(&x[PLAN_SAMPLE], &policy, s);
+    slices_add(&x[PLAN_LABEL], &labeler, s);
+    slices_add(&x[PLAN_REFERENCE], &policy, s);
     if (x[PLAN_TRAIN].wanted) train_work(p, &x[PLAN_TRAIN], &policy, s, &trained);
     if (x[PLAN_EVALUATE].wanted)
         sample_work(p, &x[PLAN_EVALUATE], &policy, s, (double)d->eval_prompts.most / copies, d->eval_prompt.mean, c->eval.n, d->answer.mean,
             c->sample.batch);
+    slices_add(&x[PLAN_EVALUATE], &policy, s);
     return 0;
 }

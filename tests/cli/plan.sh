@@ -1,7 +1,8 @@
 #!/bin/sh
 # plan.sh [DEVICE] - the plan against what happens: sampling, labelling and training in every mode of sharding, with and without recomputed blocks, on one
-# rank and two. On CPUs the most that was resident, less what the program has resident when it does nothing; and on every device what its own account says
-# was held. Both within 5 % of the plan, either way (on the emulated device 2 %). Then: what does not fit is refused, with settings that do fit.
+# rank and two, and on two that hold slices of one model. On CPUs the most that was resident, less what the program has resident when it does nothing; on
+# every device what its own account says was held. Both within 5 % of the plan, either way (on the emulated device 2 %). Training saves a checkpoint after
+# its first step and goes on: what a checkpoint needs is kept. Then: what does not fit is refused, with settings that do fit.
 program=${RLAIFV:-$PWD/build/rlaifv}
 device=${1:-cpu}
 here=$PWD
@@ -71,7 +72,8 @@ max_new_tokens = $tokens
 [label]
 batch = 200
 [train]
-steps = 1
+steps = 2
+save_every = 1
 batch_pairs = 4
 END
 pair=$("$program" plan run.ini --data.prompts= | sed -n 's/^  tokens of a pair *\([0-9]*\) .*/\1/p')
@@ -133,6 +135,15 @@ for count in 1 2; do
         done
     done
 done
+
+# ---- a model in two slices ----
+rm -rf run
+ranks 2 train run.ini --ranks.tensor=2 --train.recompute=layer || { fail "train in slices"; tail -2 err; }
+compare "train in slices" "load reference train checkpoint" 2 --ranks.tensor=2 --train.recompute=layer
+prompts=scenes/prompts.jsonl
+rm -rf run
+ranks 2 sample run.ini --ranks.tensor=2 || { fail "sample in slices"; tail -2 err; }
+compare "sample in slices" "load sample" 2 --ranks.tensor=2
 
 # ---- what does not fit ----
 "$program" plan run.ini --gpu-memory 1M >out 2>err && fail "a plan fits into 1 MB"
