@@ -1,10 +1,11 @@
 #!/bin/sh
-# run.sh BUILD [--sanitize] [--cuda] - runs every check, one on each core, and closes with "N passed, N failed, N skipped".
+# run.sh BUILD [--sanitize] [--cuda] [--matrix] - runs every check, one on each core, and closes with "N passed, N failed, N skipped".
 #
 # The cmocka programs BUILD/tests/*/*_test, the shell checks tests/cli/*.sh (with RLAIFV naming the program), the layer check; with --sanitize
-# the same programs built with ASan and UBSan; with --cuda the CUDA backend: compiled by nvcc, and executed by the emulator (docs/cuda.md).
+# the same programs built with ASan and UBSan; with --cuda the CUDA backend: compiled by nvcc, and executed by the emulator (docs/cuda.md);
+# with --matrix under every schedule and tool, which takes as long as all the rest.
 build=$1
-options=" $2 $3 "
+options=" $2 $3 $4 "
 jobs=$(mktemp) results=$(mktemp) || exit 1
 trap 'rm -f "$jobs" "$results"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -57,7 +58,7 @@ if [ "$cuda" ]; then
     else skipped "cuDNN's plans are skipped: no cudnn.h on this machine"; fi
 fi
 together
-[ "$cuda" ] && sh tests/run_job.sh "$results" script "emulator: schedules, sanitizers, checker, lines" 3000 sh tests/simt/matrix.sh "$build"
+[ "$cuda" ] && wants --matrix && sh tests/run_job.sh "$results" script "emulator: schedules, sanitizers, checker, lines" 3000 sh tests/simt/matrix.sh "$build"
 
 awk '{ passed += $1; failed += $2; skipped += $3 }
     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }' "$results"

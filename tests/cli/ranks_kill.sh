@@ -45,9 +45,13 @@ done_early=0
 for kill in $(seq "$kills"); do
     count=2
     [ $((kill % 5)) -eq 0 ] && count=4
+    rm -f "$temporary/killed/config.ini" # written when all ranks have come together
     run $count killed &
     pid=$!
-    sleep "$(awk -v ms="$((100 + $(random 1500)))" 'BEGIN { print ms / 1000 }')"
+    if [ $((kill % 7)) -ne 0 ]; then # now and then a kill while they start
+        for wait in $(seq 600); do [ -f "$temporary/killed/config.ini" ] || ! kill -0 $pid 2>/dev/null && break; sleep 0.1; done
+    fi
+    sleep "$(awk -v ms="$(random 1500)" 'BEGIN { print ms / 1000 }')"
     # the ranks of this run: not mpirun itself
     ranks=$(pgrep -f "^$program run .*$temporary/killed" | tr '\n' ' ')
     if [ -z "$ranks" ]; then done_early=$((done_early + 1))
