@@ -253,8 +253,8 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanD
         }
         if (plan_phase_bytes(p, (PlanPhaseKind)i) > p->peak) p->largest = (PlanPhaseKind)i, p->peak = plan_phase_bytes(p, p->largest);
     }
-    free(m.policy.list), free(m.policy.units);
-    free(m.labeler.list), free(m.labeler.units);
+    params_plan_free(&m.policy);
+    params_plan_free(&m.labeler);
     return bad ? -1 : 0;
 }
 

@@ -106,8 +106,7 @@ static int trained_count(const Plan *p, Trained *t, Error *e) {
         if (q->part == PART_DECODER) t->travel += (double)q->count;
         else t->rest += (double)q->count;
     }
-    free(params.list);
-    free(params.units);
+    params_plan_free(&params);
     return bad ? -1 : 0;
 }
 

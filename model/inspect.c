@@ -174,6 +174,6 @@ int model_inspect(const char *folder, FILE *out, Error *e) {
     int failed = inspect_tensors(&x, e);
     inspect_companions(&x);
     fprintf(out, "verdict       %s\n", failed ? "cannot be used" : x.odd ? "can be used; see what is odd" : "can be used");
-    free(x.params.list);
+    params_plan_free(&x.params);
     return failed;
 }

@@ -190,6 +190,12 @@ int params_plan(Params *p, const ModelConfig *c, Error *e) {
     return 0;
 }
 
+void params_plan_free(Params *p) {
+    free(p->list);
+    free(p->units);
+    memset(p, 0, sizeof *p);
+}
+
 const Param *params_find(const Params *p, ParamKind kind, int layer) {
     const struct ParamIndex *index = &p->index[kind];
     int i = index->first + (index->stride ? layer * index->stride : 0);
@@ -248,7 +254,5 @@ void params_free(Params *p, const Kernels *k) {
     params_train_end(p, k);
     if (p->weights.at) k->weights_changed(p->weights, p->count);
     drop(&p->weights, k);
-    free(p->list);
-    free(p->units);
-    memset(p, 0, sizeof *p);
+    params_plan_free(p);
 }

@@ -75,6 +75,8 @@ int params_plan(Params *p, const ModelConfig *c, Error *e);
 void params_whole_shape(const Params *p, const Param *q, int64_t shape[4]);
 /* Where element i of a tensor is in the whole one; *run: so many elements from it on lie side by side in both. */
 int64_t params_whole_at(const Params *p, const Param *q, int64_t i, int64_t *run);
+/* Lets the table go, of Params that have no weights. */
+void params_plan_free(Params *p);
 /* The table's entry; layer -1 for tensors outside blocks. The head of a tied model is its embedding table. Exists by construction: asserts. */
 const Param *params_find(const Params *p, ParamKind kind, int layer);
 /* The element offset of a tensor. */
