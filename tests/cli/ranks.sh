@@ -2,68 +2,15 @@
 # ranks.sh [DEVICE] - training on 1, 2 and 4 ranks under mpirun: the golden DPO steps in every mode of sharding, one set of bits for all numbers of
 # ranks and modes, checkpoints that another number of ranks goes on from, and files that are not what was written. On the emulated device, which is
 # slow, a selection of it; and there the state in host memory is another than the device's.
-program=${RLAIFV:-$PWD/build/rlaifv}
 device=${1:-cpu}
-golden=$PWD/tests/golden
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
-compare=$temporary/compare
-failed=0
-command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
-${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c \
-    base/*.c -ljansson -lxxhash -lm || exit 1
-
-fail() {
-    echo "FAILED: $*"
-    tail -3 "$temporary/err"
-    failed=1
-}
-ranks() { # N ARGUMENTS...: the program on N ranks
-    count=$1
-    shift
-    timeout 300 mpirun --allow-run-as-root --oversubscribe -np "$count" "$program" "$@" --run.device="$device" --run.threads=1 --run.quiet=true \
-        >"$temporary/out" 2>"$temporary/err"
-}
-config() { # RUN CASE PAIRS STEPS: the settings that the golden case states, with steps of PAIRS pairs
-    cat >"$temporary/$1.ini" <<END
-[run]
-dir = $temporary/$1
-[model]
-dir = $golden/$2/model
-[data]
-train = $golden/$2/pairs.jsonl
-[train]
-lr = 5e-4
-warmup_steps = 2
-steps = $4
-batch_pairs = $3
-order = file
-weight_decay = 0.01
-freeze = vision
-END
-}
-train() { # RANKS RUN ARGUMENTS...
-    count=$1 run=$2
-    shift 2
-    ranks "$count" train "$temporary/$run.ini" "$@" || fail "train on $count ranks: $run $*"
-}
-same() { # RUN RUN: the same weights and the same numbers at every step
-    cmp -s "$temporary/$1/model/model.safetensors" "$temporary/$2/model/model.safetensors" || fail "$1 and $2 have other weights"
-    "$compare" metrics "$temporary/$1/metrics.jsonl" "$temporary/$2/metrics.jsonl" >"$temporary/err" || fail "$1 and $2 have other metrics"
-}
-modes="none optimizer gradients parameters"
-golden() { # RUN: holds the golden steps and weights
-    "$compare" steps "$golden/llava15-v5/expect/dpo.json" "$temporary/$1/metrics.jsonl" >"$temporary/err" || fail "golden steps: $1"
-    "$compare" weights "$golden/llava15-v5/expect/dpo_final.safetensors" "$temporary/$1/model" 2e-5 >"$temporary/err" || fail "golden weights: $1"
-}
+. tests/tools/ranks_train.sh
 
 # ---- a selection ----
 if [ "$device" != cpu ]; then
     for mode in $modes; do
         config "golden-$mode" llava15-v5 2 8
         train 2 "golden-$mode" --ranks.shard=$mode
-        golden "golden-$mode"
+        golden_holds "golden-$mode" llava15-v5
         same golden-none "golden-$mode"
     done
     config again llava15-v5 2 8
@@ -73,13 +20,13 @@ if [ "$device" != cpu ]; then
     # saved by one rank and its host, continued by two, whose hosts have all of it, and without
     config away llava15-v5 2 8
     train 1 away --train.save_every=3 --ranks.parts=2 --ranks.offload=optimizer
-    golden away
+    golden_holds away llava15-v5
     rm -rf "$temporary/away/checkpoint-6" "$temporary/away/checkpoint-8" "$temporary/away/model"
     train 2 away --train.save_every=3 --ranks.parts=2 --ranks.shard=parameters --ranks.offload=optimizer
-    golden away
+    golden_holds away llava15-v5
     rm -rf "$temporary/away/checkpoint-8" "$temporary/away/model"
     train 2 away --train.save_every=3 --ranks.parts=2 --ranks.shard=optimizer
-    golden away
+    golden_holds away llava15-v5
     for dtype in fp32 bf16; do # what the host steps does not depend on who has which part of it
         for mode in none gradients; do
             config "away-$dtype-$mode" llava15-v5 2 3
@@ -103,7 +50,7 @@ for mode in $modes; do
     for count in 1 2; do
         config "golden-$mode-$count" llava15-v5 2 8
         train $count "golden-$mode-$count" --ranks.shard=$mode
-        golden "golden-$mode-$count"
+        golden_holds "golden-$mode-$count" llava15-v5
     done
 done
 config golden-host llava15-v5 2 8

@@ -1,0 +1,56 @@
+# ranks_train.sh - read by the checks that train under mpirun (tests/cli/ranks*.sh), which set `device` first: the program on N ranks, runs on the golden
+# checkpoints, and their comparison. Ends the check when mpirun is absent.
+program=${RLAIFV:-$PWD/build/rlaifv}
+here=$PWD golden=$PWD/tests/golden
+temporary=$(mktemp -d) || exit 1
+trap 'rm -rf "$temporary"' EXIT
+trap 'exit 1' HUP INT TERM
+compare=$temporary/compare
+failed=0
+command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
+${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c \
+    base/*.c -ljansson -lxxhash -lm || exit 1
+
+fail() {
+    echo "FAILED: $*"
+    tail -3 "$temporary/err"
+    failed=1
+}
+ranks() { # N ARGUMENTS...: the program on N ranks
+    count=$1
+    shift
+    timeout 300 mpirun --allow-run-as-root --oversubscribe -np "$count" "$program" "$@" --run.device="$device" --run.threads=1 --run.quiet=true \
+        >"$temporary/out" 2>"$temporary/err"
+}
+config() { # RUN CASE PAIRS STEPS: the settings that the golden cases state, with steps of PAIRS pairs
+    cat >"$temporary/$1.ini" <<END
+[run]
+dir = $temporary/$1
+[model]
+dir = $golden/$2/model
+[data]
+train = $golden/$2/pairs.jsonl
+[train]
+lr = 5e-4
+warmup_steps = 2
+steps = $4
+batch_pairs = $3
+order = file
+weight_decay = 0.01
+freeze = vision
+END
+}
+train() { # RANKS RUN ARGUMENTS...
+    count=$1 run=$2
+    shift 2
+    ranks "$count" train "$temporary/$run.ini" "$@" || fail "train on $count ranks: $run $*"
+}
+golden_holds() { # RUN CASE: the golden steps and weights
+    "$compare" steps "$golden/$2/expect/dpo.json" "$temporary/$1/metrics.jsonl" >"$temporary/err" 2>&1 || fail "golden steps: $1"
+    "$compare" weights "$golden/$2/expect/dpo_final.safetensors" "$temporary/$1/model" 2e-5 >"$temporary/err" 2>&1 || fail "golden weights: $1"
+}
+same() { # RUN RUN: the same weights and the same numbers at every step
+    cmp -s "$temporary/$1/model/model.safetensors" "$temporary/$2/model/model.safetensors" || fail "$1 and $2 have other weights"
+    "$compare" metrics "$temporary/$1/metrics.jsonl" "$temporary/$2/metrics.jsonl" >"$temporary/err" 2>&1 || fail "$1 and $2 have other metrics"
+}
+modes="none optimizer gradients parameters"
