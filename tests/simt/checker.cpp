@@ -12,6 +12,7 @@
  * barrier and warp-wide operation and never goes back. Of two neighbouring bytes that different threads write, only the last has a record.
  */
 #include "tests/simt/counters.h"
+#include "tests/simt/cudart.h"
 #include "tests/simt/engine.h"
 #include "tests/simt/sites.h"
 
@@ -143,9 +144,10 @@ static Cell *cells_at(const SimtBlock *b, uintptr_t at, size_t bytes, uint32_t c
     if (r)
         simt_fail(site_of_code(code), "%s of %zu bytes at offset %lld of an allocation of %zu bytes%s", what_of(write), bytes,
             (long long)(at - r->at), r->bytes, r->name);
-    if (!host_open && !is_constant(at))
-        simt_fail(site_of_code(code), "%s of %zu bytes of the host's memory at %p", what_of(write), bytes, (void *)at);
-    return NULL;
+    if (host_open || is_constant(at)) return NULL;
+    const char *text = memory_text((void *)at); /* freed lately, or further from an allocation than its margin */
+    if (text) simt_fail(site_of_code(code), "%s of %zu bytes at %s", what_of(write), bytes, text);
+    simt_fail(site_of_code(code), "%s of %zu bytes of the host's memory at %p", what_of(write), bytes, (void *)at);
 }
 
 /* ---- order ---- */

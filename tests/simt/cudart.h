@@ -104,6 +104,8 @@ void *memory_new(MemoryKind kind, size_t bytes);
 int memory_free(MemoryKind kind, void *at);
 /* Whether `at` lies in a live allocation of that kind. */
 int memory_is(MemoryKind kind, const void *at);
+/* "byte 7 of freed device memory \"weights\" (...)" of an address in or around an allocation, live or lately freed; NULL for any other. */
+const char *memory_text(const void *at);
 /* Ends the process unless [at, at + bytes) lies in one live allocation of device memory. */
 void memory_check(const char *call, const void *at, size_t bytes);
 /* Something other than a kernel has written device memory. */

@@ -57,6 +57,14 @@ static const char *allocation_text(const Allocation &a) {
     return text;
 }
 
+const char *memory_text(const void *at) {
+    static char text[320];
+    const Allocation *a = allocation_around(at);
+    if (!a) return NULL;
+    snprintf(text, sizeof text, "byte %lld of %s", (long long)((const char *)at - a->at), allocation_text(*a));
+    return text;
+}
+
 static void frames_print(const char *title, void *const *frames, int n) {
     fprintf(stderr, "  %s\n", title);
     fflush(stderr);
@@ -84,11 +92,11 @@ static void fault(int number, siginfo_t *info, void *context) {
         if (fault_before.sa_flags & SA_SIGINFO) fault_before.sa_sigaction(number, info, context);
         return; /* and faults again */
     }
-    long long offset = (char *)info->si_addr - a->at;
-    if (simt_self) simt_fail(SIMT_HERE, "an access at byte %lld of %s", offset, allocation_text(*a));
+    const char *text = memory_text(info->si_addr);
+    if (simt_self) simt_fail(SIMT_HERE, "an access at %s", text);
     void *here[FRAMES];
     fflush(stdout);
-    fprintf(stderr, "simt: the host touches byte %lld of %s\n", offset, allocation_text(*a));
+    fprintf(stderr, "simt: the host touches %s\n", text);
     frames_print("at", here, backtrace(here, FRAMES));
     frames_print("allocated at", a->frames, a->frames_n);
     abort();

@@ -122,7 +122,7 @@ static void copy_wrong_way(void) {
 static void test_memory_guarded(void **) {
     aborts(host_reads, "the host touches byte 12 of device memory \"hidden states\" (allocation 1, 400 bytes)");
     aborts(host_writes_after_run, "the host touches byte 396 of device memory \"hidden states\"");
-    aborts(kernel_far, checker_is_on() ? "a write of 1 bytes of the host's memory" : "an access at byte 8192 of device memory \"weights\"");
+    aborts(kernel_far, checker_is_on() ? "a write of 1 bytes at byte 8192 of device memory \"weights\"" : "an access at byte 8192 of device memory \"weights\"");
 #ifndef __SANITIZE_ADDRESS__
     if (!checker_is_on()) aborts(kernel_near, "byte 403 of device memory \"weights\" (allocation 1, 400 bytes) was written");
 #endif
