@@ -481,7 +481,7 @@ int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char
 
 /* ---- how commands begin ---- */
 
-static int config_take(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
+int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
     config_defaults(c);
     int got = config_arguments(c, argc, argv, e);
     if (got == CONFIG_HELP) {
@@ -495,8 +495,8 @@ static int config_take(RunConfig *c, int argc, char **argv, const char *synopsis
     return 0;
 }
 
-int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
-    int64_t lead, got = lead = config_take(c, argc, argv, synopsis, needed, e);
+int command_config_ranks(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e) {
+    int64_t lead, got = lead = command_config(c, argc, argv, synopsis, needed, e);
     if (world_here()->size > 1) { /* rank 0 says what is wrong for all; a file that only another rank cannot read is that rank's to tell */
         if (world_broadcast("reading the config", 0, &lead, sizeof lead, e) || (!lead && got)) world_fail(e);
     }

@@ -33,6 +33,8 @@ typedef struct LabelCounts {
 /* How commands that take a config begin: reads it, and refuses when one of the `needed` keys (NULL-ended) is empty. 0 go on; else what the
  * command returns, where 1 stands for "help was given": nothing is left to do. */
 int command_config(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e);
+/* The same for commands that all ranks take part in (main.c): all return what rank 0 does. */
+int command_config_ranks(RunConfig *c, int argc, char **argv, const char *synopsis, const char *const *needed, Error *e);
 
 /* The folder of an iteration: RUN/iter-N. */
 int arrow_folder(const RunConfig *c, int iteration, char out[PATH_SIZE], Error *e);

@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Reads the config and calls `work`. What a command returns. */
-static int command_with(
-    int argc, char **argv, const char *synopsis, const char *const *needed, int (*work)(const RunConfig *c, Error *e), Error *e) {
+/* Reads the config and leads the ranks through `lead`. What a command returns. */
+static int command_with(int argc, char **argv, const char *synopsis, const char *const *needed,
+    int (*lead)(Loop *l, void *context, Error *e), Error *e) {
     RunConfig *c = mem_new(1, sizeof *c, "config", e);
     if (!c) return -1;
-    int got = command_config(c, argc, argv, synopsis, needed, e);
-    if (!got) got = work(c, e) ? -1 : 0;
+    int got = command_config_ranks(c, argc, argv, synopsis, needed, e);
+    if (!got) got = crew_run(c, lead, NULL, e);
     free(c);
     return got == 1 ? 0 : got;
 }
@@ -63,17 +63,14 @@ static int label_lead(Loop *l, void *context, Error *e) {
     return 0;
 }
 
-static int sample_work(const RunConfig *c, Error *e) { return crew_run(c, sample_lead, NULL, e); }
-static int label_work(const RunConfig *c, Error *e) { return crew_run(c, label_lead, NULL, e); }
-
 int command_sample(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", "model.dir", "data.prompts", NULL };
-    return command_with(argc, argv, "sample CONFIG [--section.key=value]...", needed, sample_work, e);
+    return command_with(argc, argv, "sample CONFIG [--section.key=value]...", needed, sample_lead, e);
 }
 
 int command_label(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", "model.dir", NULL };
-    return command_with(argc, argv, "label CONFIG [--section.key=value]...", needed, label_work, e);
+    return command_with(argc, argv, "label CONFIG [--section.key=value]...", needed, label_lead, e);
 }
 
 static int pair_work(const RunConfig *c, Error *e) {
@@ -93,7 +90,12 @@ static int pair_work(const RunConfig *c, Error *e) {
 
 int command_pair(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", NULL };
-    return command_with(argc, argv, "pair CONFIG [--section.key=value]...", needed, pair_work, e);
+    RunConfig *c = mem_new(1, sizeof *c, "config", e);
+    if (!c) return -1;
+    int got = command_config(c, argc, argv, "pair CONFIG [--section.key=value]...", needed, e);
+    if (!got) got = pair_work(c, e);
+    free(c);
+    return got == 1 ? 0 : got;
 }
 
 static int train_lead(Loop *l, void *context, Error *e) {
@@ -122,15 +124,12 @@ static int eval_lead(Loop *l, void *context, Error *e) {
     return 0;
 }
 
-static int train_work(const RunConfig *c, Error *e) { return crew_run(c, train_lead, NULL, e); }
-static int eval_work(const RunConfig *c, Error *e) { return crew_run(c, eval_lead, NULL, e); }
-
 int command_train(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", "model.dir", "data.train", NULL };
-    return command_with(argc, argv, "train CONFIG [--section.key=value]...", needed, train_work, e);
+    return command_with(argc, argv, "train CONFIG [--section.key=value]...", needed, train_lead, e);
 }
 
 int command_eval(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", "model.dir", "data.eval", NULL };
-    return command_with(argc, argv, "eval CONFIG [--section.key=value]...", needed, eval_work, e);
+    return command_with(argc, argv, "eval CONFIG [--section.key=value]...", needed, eval_lead, e);
 }

@@ -150,7 +150,7 @@ int command_run(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", "model.dir", "data.prompts", NULL };
     RunConfig *c = mem_new(1, sizeof *c, "config", e);
     if (!c) return -1;
-    int got = command_config(c, argc, argv, "run CONFIG [--section.key=value]...", needed, e);
+    int got = command_config_ranks(c, argc, argv, "run CONFIG [--section.key=value]...", needed, e);
     if (!got) {
         Report report;
         const char *plain = getenv("NO_COLOR");

@@ -53,4 +53,12 @@ same() { # RUN RUN: the same weights and the same numbers at every step
     cmp -s "$temporary/$1/model/model.safetensors" "$temporary/$2/model/model.safetensors" || fail "$1 and $2 have other weights"
     "$compare" metrics "$temporary/$1/metrics.jsonl" "$temporary/$2/metrics.jsonl" >"$temporary/err" 2>&1 || fail "$1 and $2 have other metrics"
 }
+cut() { # RUN STEP: as if the run had been killed after checkpoint-STEP
+    for step in "$temporary/$1"/checkpoint-*; do [ -d "$step" ] && [ "${step##*-}" -gt "$2" ] && rm -rf "$step"; done
+    rm -rf "$temporary/$1/model"
+    touch "$temporary/mark"
+}
+went_on() { # RUN STEP: since cut, from checkpoint-STEP and not from the beginning
+    [ -d "$temporary/$1/checkpoint-$2" ] && [ -z "$(find "$temporary/$1/checkpoint-$2" -newer "$temporary/mark")" ] || fail "checkpoint-$2 of $1 was made again"
+}
 modes="none optimizer gradients parameters"
