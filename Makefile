@@ -1,4 +1,4 @@
-# rlaifv: `make` builds the program, `make demo` shows the whole method, `make test` checks everything. `make help` lists the rest.
+# rlaifv: `make` builds the program, `make demo` shows the whole method, `make test` checks it. `make help` lists the rest.
 # Variables: BUILD (folder for objects, default build), CC, CFLAGS_EXTRA, NVCC, NCCL, CUDNN, MPICC, MPI_INCLUDE, MPI_LIBS.
 BUILD ?= build
 CC = gcc
@@ -131,7 +131,8 @@ format:
 help:
 	@echo "make            build ./rlaifv"
 	@echo "make demo       the whole method on the built-in world, in minutes"
-	@echo "make test       all checks      make check     without sanitizers     make sanitize  those alone"
+	@echo "make test       all checks but one      make check     without sanitizers     make sanitize  those alone"
+	@echo "make simt-matrix  that one: CUDA kernels on the emulator under every schedule and tool, a quarter of an hour"
 	@echo "make base       train the demo's base models again     make bench  kernel microbenchmarks"
 	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# run.sh BUILD [--sanitize] [--cuda] [--matrix] - runs every check, one on each core, and closes with "N passed, N failed, N skipped".
+# run.sh BUILD [--sanitize] [--cuda] [--matrix] - runs the checks, one on each core, and closes with "N passed, N failed, N skipped".
 #
 # The cmocka programs BUILD/tests/*/*_test, the shell checks tests/cli/*.sh (with RLAIFV naming the program), the layer check; with --sanitize
 # the same programs built with ASan and UBSan; with --cuda the CUDA backend: compiled by nvcc, and executed by the emulator (docs/cuda.md);
@@ -11,6 +11,7 @@ trap 'rm -f "$jobs" "$results"' EXIT
 trap 'exit 1' HUP INT TERM
 export RLAIFV_SHARED="${RLAIFV_SHARED:-../shared}" RLAIFV="$PWD/$build/rlaifv"
 export OMP_WAIT_POLICY=passive # two programs share the cores
+lost=0
 wants() { case $options in *" $1 "*) return 0 ;; esac; return 1; }
 
 job() { # KIND NAME SECONDS COMMAND...
@@ -20,7 +21,7 @@ job() { # KIND NAME SECONDS COMMAND...
 program() { job program "$@"; }
 script() { job script "$@"; }
 together() { # runs what was given, one on each core
-    xargs -L 1 -P "$(nproc)" sh tests/run_job.sh "$results" <"$jobs"
+    xargs -L 1 -P "$(nproc)" sh tests/run_job.sh "$results" <"$jobs" || { echo "FAILED: checks that did not come to an end"; lost=1; }
     : >"$jobs"
 }
 skipped() { # WHY
@@ -60,5 +61,5 @@ fi
 together
 [ "$cuda" ] && wants --matrix && sh tests/run_job.sh "$results" script "emulator: schedules, sanitizers, checker, lines" 3000 sh tests/simt/matrix.sh "$build"
 
-awk '{ passed += $1; failed += $2; skipped += $3 }
-    END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || passed == 0 }' "$results"
+awk -v lost=$lost '{ passed += $1; failed += $2; skipped += $3 }
+    END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped; exit failed > 0 || lost > 0 || passed == 0 }' "$results"

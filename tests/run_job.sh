@@ -31,7 +31,7 @@ else
     esac
     {
         printf '%-52s %s, %d s\n' "$name" "$word" "$seconds"
-        grep -E '^  all |: [0-9]* programs, ' "$log" # lines of kernels reached; parts of the matrix
+        grep -E '^  all |: [0-9]* programs, |not tried|no small disks' "$log" # lines of kernels reached; parts of the matrix; what a script left out
         [ $bad -eq 1 ] && echo "    exit code $code" && tail -40 "$log" | sed 's/^/    /'
     } >"$said"
 fi

@@ -123,6 +123,7 @@ $$(BUILD)/$(1)/%.o: %.cpp
 $$(BUILD)/$(1)/%.o: %.c
 	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS) $(4) -DWITH_SIMT $$(NCCL_FLAGS) $$(CUDA_INCLUDE) -c -o $$@ $$<
+$$(BUILD)/$(1)/kernels/cuda/table.o: $$(BUILD)/cuda/nccl
 $$(BUILD)/$(1)/tests/%_test: $$(BUILD)/$(1)/tests/%_test.o $$(SIMT_OBJECTS_$(1)) $$(LIB_kernels) $$(LIB_base)
 	$$(SIMT_CXX) -rdynamic -o $$@ $$^ $(6) $$(LDLIBS) -lcmocka
 $(1)-tests: $$(SIMT_BINS_$(1))

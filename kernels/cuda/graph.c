@@ -80,7 +80,7 @@ static int run_add(Stage *s, int64_t bytes) {
 static int stage_open(Stage *s) {
     int64_t bytes = 0;
     if (!s->sent && CUDA_TRY(cudaEventCreateWithFlags(&s->sent, cudaEventDisableTiming))) return -1;
-    if (s->was_sent && CUDA_TRY(cudaEventSynchronize(s->sent))) return -1;
+    if (s->was_sent && cuda_event_wait(s->sent)) return -1;
     s->was_sent = 0;
     for (int i = 0; i < s->runs_n; i++) bytes += s->runs[i].bytes;
     if (s->runs_n != 1) {

@@ -106,7 +106,7 @@ int cuda_stream_wait(void) {
     return bad;
 }
 
-static int event_wait(cudaEvent_t event) {
+int cuda_event_wait(cudaEvent_t event) {
     if (wait_before) wait_before();
     int bad = CUDA_TRY(cudaEventSynchronize(event));
     if (wait_after) wait_after();
@@ -309,7 +309,7 @@ static int64_t ring_take(int64_t bytes) {
         r->left_before[r->current] = 1;
         r->current = (r->current + 1) % PARTS;
         r->used = 0;
-        if (r->left_before[r->current] && event_wait(r->left[r->current])) return -1;
+        if (r->left_before[r->current] && cuda_event_wait(r->left[r->current])) return -1;
     }
     int64_t at = r->current * r->part + r->used;
     r->used += bytes;
@@ -369,7 +369,7 @@ static int piece_queue(Piece *p, const void *from, cudaEvent_t arrived) {
 }
 
 static int piece_arrive(const Piece *p, void *to, cudaEvent_t arrived) {
-    if (event_wait(arrived)) return -1;
+    if (cuda_event_wait(arrived)) return -1;
     memcpy((char *)to + p->done, ring_last()->host + p->at, (size_t)p->bytes);
     return 0;
 }

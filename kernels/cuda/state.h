@@ -27,6 +27,7 @@ cudaStream_t cuda_stream(void); /* of compute, or what cuda_stream_use says */
 /* Operations go to another stream, until called with NULL. Only those that need no scratch, no staged arrays and no answer may. */
 void cuda_stream_use(cudaStream_t stream);
 int cuda_stream_wait(void); /* the host waits for compute; as CUDA_TRY */
+int cuda_event_wait(cudaEvent_t event);
 /* Called before and after the host waits for the device, so that somebody watches. */
 void cuda_waits_watch(void (*before)(void), void (*after)(void));
 int cuda_multiprocessors(void);

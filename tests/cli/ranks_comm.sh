@@ -6,8 +6,8 @@ program=${RLAIFV:-$PWD/build/rlaifv}
 build=$(dirname "$program")
 [ "$1" = simt ] && build=$build/simt
 test=$build/tests/kernels/comm_test
-[ -x "$test" ] || { echo "no $test"; exit 77; }
-command -v mpirun >/dev/null || { echo "no mpirun"; exit 77; }
+[ -x "$test" ] || { echo "no $test"; exit 1; }
+command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
 # More ranks than cores, none bound to one; a test machine's root may start them.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
 export CMOCKA_MESSAGE_OUTPUT=STDOUT

@@ -1,7 +1,7 @@
 #!/bin/sh
 # matrix.sh [BUILD [SEEDS]] - the CUDA kernels under every way of running them that finds bugs: the reverse schedule and SEEDS random ones,
 # ASan and UBSan, the checker of races and uninitialised reads, and the share of the kernels' lines that the tests reach. A program that takes
-# long has its cases dealt over the random schedules (KERNEL_TEST_TURN): as many parts as it runs seconds in reverse, 20 at most. Takes what
+# long has its cases dealt over the random schedules (KERNEL_TEST_TURN): as many parts as it runs seconds in reverse, or as there are seeds. Takes what
 # BUILD has of the plain emulator and builds the rest. One program runs on each core.
 #
 # matrix.sh --one LOGS PROGRAM SETTING...: a single run; what it says goes to LOGS when it fails, how long it took always.
@@ -19,7 +19,8 @@ if [ "$1" = --one ]; then
     rm "$log"
     exit 0
 fi
-build=${1:-build} seeds=${2:-20} parts_most=20
+build=${1:-build} seeds=${2:-20}
+parts_most=$seeds # of which each has a schedule at least
 least=90 # percent of lines
 programs() { ls "$build/$1"/tests/kernels/*_test "$build/$1"/tests/simt/*_test; }
 logs=$(mktemp -d) || exit 1

@@ -23,7 +23,15 @@ command -v nvidia-smi >/dev/null || { say "no nvidia-smi: there is no GPU here";
 for program in "$build"/gpu/tests/kernels/*_test; do check "$(basename "$program")" "$program"; done
 gpus=$(nvidia-smi -L | wc -l)
 if [ "$gpus" -gt 1 ] && command -v mpirun >/dev/null; then
-    check "groups of $gpus ranks, a GPU each" mpirun -np "$gpus" "$build/gpu/tests/kernels/comm_test"
+    check "groups of $gpus ranks, a GPU each" mpirun --allow-run-as-root -np "$gpus" "$build/gpu/tests/kernels/comm_test"
+    check "the plan" env RLAIFV="$PWD/$build/rlaifv" sh tests/cli/plan.sh cuda
+    if [ "$gpus" -ge 4 ]; then
+        check "training on ranks" env RLAIFV="$PWD/$build/rlaifv" sh tests/cli/ranks.sh cuda
+        check "models in slices over ranks" env RLAIFV="$PWD/$build/rlaifv" sh tests/cli/ranks_tensor.sh cuda
+    else
+        skipped=$((skipped + 1))
+        say "skipped: training on ranks needs four GPUs; here are $gpus"
+    fi
 else
     skipped=$((skipped + 1))
     say "skipped: groups of ranks need two GPUs and mpirun; here are $gpus"
