@@ -75,7 +75,7 @@ static int node_find(Error *e) {
         MPI_TRY(MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN)) || MPI_TRY(MPI_Comm_rank(node, &world.node_rank)) ||
         MPI_TRY(MPI_Comm_size(node, &world.node_size)))
         return -1;
-    bytes = world.node_rank ? 0 : (MPI_Aint)(sizeof *board + (size_t)world.node_size * sizeof *board->by_rank);
+    bytes = world.node_rank ? 0 : (MPI_Aint)sizeof *board;
     if (MPI_TRY(MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, node, &board, &window)) ||
         MPI_TRY(MPI_Win_shared_query(window, 0, &bytes, &unit, &board)))
         return -1;
@@ -115,6 +115,7 @@ int world_close(int status) {
         watch_peers_end();
         world_watch("the end of MPI");
         atomic_store(&board->by_rank[world.node_rank].left, 1);
+        board = NULL;
         if (MPI_TRY(MPI_Win_free(&window)) || MPI_TRY(MPI_Comm_free(&node))) world_fail(e);
     }
     if (MPI_TRY(MPI_Finalize())) world_fail(e);

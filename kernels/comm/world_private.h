@@ -20,7 +20,7 @@ typedef struct WorldBoard {
     struct {
         _Atomic int left;  /* has said goodbye */
         _Atomic int waits; /* is in something that is watched */
-    } by_rank[];           /* of the node */
+    } by_rank[WORLD_RANKS_MOST]; /* of the node */
 } WorldBoard;
 
 /* The state of /proc/PID/stat and when it started; 0, or -1 when there is no such process. */
@@ -33,7 +33,7 @@ const World *world_self(void);
 void watch_signal(int block);
 /* Starts the thread, after watch_signal(1). Seats whose process cannot be seen from here (another pid namespace) are not looked at. */
 int watch_start(const World *w, const WorldSeat *seats, WorldBoard *board, Error *e);
-/* From here on ranks may leave; only the time is watched. */
+/* From here on ranks may leave, and the board may go; only the time is watched. */
 void watch_peers_end(void);
 void watch_stop(void);
 

@@ -14,20 +14,21 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NAME = 128, LINE = 512 };
+enum { NAME = 128, LINE = 512, GAP_MOST = 2 /* seconds between two looks, of which there is one a second */ };
 
 static struct {
     pthread_mutex_t lock;
     char what[NAME];
     int depth, limited;
-    struct timespec since;
+    double since;
 } now = { .lock = PTHREAD_MUTEX_INITIALIZER };
 static _Atomic int limit = WORLD_WATCHDOG_SECONDS, runs, stops, peers_end;
 
 static World world;
 static WorldSeat seats[WORLD_RANKS_MOST];
 static int stopped[WORLD_RANKS_MOST]; /* by node rank: looks in a row, one a second, that found it stopped */
-static WorldBoard *board;
+static WorldBoard *board, own_board; /* own_board: once the ranks may leave, and take the shared one with them */
+static pthread_mutex_t looking = PTHREAD_MUTEX_INITIALIZER;
 static pid_t launcher;
 static pthread_t thread;
 
@@ -75,7 +76,7 @@ static const char *suspect(char text[NAME]) {
     int who = -1;
     for (int i = 0; i < world.node_size && who < 0; i++)
         if (stopped[i]) who = i;
-    for (int i = 0; i < world.node_size && who < 0; i++)
+    for (int i = 0; i < world.node_size && who < 0 && !atomic_load(&peers_end); i++)
         if (i != world.node_rank && !atomic_load(&board->by_rank[i].left) && !atomic_load(&board->by_rank[i].waits)) who = i;
     text[0] = 0;
     if (who >= 0) snprintf(text, NAME, "; rank %d (pid %d) %s", seats[who].rank, (int)seats[who].pid, stopped[who] ? "is stopped" : "does not come");
@@ -130,36 +131,52 @@ static void launcher_ends(const char *what) {
     end("%s: ended by the launcher (SIGTERM)", what);
 }
 
-/* Takes what is waited for now, and for how many seconds; an empty name when nothing is. */
-static double now_take(char what[NAME], int *limited) {
+static double clock_seconds(void) {
     struct timespec t;
-    pthread_mutex_lock(&now.lock);
     clock_gettime(CLOCK_MONOTONIC, &t);
-    double seconds = (double)(t.tv_sec - now.since.tv_sec) + (double)(t.tv_nsec - now.since.tv_nsec) * 1e-9;
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Takes what is waited for now, and for how many seconds; an empty name when nothing is. A process that was itself stopped, with its whole job
+ * as batch systems do, has not waited meanwhile: of a longer gap between two looks a second counts. */
+static double now_take(char what[NAME], int *limited, double *last) {
+    pthread_mutex_lock(&now.lock);
+    double t = clock_seconds();
+    if (t - *last > GAP_MOST) now.since += t - *last - 1;
+    *last = t;
+    double seconds = t - now.since;
     snprintf(what, NAME, "%s", now.depth ? now.what : "");
     *limited = now.limited;
     pthread_mutex_unlock(&now.lock);
     return seconds;
 }
 
+static void look(int signal_got, double *last) {
+    char what[NAME], why[NAME];
+    int limited;
+    double waited = now_take(what, &limited, last);
+    if (signal_got == SIGTERM) launcher_ends(what);
+    if (getppid() != launcher) end("%s: the launcher is gone", *what ? what : "at work");
+    stopped_count();
+    if (!*what) return;
+    int i = peer_gone();
+    int late = (limited && waited > atomic_load(&limit)) || peer_stopped() >= 0, who = i >= 0 || late ? other_failed() : -1;
+    if (late) end("%s: no answer for %d s%s", what, atomic_load(&limit), suspect(why));
+    if (who >= 0) end("%s: ended, because rank %d failed", what, who);
+    if (i >= 0) end("%s: rank %d (pid %d) is gone", what, seats[i].rank, (int)seats[i].pid);
+}
+
 static void *watch_run(void *unused) {
     sigset_t set;
-    char what[NAME], why[NAME];
+    double last = clock_seconds();
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     while (!atomic_load(&stops)) {
-        int limited, got = sigtimedwait(&set, NULL, &(struct timespec){ .tv_sec = 1 });
+        int got = sigtimedwait(&set, NULL, &(struct timespec){ .tv_sec = 1 });
         if (atomic_load(&stops)) break;
-        double waited = now_take(what, &limited);
-        if (got == SIGTERM) launcher_ends(what);
-        if (getppid() != launcher) end("%s: the launcher is gone", *what ? what : "at work");
-        stopped_count();
-        if (!*what) continue;
-        int i = peer_gone();
-        int late = (limited && waited > atomic_load(&limit)) || peer_stopped() >= 0, who = i >= 0 || late ? other_failed() : -1;
-        if (late) end("%s: no answer for %d s%s", what, atomic_load(&limit), suspect(why));
-        if (who >= 0) end("%s: ended, because rank %d failed", what, who);
-        if (i >= 0) end("%s: rank %d (pid %d) is gone", what, seats[i].rank, (int)seats[i].pid);
+        pthread_mutex_lock(&looking);
+        look(got, &last);
+        pthread_mutex_unlock(&looking);
     }
     return unused;
 }
@@ -178,7 +195,12 @@ int watch_start(const World *w, const WorldSeat *peers, WorldBoard *shared, Erro
     return 0;
 }
 
-void watch_peers_end(void) { atomic_store(&peers_end, 1); }
+void watch_peers_end(void) {
+    pthread_mutex_lock(&looking);
+    atomic_store(&peers_end, 1);
+    board = &own_board;
+    pthread_mutex_unlock(&looking);
+}
 
 void watch_stop(void) {
     if (!atomic_load(&runs)) return;
@@ -194,7 +216,7 @@ static void watch(const char *what, int limited) {
     if (!now.depth++) {
         snprintf(now.what, sizeof now.what, "%s", what);
         now.limited = limited;
-        clock_gettime(CLOCK_MONOTONIC, &now.since);
+        now.since = clock_seconds();
         atomic_store(&board->by_rank[world.node_rank].waits, 1);
     }
     pthread_mutex_unlock(&now.lock);

@@ -5,7 +5,7 @@
 program=${RLAIFV:-$PWD/build/rlaifv}
 golden=$PWD/tests/golden/llava15-v5
 here=$PWD
-command -v mpirun >/dev/null || { echo "no mpirun"; exit 77; }
+command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
 temporary=$(mktemp -d) || exit 1
 disk=$temporary/disk compare=$temporary/compare err=$temporary/err
 mkdir "$disk"
@@ -151,6 +151,19 @@ rm -f "$temporary/long/metrics.jsonl"
 disturbed STOP "$temporary/long/metrics.jsonl" 12 train long --train.save_every=50 --train.keep=2
 says "^rlaifv: rank 0: [a-z ]+: no answer for 2 s; rank 1 \(pid [0-9]+\) is stopped"
 rm -rf "$temporary/long"
+what="a job that is stopped for longer than a wait may take, and goes on" # as batch systems do with it
+config paused "$temporary/paused" 200
+train paused --train.log_every=1 &
+job=$!
+await "$temporary/paused/metrics.jsonl"
+pids="$(rank_pid 0) $(rank_pid 1)"
+# shellcheck disable=SC2086
+kill -STOP $pids || fail "$what: it was over"
+sleep 5
+# shellcheck disable=SC2086
+kill -CONT $pids
+wait $job || fail "$what"
+rm -rf "$temporary/paused"
 echo "lost ranks: done"
 
 # ---- the loop: a full disk, and a stopped rank, while answers grow ----
