@@ -188,7 +188,7 @@ static int state_write(Model *m, Shard *shard, const Ranks *r, const char *folde
     return bad ? -1 : 0;
 }
 
-int checkpoint_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, const char *folder, const TrainState *s, Error *e) {
+static int folder_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, const char *folder, const TrainState *s, Error *e) {
     char path[PATH_SIZE], temporary[PATH_SIZE];
     checkpoint_path(path, folder, s->step);
     if (snprintf(temporary, sizeof temporary, "%s%s", path, partial) >= (int)sizeof temporary) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
@@ -199,6 +199,14 @@ int checkpoint_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, 
     }
     if (ranks_lead(r) && (folder_remove(path, e) || folder_rename(temporary, path, e))) return -1;
     return ranks_meet(r, "saving a checkpoint", e);
+}
+
+/* One rank writes what the others wait for, however long the disk takes. */
+int checkpoint_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, const char *folder, const TrainState *s, Error *e) {
+    world_watch_untimed("saving a checkpoint");
+    int bad = folder_save(m, shard, r, c, folder, s, e);
+    world_unwatch();
+    return bad;
 }
 
 static int state_read(const char *path, TrainState *s, Error *e) {
@@ -430,7 +438,7 @@ static int pieces_load(Model *m, Shard *shard, const char *folder, const Listed 
     return bad ? -1 : 0;
 }
 
-int checkpoint_load(Model *m, Shard *shard, const Ranks *r, const char *folder, const TrainState *s, Error *e) {
+static int folder_load(Model *m, Shard *shard, const Ranks *r, const char *folder, const TrainState *s, Error *e) {
     char path[PATH_SIZE];
     Listed *list;
     checkpoint_path(path, folder, s->step);
@@ -444,6 +452,13 @@ int checkpoint_load(Model *m, Shard *shard, const Ranks *r, const char *folder, 
     bad = ranks_meet(r, "checking a checkpoint", e) || pieces_load(m, shard, path, list, n, e) || shard_step_end(shard, e);
     free(list);
     return bad ? -1 : 0;
+}
+
+int checkpoint_load(Model *m, Shard *shard, const Ranks *r, const char *folder, const TrainState *s, Error *e) {
+    world_watch_untimed("reading a checkpoint");
+    int bad = folder_load(m, shard, r, folder, s, e);
+    world_unwatch();
+    return bad;
 }
 
 int checkpoint_prune(const char *folder, int keep, const int64_t *spare, int spare_n, Error *e) {

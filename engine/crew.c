@@ -179,7 +179,7 @@ int crew_run(const RunConfig *c, int (*lead)(Loop *l, void *context, Error *e), 
         free(l);
         return 0;
     }
-    bad = loop_open(l, c, e) || ranks_check(c, e);
+    bad = loop_open(l, c, e) || ranks_check(c, world_here()->size, e);
     if (!bad) bad = order_send(&(Order){ .job = JOB_OPEN }, NULL, e) || together(loop_ranks_open(l, e), e) || lead(l, context, e);
     if (order_send(&(Order){ .job = JOB_END }, NULL, bad ? NULL : e)) bad = -1;
     if (l->config) loop_close(l);

@@ -165,23 +165,15 @@ static int group_write(Partial *p, size_t group, FILE *to, char **buffer, size_t
     return bad;
 }
 
-/* All have made their groups: some long before the others. */
-static int others_meet(const Partial *p, Error *e) {
-    world_watch_untimed("waiting for the other ranks' rows");
-    int bad = ranks_meet(p->ranks, "waiting for the other ranks' rows", e);
-    world_unwatch();
-    return bad;
-}
-
 int partial_finish(Partial *p, size_t groups, void (*each)(void *context, const json_t *row), void *context, int *refused, Error *e) {
     FileOut out;
     char *buffer = NULL;
     size_t size = 0;
-    if (together(p) && others_meet(p, e)) return -1;
+    if (together(p) && ranks_meet_patiently(p->ranks, "waiting for the other ranks' rows", e)) return -1;
     if (!lead(p)) {
         const Ranks *ranks = p->ranks;
         partial_close(p);
-        return ranks_meet(ranks, "rank 0's file", e);
+        return ranks_meet_patiently(ranks, "rank 0's file", e);
     }
     if (ranks_take(p, p->key, e) || file_create(&out, p->out, e)) return -1;
     int bad = 0;
@@ -195,5 +187,5 @@ int partial_finish(Partial *p, size_t groups, void (*each)(void *context, const 
     const Ranks *ranks = p->ranks;
     unlink(p->path);
     partial_close(p);
-    return ranks ? ranks_meet(ranks, "rank 0's file", e) : 0;
+    return ranks ? ranks_meet_patiently(ranks, "rank 0's file", e) : 0;
 }

@@ -3,6 +3,7 @@
 
 #include "engine/features.h"
 #include "engine/label.h"
+#include "engine/ranks.h"
 #include "engine/sample.h"
 #include "engine/train.h"
 #include "kernels/overhead.h"
@@ -22,8 +23,6 @@ int plan_models(PlanModels *m, const RunConfig *c, Error *e) {
     m->labeler = m->policy;
     return c->labeler.dir[0] && model_read(&m->labeler, c->labeler.dir, c, e) ? -1 : 0;
 }
-
-int plan_copies(const RunConfig *c, int ranks) { return ranks / c->ranks.tensor; }
 
 /* ---- buffers of a phase ---- */
 
@@ -87,7 +86,6 @@ static void step_add(const Making *m, PlanPhase *phase, const Params *p, const S
     OverheadStep o = { .dtype = m->dtype,
         .backward = (s->uses & USES_BACKWARD) != 0,
         .scores = (s->uses & USES_SCORES) != 0,
-        .draws = leaves > 0,
         .rows = s->rows,
         .scored = s->scored,
         .keys = keys,
@@ -181,8 +179,9 @@ static void checkpoint_add(const Making *m, PlanPhase *phase) {
         if (unit->count > longest) longest = unit->count;
         if (unit->cut && unit->count > longest_cut) longest_cut = unit->count;
     }
-    /* A unit is gathered where its exact weights are nowhere whole: fp32 weights are, but in mode parameters. */
-    if (mode == SHARD_PARAMETERS || (mode != SHARD_NONE && m->dtype == BF16)) on_device(phase, "a unit for the checkpoint", longest * 4);
+    /* A unit is gathered where its exact weights are nowhere whole on the device: fp32 weights are, but in mode parameters. */
+    int away = mode != SHARD_NONE || (m->c->ranks.offload == OFFLOAD_OPTIMIZER && !plan_on_cpu(m->c));
+    if (mode == SHARD_PARAMETERS || (m->dtype == BF16 && away)) on_device(phase, "a unit for the checkpoint", longest * 4);
     if (slices > 1) on_device(phase, "slices of a unit for the checkpoint", slices * longest_cut * 4);
     on_host(phase, "values on their way to the file", 3LL << 22);
 }
@@ -192,7 +191,9 @@ static void own_weights_add(void *phase, const char *what, int64_t bytes) {
 }
 
 static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
-    const Params *most = phases >> PLAN_LABEL & 1 && m->labeler.count > m->policy.count ? &m->labeler : &m->policy;
+    const unsigned of_labeler = 1u << PLAN_LABEL, of_policy = ~(of_labeler | 1u << PLAN_LOAD);
+    int labeler = phases & of_labeler && (!(phases & of_policy) || m->labeler.count > m->policy.count);
+    const Params *most = labeler ? &m->labeler : &m->policy;
     int deals = phases >> PLAN_TRAIN & 1 && m->c->ranks.shard == SHARD_PARAMETERS;
     on_device(phase, "weights", most->count * m->size);
     if (!deals || most != &m->policy) return;
@@ -200,29 +201,18 @@ static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
     shard_sizes(most, m->dtype, SHARD_PARAMETERS, m->c->train.freeze, m->passes, 0, 0, m->copies, own_weights_add, phase);
 }
 
-static int ranks_group(const RunConfig *c, int ranks, Error *e) {
-    if (ranks % c->ranks.tensor == 0) return 0;
-    error_what(e, "the ranks do not divide into groups that hold one model"), error_where(e, "ranks.tensor");
-    return error_found(e, "%d ranks, ranks.tensor = %d", ranks, c->ranks.tensor);
-}
-
-static int step_divides(const RunConfig *c, int copies, Error *e) {
-    int parts = c->ranks.parts ? c->ranks.parts : copies;
-    if (parts % copies == 0 && parts <= c->train.batch_pairs) return 0;
-    error_what(e, "a step does not divide among the ranks"), error_where(e, "train.batch_pairs, ranks.parts");
-    error_found(e, "%d pairs in %d parts on %d ranks", c->train.batch_pairs, parts, copies);
-    return error_expected(e, "a pair or more for each part, and as many parts for each rank");
-}
-
 int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanData *d, int ranks, unsigned phases, Error *e) {
     *p = (Plan){ .config = c, .policy = &models->policy, .labeler = &models->labeler, .data = d, .ranks = ranks };
-    if (ranks_group(c, ranks, e)) return -1;
-    Making m = { .plan = p, .c = c, .dtype = c->run.dtype, .size = (int64_t)dtype_size(c->run.dtype), .copies = plan_copies(c, ranks) };
-    m.threads = c->run.threads ? c->run.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    m.parts = c->ranks.parts ? c->ranks.parts : m.copies;
+    if (ranks_check(c, ranks, e)) return -1;
+    Making m = { .plan = p,
+        .c = c,
+        .dtype = c->run.dtype,
+        .size = (int64_t)dtype_size(c->run.dtype),
+        .copies = ranks_copies(c, ranks),
+        .parts = ranks_parts(c, ranks),
+        .threads = c->run.threads ? c->run.threads : (int)sysconf(_SC_NPROCESSORS_ONLN) };
     m.passes = m.parts / m.copies;
-    int bad = (phases >> PLAN_TRAIN & 1 && step_divides(c, m.copies, e)) || params_plan(&m.policy, p->policy, e) ||
-              params_plan(&m.labeler, p->labeler, e);
+    int bad = params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e);
     for (int i = 0; i < PLAN_PHASES && !bad; i++) {
         PlanPhase *phase = &p->phases[i];
         if (!(phase->wanted = (int)(phases >> i & 1))) continue;

@@ -93,7 +93,7 @@ typedef struct PlanGiven {
 } PlanGiven;
 int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsigned phases, const PlanGiven *given, Error *e);
 
-/* Refuses numbers of ranks that the settings do not divide among. */
+/* Refuses numbers of ranks that the settings do not divide among (ranks_check). */
 int plan_make(Plan *p, const RunConfig *c, const PlanModels *m, const PlanData *d, int ranks, unsigned phases, Error *e);
 /* Adds work, traffic and seconds to a plan. */
 int plan_work(Plan *p, const PlanSpeeds *s, Error *e);
@@ -101,8 +101,6 @@ int plan_work(Plan *p, const PlanSpeeds *s, Error *e);
 static inline int plan_on_cpu(const RunConfig *c) { return c->run.device[0] == 'c' && c->run.device[1] == 'p'; }
 /* What is needed of the memory that `phase` is computed in. */
 int64_t plan_phase_bytes(const Plan *p, PlanPhaseKind phase);
-/* Copies of the model: ranks over those that hold one together. */
-int plan_copies(const RunConfig *c, int ranks);
 
 /* The smallest change of settings with which the plan fits into `memory` bytes, as text in `out`: found by trying (plan_fit.c). 1, 0 when
  * nothing that is tried is enough, -1. */

@@ -57,10 +57,10 @@ static int train_try(Search *s, unsigned phases, Error *e) {
 }
 
 static int train_fit(Search *s, unsigned phases, Error *e) {
-    int got = train_try(s, phases, e), pairs = s->c->train.batch_pairs;
+    int got = train_try(s, phases, e), pairs = s->c->train.batch_pairs, rows = s->c->train.rows; /* references may have lowered rows */
     for (int ranks = s->start->ranks * 2; s->more && !got && ranks <= WORLD_RANKS_MOST; ranks *= 2) {
         s->ranks = ranks;
-        s->c->train.rows = s->start->config->train.rows;
+        s->c->train.rows = rows;
         s->c->ranks.parts = 0;
         if (ranks > pairs) s->c->train.batch_pairs = ranks;
         got = train_try(s, phases, e);
@@ -102,7 +102,7 @@ static int search(Search *s, unsigned phases, Error *e) {
     if (got == 1 && draws) got = halve(s, &s->c->sample.batch, 1, draws, e);
     if (got == 1 && label) got = halve(s, &s->c->label.batch, 64, label, e);
     if (got == 1 && reference) got = halve(s, &s->c->train.rows, 256, reference, e);
-    if (got == 1 && training) got = fits(s, training, e) ? 1 : train_fit(s, training, e);
+    if (got == 1 && training && (got = fits(s, training, e)) == 0) got = train_fit(s, training, e);
     return got;
 }
 
@@ -111,10 +111,10 @@ int plan_fit(const Plan *p, int64_t memory, char *out, size_t size, Error *e) {
     unsigned phases = 0;
     for (int i = 0; i < PLAN_PHASES; i++) phases |= (unsigned)(p->phases[i].wanted != 0) << i;
     if (!(s.c = mem_new(1, sizeof *s.c, "plan", e))) return -1;
-    int got = 0, tensor = p->config->ranks.tensor;
+    int got = 0, tensor = p->config->ranks.tensor, most = p->ranks < SLICES_MOST ? p->ranks : SLICES_MOST;
     for (int dtype = p->config->run.dtype; dtype <= BF16 && !got; dtype++)
         for (s.more = 0; s.more < 2 && !got; s.more++)
-            for (int slices = tensor; slices <= (p->ranks < SLICES_MOST ? p->ranks : SLICES_MOST) && !got; slices *= 2) {
+            for (int slices = tensor; (slices == tensor || slices <= most) && !got; slices *= 2) {
                 *s.c = *p->config;
                 s.c->run.dtype = (DType)dtype, s.c->ranks.tensor = slices;
                 s.ranks = p->ranks;

@@ -3,9 +3,9 @@
  * A product's time is its FLOPs over TFLOP/s; where a step reads more bytes than its FLOPs hide (decoding), those over GB/s; sums over
  * ranks go over the network's GB/s (docs/ranks.md has the bytes). In modes none and optimizer gradients are summed after the last backward,
  * so all of that is waited for; in gradients and parameters they go beside backward, and weights beside both. What slices of a model sum is
- * waited for. Nothing else is counted: not
- * the host, not the files, not the images. */
+ * waited for. Nothing else is counted: not the host, not the files, not the images. */
 #include "engine/plan.h"
+#include "engine/ranks.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -91,7 +91,7 @@ static double pair_flops(const Plan *p, const Rates *r) {
            image_rows(p, p->policy) * (p->data->images ? r->projector : 0);
 }
 
-/* Elements of the units that travel (shard.h), of the others that are trained, and of what is trained in all. */
+/* Elements that are trained: of the units that travel (shard.h), and of the others. */
 typedef struct Trained {
     double travel, rest;
 } Trained;
@@ -114,7 +114,7 @@ static int trained_count(const Plan *p, Trained *t, Error *e) {
 static void train_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSpeeds *s, const Trained *t) {
     const RunConfig *c = p->config;
     const PlanData *d = p->data;
-    int copies = plan_copies(c, p->ranks), parts = c->ranks.parts ? c->ranks.parts : copies, passes = parts / copies;
+    int copies = ranks_copies(c, p->ranks), passes = ranks_parts(c, p->ranks) / copies;
     double mine = (double)c->train.batch_pairs / copies, chunks = passes * fmax(ceil(mine / passes * d->pair.mean / c->train.rows), 1);
     double recompute = c->train.recompute == RECOMPUTE_LAYER, tower = c->train.freeze & 1u << PART_VISION ? 0 : 3;
     double once = mine * (pair_flops(p, r) + tower / 3 * (d->images ? r->tower : 0)), trained = t->travel + t->rest,
@@ -154,7 +154,7 @@ int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
     const RunConfig *c = p->config;
     const PlanData *d = p->data;
     Rates policy = rates_of(p->policy, c->run.dtype), labeler = rates_of(p->labeler, c->run.dtype);
-    double copies = plan_copies(c, p->ranks), prompts = (double)d->prompts.most / copies, pairs = (double)d->pairs.most / copies;
+    double copies = ranks_copies(c, p->ranks), prompts = (double)d->prompts.most / copies, pairs = (double)d->pairs.most / copies;
     Trained trained;
     if (trained_count(p, &trained, e)) return -1;
     PlanPhase *x = p->phases;

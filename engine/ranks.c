@@ -18,18 +18,17 @@ int ranks_lone(Ranks *r, const Kernels *k, Error *e) {
     return data_open(r, k, &r->world->rank, 1, e);
 }
 
-/* Copies of the model, and parts of a step. */
-static int copies_of(const RunConfig *c) { return world_here()->size / c->ranks.tensor; }
-static int parts_of(const RunConfig *c) { return c->ranks.parts ? c->ranks.parts : copies_of(c); }
+int ranks_copies(const RunConfig *c, int size) { return size / c->ranks.tensor; }
+int ranks_parts(const RunConfig *c, int size) { return c->ranks.parts ? c->ranks.parts : ranks_copies(c, size); }
 
-int ranks_check(const RunConfig *c, Error *e) {
-    int size = world_here()->size, tensor = c->ranks.tensor;
+int ranks_check(const RunConfig *c, int size, Error *e) {
+    int tensor = c->ranks.tensor;
     if (size % tensor) {
         error_what(e, "the ranks do not divide into groups that hold one model"), error_where(e, "ranks.tensor");
         error_found(e, "%d ranks, ranks.tensor = %d", size, tensor);
         return error_hint(e, "start a multiple of ranks.tensor ranks");
     }
-    int copies = copies_of(c), parts = parts_of(c);
+    int copies = ranks_copies(c, size), parts = ranks_parts(c, size);
     if (parts % copies) {
         error_what(e, "the parts of a step do not divide among the ranks"), error_where(e, "ranks.parts");
         if (tensor == 1) error_found(e, "%d parts, %d ranks", parts, size);
@@ -48,14 +47,14 @@ int ranks_divide(const RunConfig *c, const char *folder, Error *e) {
 }
 
 int ranks_open(Ranks *r, const RunConfig *c, const Kernels *k, Error *e) {
-    int group[WORLD_RANKS_MOST], slices = c->ranks.tensor;
+    int group[WORLD_RANKS_MOST], slices = c->ranks.tensor, size = world_here()->size, copies = ranks_copies(c, size);
     *r = (Ranks){ .world = world_here(), .slices = slices, .slice = world_here()->rank % slices };
-    if (ranks_check(c, e)) return -1;
-    for (int i = 0; i < copies_of(c); i++) group[i] = i * slices + r->slice;
-    if (data_open(r, k, group, copies_of(c), e)) return -1;
+    if (ranks_check(c, size, e)) return -1;
+    for (int i = 0; i < copies; i++) group[i] = i * slices + r->slice;
+    if (data_open(r, k, group, copies, e)) return -1;
     for (int i = 0; i < slices; i++) group[i] = r->rank * slices + i;
     if (slices > 1 && comm_open(&r->tensor, k, r->world, group, slices, e)) return -1;
-    r->passes = parts_of(c) / r->size;
+    r->passes = ranks_parts(c, size) / r->size;
     return 0;
 }
 
@@ -79,6 +78,14 @@ int ranks_agree(const Ranks *r, const char *what, const char *text, Error *e) {
 int ranks_meet(const Ranks *r, const char *what, Error *e) {
     if (r->slices > 1 && comm_barrier(r->tensor, what, e)) return -1;
     return r->size > 1 ? comm_barrier(r->data, what, e) : 0;
+}
+
+int ranks_meet_patiently(const Ranks *r, const char *what, Error *e) {
+    if (ranks_all(r) == 1) return 0;
+    world_watch_untimed(what);
+    int bad = ranks_meet(r, what, e);
+    world_unwatch();
+    return bad;
 }
 
 void ranks_close(Ranks *r) {

@@ -18,8 +18,11 @@ typedef struct Ranks {
     int passes; /* of a rank in one optimiser step: parts of the step's pairs over size */
 } Ranks;
 
-/* Refuses settings that do not divide among the ranks of the world. */
-int ranks_check(const RunConfig *c, Error *e);
+/* Copies of the model on `size` ranks, and parts of a step. */
+int ranks_copies(const RunConfig *c, int size);
+int ranks_parts(const RunConfig *c, int size);
+/* Refuses settings that do not divide among `size` ranks. */
+int ranks_check(const RunConfig *c, int size, Error *e);
 /* Refuses a model that does not divide into ranks.tensor slices; reads its config.json alone. */
 int ranks_divide(const RunConfig *c, const char *folder, Error *e);
 /* All ranks of the world. */
@@ -35,6 +38,8 @@ int ranks_offload(const RunConfig *c, const Kernels **host, Error *e);
 int ranks_agree(const Ranks *r, const char *what, const char *text, Error *e);
 /* All ranks have come here. */
 int ranks_meet(const Ranks *r, const char *what, Error *e);
+/* The same without a limit of time, where some do what the others only wait for: files that are written, read and compared. */
+int ranks_meet_patiently(const Ranks *r, const char *what, Error *e);
 
 /* 1 on the rank that owns the run's files and speaks. */
 static inline int ranks_lead(const Ranks *r) { return r->rank == 0 && r->slice == 0; }

@@ -25,7 +25,7 @@ enum { COLUMNS = 256, TILE = 64, ONCE_ROWS = 256, ONCE_INNER = 4096 };
 
 static int64_t attention_bytes(const OverheadStep *s) {
     int64_t E = s->head_size, padded = (E + 15) / 16 * 16, threads = s->threads, held = 0;
-    grow(&held, threads * (COLUMNS * (2 * E + 7) + TILE * (TILE + 2 * padded)) * 4);
+    grow(&held, threads * (COLUMNS * (E + padded + 7) + TILE * (TILE + 2 * padded)) * 4);
     if (!s->backward) return held;
     int64_t shares = threads > 1 && s->kv_heads % threads ? (2 * threads + s->kv_heads - 1) / s->kv_heads : 1;
     grow(&held,

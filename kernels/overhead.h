@@ -22,7 +22,7 @@ static inline int64_t scratch_size(int64_t bytes) { return bytes + bytes / 4; }
 /* The largest step of a phase. */
 typedef struct OverheadStep {
     DType dtype;
-    int backward, scores, draws; /* whether it has a way back, log-probs of given targets, draws */
+    int backward, scores; /* whether it has a way back, log-probs of given targets */
     int64_t rows, scored;
     int64_t keys;   /* that a row of decoding reads; 0: none decodes */
     int64_t leaves; /* rows of decoding */
