@@ -230,13 +230,12 @@ static void epoch_order(const Job *job, int64_t epoch, int *order) {
     }
 }
 
-static int job_hash(const Job *job, const char *model, int64_t steps, char out[HASH_TEXT], Error *e) {
-    char settings[HASH_TEXT], pairs[HASH_TEXT], text[512];
+static int job_hash(const Job *job, const char *model, const char *pairs, int64_t steps, char out[HASH_TEXT], Error *e) {
+    char settings[HASH_TEXT], text[512];
     if (config_hash(job->config, "train.loss train.beta train.label_smoothing train.sft_weight train.lr train.lr_end train.schedule train.warmup_steps train.warmup_ratio "
                                  "train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip train.freeze train.image_aspect "
                                  "train.max_tokens train.rows run.seed run.dtype",
-            settings, e) ||
-        hash_file(job->plan->pairs, pairs, e))
+            settings, e))
         return -1;
     int n = snprintf(text, sizeof text, "%s %s %s %lld %d", settings, pairs, model, (long long)steps, job->plan->iteration);
     hash_bytes(text, (size_t)n, out);
@@ -244,9 +243,8 @@ static int job_hash(const Job *job, const char *model, int64_t steps, char out[H
 }
 
 /* Ranks with other pairs, another model or other settings would train on, to nothing of use. */
-static int job_agree(const Job *job, const char *model, const char *hash, Error *e) {
-    char text[256], pairs[HASH_TEXT];
-    if (hash_file(job->plan->pairs, pairs, e)) return -1;
+static int job_agree(const Job *job, const char *model, const char *pairs, const char *hash, Error *e) {
+    char text[256];
     snprintf(text, sizeof text, "model %s, pairs %s, %d of them fit, job %s", model, pairs, job->n, hash);
     return ranks_agree(job->plan->ranks, "what to train", text, e);
 }
@@ -396,7 +394,7 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     Model *m = &v->model;
     Job job = { .v = v, .plan = plan, .config = c };
     DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .strict = c->data.strict };
-    char path[PATH_SIZE], model[HASH_TEXT];
+    char path[PATH_SIZE], model[HASH_TEXT], pairs[HASH_TEXT];
     TrainState state = { 0 };
     const Kernels *host;
     double start = progress_seconds();
@@ -410,7 +408,9 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     for (int i = 0; i < job.data.drops_n; i++) progress_say(plan->progress, "  dropped: %s", job.data.drops[i].reason);
 
     int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * job.n / c->train.batch_pairs);
-    if (reference_model_key(v, model, e) || job_hash(&job, model, steps, state.job, e) || job_agree(&job, model, state.job, e)) goto done;
+    if (reference_model_key(v, model, e) || hash_file(plan->pairs, pairs, e) || job_hash(&job, model, pairs, steps, state.job, e) ||
+        job_agree(&job, model, pairs, state.job, e))
+        goto done;
     if (path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, model, path, e)) goto done;
     char own[HASH_TEXT];
     memcpy(own, state.job, sizeof own);

@@ -50,8 +50,6 @@ int model_encode(Model *m, Buf features, const float *pixels, int images, int sa
     if (features_n < 0) return -1;
     if (workspace_need(m, &(StepSize){ .uses = save ? USES_TOWER | USES_TOWER_KEEP : USES_TOWER, .images = images }, e)) return -1;
 
-    int entry = unit_of(m, P_VISION_PATCH, -1);
-    if (weights_need(m, entry, L > 0 ? unit_of(m, P_VISION_Q_W, 0) : -1, e)) return -1;
     k->upload(w->vision_pixels.buf, pixels, pixel_count);
     k->patches_gather(w->vision_patches.buf, w->vision_pixels.buf, images, C, S, c->patch);
     k->linear_forward(
@@ -63,7 +61,6 @@ int model_encode(Model *m, Buf features, const float *pixels, int images, int sa
         weight(m, P_VISION_PRE_B, -1), T, W, c->eps);
     for (int l = 0; l < L; l++) {
         VisionLayer *y = &w->vision_layers[save ? l : 0];
-        if (weights_need(m, unit_of(m, P_VISION_Q_W, l), l + 1 < L ? unit_of(m, P_VISION_Q_W, l + 1) : -1, e)) return -1;
         Buf next = l + 1 == L ? w->vision_final.buf : save ? w->vision_layers[l + 1].x.buf : y->x.buf;
         k->layernorm_forward(
             y->norm1.buf, y->mean1.buf, y->rstd1.buf, x, weight(m, P_VISION_LN1_W, l), weight(m, P_VISION_LN1_B, l), T, W, c->eps);
@@ -102,8 +99,6 @@ int model_encode_backward(Model *m, Buf dfeatures, Error *e) {
     k->rows_scatter_add(dx, dfeatures, w->vision_rows, features_n, W);
     for (int l = L - 1; l >= 0; l--) {
         VisionLayer *y = &w->vision_layers[l];
-        int unit = unit_of(m, P_VISION_Q_W, l);
-        if (weights_need(m, unit, l > 0 ? unit_of(m, P_VISION_Q_W, l - 1) : -1, e) || grads_need(m, unit, e)) return -1;
         linear_grads(m, trained_grad(m, P_VISION_FC2_W, l), trained_grad(m, P_VISION_FC2_B, l), dx, y->activated.buf, T, W, F);
         k->linear_backward_input(dff, dx, weight(m, P_VISION_FC2_W, l), T, W, F, 0);
         k->activation_backward(dff, dff, y->fc1.buf, c->activation, (int64_t)T * F);
@@ -119,10 +114,7 @@ int model_encode_backward(Model *m, Buf dfeatures, Error *e) {
         k->linear_backward_input(dnorm, dqkv, weight(m, P_VISION_Q_W, l), T, 3 * W, W, 0);
         k->layernorm_backward(dx, trained_grad(m, P_VISION_LN1_W, l), trained_grad(m, P_VISION_LN1_B, l), dnorm, y->x.buf,
             weight(m, P_VISION_LN1_W, l), y->mean1.buf, y->rstd1.buf, T, W);
-        if (grads_done(m, unit, e)) return -1;
     }
-    int entry = unit_of(m, P_VISION_PATCH, -1);
-    if (weights_need(m, entry, -1, e) || grads_need(m, entry, e)) return -1;
     /* the norm before the first block: its input gradient starts from nothing */
     k->zero(dnorm, (int64_t)T * W);
     k->layernorm_backward(dnorm, trained_grad(m, P_VISION_PRE_W, -1), trained_grad(m, P_VISION_PRE_B, -1), dx, w->vision_pre.buf,
@@ -131,5 +123,5 @@ int model_encode_backward(Model *m, Buf dfeatures, Error *e) {
         w->vision_dembedded.buf, trained_grad(m, P_VISION_CLASS, -1), trained_grad(m, P_VISION_POSITION, -1), dnorm, images, P, W);
     linear_grads(
         m, trained_grad(m, P_VISION_PATCH, -1), BUF_NONE, w->vision_dembedded.buf, w->vision_patches.buf, images * P, W, patch_size);
-    return grads_done(m, entry, e);
+    return 0;
 }

@@ -164,7 +164,7 @@ int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
     if (slices_sum(m, "summing gradients of scored rows", w->dhidden.buf, (int64_t)R * D, e)) return -1;
     int tower = tower_reached(m), projector = projector_reached(m);
     if (decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE, e)) return -1;
-    if (projector && projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows, e)) return -1;
+    if (projector) projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows);
     if (tower && model_encode_backward(m, w->dfeatures.buf, e)) return -1;
     return k->sync(e);
 }

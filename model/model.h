@@ -55,7 +55,8 @@ typedef struct StepSize {
 
 typedef struct Workspace Workspace;
 
-/* Who brings weights to a unit and takes its gradients away, where ranks hold parts of them (shard.h). Each may fail. */
+/* Who brings weights to a unit of the decoder and takes its gradients away, where ranks hold parts of them (shard.h). Each may fail. Projector and
+ * tower are whole everywhere. */
 typedef struct UnitMover {
     void *context;
     /* Weights of `unit` are read until two others have been asked for; `next` is asked for after it (-1: not known). */
@@ -127,7 +128,7 @@ void model_weights_changed(Model *m);
  * `path` when the step ends. */
 int model_dump(Model *m, const char *name, const char *path, Error *e);
 
-/* Bytes held by weights, training state, activations and key/value memory. */
+/* Bytes held by weights, what params_train_begin made, activations and key/value memory. */
 int64_t model_bytes(const Model *m);
 
 #endif

@@ -5,7 +5,7 @@
  * (q, k, v) is one matrix (H*E + 2*K*E, D) and (gate, up) one of (2F, D).
  *
  * The arena holds projector, decoder, tower, in this order, so that the training state of a model whose tower is frozen (as published LLaVA
- * recipes do) is the arena's beginning: grads, m, v and master have trained_count elements at the same offsets as the weights. */
+ * recipes do) is the arena's beginning: up to trained_count. */
 #ifndef RLAIFV_MODEL_PARAMS_H
 #define RLAIFV_MODEL_PARAMS_H
 
@@ -40,7 +40,7 @@ typedef struct Param {
     int64_t whole_offset; /* in the arena of the whole model */
     int used;        /* 0: carried for export only (the tower's blocks beyond the feature layer, and its post norm) */
     int absent;      /* an unused tensor that the checkpoint does not have: not exported either */
-    int trained;     /* set by params_train_begin */
+    int trained;     /* set by params_mark_trained */
     int unit;
 } Param;
 
@@ -62,8 +62,8 @@ typedef struct Params {
     int64_t count;      /* elements of the arena, padding included (tensors that must adjoin do; others start at multiples of 16) */
     int64_t whole_count; /* the same of the whole model */
     Buf weights;        /* model dtype */
-    Buf master, grads, m, v; /* fp32, only between params_train_begin and _end; master only for BF16 */
-    int64_t trained_count;   /* elements of each of them: up to the end of the last trained tensor. 0 when not training */
+    Buf master, grads, m, v; /* fp32, while training only; master only for BF16. At the weights' offsets, unless shard.h dealt them over ranks */
+    int64_t trained_count;   /* up to the end of the last trained tensor. 0 when not training */
     struct ParamIndex {
         int first, stride; /* list[first + layer * stride]; stride 0 outside blocks; first -1 when the model has none */
     } index[PARAM_KINDS];
@@ -81,7 +81,7 @@ void params_plan_free(Params *p);
 const Param *params_find(const Params *p, ParamKind kind, int layer);
 /* The element offset of a tensor. */
 int64_t params_offset(const Params *p, ParamKind kind, int layer);
-/* 1 when the tensor takes part in training (between params_train_begin and _end): its part is not frozen and forward uses it. */
+/* 1 when the tensor takes part in training (between params_mark_trained and params_train_end): its part is not frozen and forward uses it. */
 int params_is_trained(const Params *p, ParamKind kind, int layer);
 static inline Buf params_weight(const Params *p, ParamKind kind, int layer) {
     const Param *q = params_find(p, kind, layer);
@@ -129,7 +129,8 @@ static inline int params_may_train(const Param *q, unsigned frozen) { return q->
 int64_t params_trained_count(const Params *p, unsigned frozen);
 /* Sets trained and trained_count; refuses when nothing is left to train. */
 int params_mark_trained(Params *p, unsigned frozen, Error *e);
-/* Gradients, moments and master weights for every part not frozen, whole: what one rank trains with (shard.h deals them over ranks). */
+/* Gradients, moments and master weights for every part not frozen, whole, for callers that step by themselves; training goes by shard.h, which deals
+ * them over ranks. */
 int params_train_begin(Params *p, const Kernels *k, unsigned frozen, Error *e);
 void params_train_end(Params *p, const Kernels *k);
 void params_free(Params *p, const Kernels *k);

@@ -257,7 +257,7 @@ static void pass_zero(Shard *s) {
     Params *p = &s->model->params;
     if (whole_grads(s->mode)) k->zero(p->grads, p->trained_count);
     if (s->rest_grads.at) k->zero(s->rest_grads, s->sizes.rest_grads);
-    if (s->mode != SHARD_NONE) k->zero(s->sums, s->sizes.state);
+    if (!whole_grads(s->mode)) k->zero(s->sums, s->sizes.state); /* else they are set, not added to */
 }
 
 void shard_pass_last(Shard *s) { s->pass_last = 1; }

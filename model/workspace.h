@@ -74,7 +74,7 @@ int64_t workspace_bytes(const Model *m);
 
 /* projector.c: (rows, W) -> (rows, D) and back; dvision may be none */
 int projector_forward(Model *m, Buf vision, int rows, Error *e);
-int projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows, Error *e);
+void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows);
 /* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for. */
 int dump_write(Model *m, const char *name, Buf b, int rows, int width, Error *e);
 
