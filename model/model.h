@@ -8,8 +8,11 @@
  *     model_forward(m, f, vision, mode)                   hidden states of the scored rows
  *     model_score(m, f, ...) or model_logits(m, f)        log-probs, or logits for sampling and probing
  *     model_backward(m, f, dlogp)                         gradients, added to m->params.grads (mode TRAIN)
- * `vision` holds tower features, (image rows, W): of model_encode for a frozen tower (cache them by content), or of this step's
+ * `vision` holds tower features, (feature rows, W): of model_encode for a frozen tower (cache them by content), or of this step's
  * model_encode with save when the tower is trained, in which case model_backward carries the gradient on into the tower.
+ *
+ * Image rows are what the projector makes of the features, which a Forest refers to: one of each feature row, in order, after
+ * config_image_lead rows that the model has learned (image_newline). anyres.h says which of them the decoder reads of a tiled image.
  *
  * Buffers of a step are kept and reused; they grow to the largest step seen. Nothing here depends on the device. */
 #ifndef RLAIFV_MODEL_H
@@ -48,8 +51,9 @@ enum {
 typedef struct StepSize {
     unsigned uses;
     int64_t rows, tail, scored; /* T; rows of the last block (tail_find in decoder.c; at most T); R */
-    int64_t image_rows;         /* of all images of the step */
-    int64_t images;             /* of one tower pass */
+    int64_t image_rows;         /* of all images of the step, the learned ones included */
+    int64_t feature_rows;       /* of all images */
+    int64_t images;             /* tiles of one call of model_encode */
     int64_t slots;
 } StepSize;
 
