@@ -76,8 +76,8 @@ int64_t workspace_bytes(const Model *m);
 static inline int feature_rows_of(const Model *m, int image_rows) { return image_rows - config_image_lead(&m->config); }
 int projector_forward(Model *m, Buf vision, int image_rows, Error *e);
 void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows);
-/* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for. */
-int dump_write(Model *m, const char *name, Buf b, int rows, int width, Error *e);
+/* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for; {i} in the name stands for `layer`. */
+int dump_write(Model *m, const char *name, int layer, Buf b, int rows, int width, Error *e);
 
 static inline Buf weight(const Model *m, ParamKind kind, int layer) { return params_weight(&m->params, kind, layer); }
 /* The gradient of a tensor, or none when it is frozen. */
