@@ -27,6 +27,7 @@ static const char *const losses[] = { [LOSS_SIGMOID] = "sigmoid",
     [LOSS_ROBUST] = "robust",
     [LOSS_SIGMOID_NORM] = "sigmoid_norm",
     NULL };
+static const char *const sft_reduces[] = { [SFT_MEAN] = "mean", [SFT_SUM] = "sum", NULL };
 static const char *const schedules[] = {
     [SCHEDULE_COSINE] = "cosine", [SCHEDULE_LINEAR] = "linear", [SCHEDULE_CONSTANT] = "constant", NULL
 };
@@ -136,7 +137,12 @@ static const Key keys[] = {
     CHOICE("train", "loss", train.loss, "sigmoid", losses, "preference loss, as TRL names them"),
     NUMBER("train", "beta", train.beta, "0.1", 1e-9, 1e6, "of the loss"),
     NUMBER("train", "label_smoothing", train.label_smoothing, "0", 0, 0.499, "share of labels taken to be wrong (sigmoid, robust)"),
-    NUMBER("train", "sft_weight", train.sft_weight, "0", 0, 1e6, "weight of the chosen answer's mean negative log-prob"),
+    NUMBER("train", "sft_weight", train.sft_weight, "0", 0, 1e6, "weight of the chosen answer's negative log-prob"),
+    CHOICE("train", "sft_reduce", train.sft_reduce, "mean", sft_reduces, "of its tokens: mean (TRL), sum (upstream)"),
+    NUMBER("train", "token_weight", train.token_weight, "1", 1e-3, 1e3, "DDPO: what a corrected token counts in an answer's log-prob (spans by difflib's rule); 1: as any other"),
+    NUMBER("train", "length_alpha", train.length_alpha, "1", 0, 1, "LD-DPO: what tokens beyond the shorter answer's length count; 1: as any other"),
+    NUMBER("train", "conditional_weight", train.conditional_weight, "0", 0, 1e6, "mDPO: of the term that prefers chosen with its image to chosen without"),
+    NUMBER("train", "anchor_weight", train.anchor_weight, "0", 0, 1e6, "mDPO: of the term that keeps chosen from becoming less likely"),
     NUMBER("train", "lr", train.lr, "5e-7", 0, 1e3, "largest learning rate"),
     NUMBER("train", "lr_end", train.lr_end, "0", 0, 1, "what cosine and linear end at, as a share of lr"),
     CHOICE("train", "schedule", train.schedule, "cosine", schedules, "of the learning rate after warmup"),

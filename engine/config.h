@@ -27,6 +27,7 @@ typedef enum LengthBalance {
     BALANCE_RATIO, /* the paper's filter: drop pairs whose chosen answer is shorter by more than the ratio that makes mean lengths meet */
     BALANCE_MEAN   /* drop the pairs with the shortest chosen answers until the mean difference is at least length_delta words */
 } LengthBalance;
+typedef enum SftReduce { SFT_MEAN, SFT_SUM } SftReduce;
 typedef enum Schedule { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } Schedule;
 typedef enum TrainOrder { ORDER_SHUFFLE, ORDER_FILE } TrainOrder;
 typedef enum SaveDType { SAVE_SAME, SAVE_FP32, SAVE_BF16, SAVE_FP16 } SaveDType;
@@ -98,7 +99,8 @@ typedef struct RunConfig {
     } pair;
     struct {
         LossKind loss;
-        double beta, label_smoothing, sft_weight;
+        double beta, label_smoothing, sft_weight, token_weight, length_alpha, conditional_weight, anchor_weight;
+        SftReduce sft_reduce;
         double lr, lr_end; /* lr_end: what cosine and linear end at, as a share of lr */
         Schedule schedule;
         int warmup_steps; /* when above 0 it counts, else warmup_ratio of the steps, rounded up */

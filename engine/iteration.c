@@ -12,7 +12,8 @@
 #include <string.h>
 
 static const char train_settings[] =
-    "train.loss train.beta train.label_smoothing train.sft_weight train.lr train.lr_end train.schedule train.warmup_steps "
+    TRAIN_LOSS_SETTINGS
+    " train.lr train.lr_end train.schedule train.warmup_steps "
     "train.warmup_ratio train.steps "
     "train.epochs train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip "
     "train.freeze "

@@ -17,6 +17,7 @@ typedef struct Measure {
     const Tokenizer *tokenizer;
     const ChatTemplate *chat;
     int head, image_tokens;
+    int blind; /* pairs hold the chosen answer once more, without the image */
     int64_t n, images, longest, sum, pair_longest, pair_sum;
 } Measure;
 
@@ -28,6 +29,7 @@ static int row_add(Measure *m, const DataRow *r, int64_t limit, Error *e) {
     for (int side = 0; side < 2 && r->chosen && r->rejected && !bad; side++) {
         bad = template_answer(m->tokenizer, side ? r->rejected : r->chosen, 1, &answers[side], e);
         pair += (int64_t)answers[side].count;
+        if (m->blind && !side) pair += m->head + (int64_t)tail.count + (int64_t)answers[side].count;
         if ((int64_t)answers[side].count > most) most = (int64_t)answers[side].count;
     }
     for (int side = 0; side < 2; side++) idlist_free(&answers[side]);
@@ -74,11 +76,17 @@ static int tokenizer_open(Measure *m, const RunConfig *c, Tokenizer **t) {
 }
 
 /* Pairs of answers that were not drawn yet. */
-static PlanNumber pair_bound(const PlanData *d, const RunConfig *c, int64_t limit) {
+static PlanNumber pair_bound(const PlanData *d, const RunConfig *c, int64_t limit, int64_t image_tokens) {
     int64_t answer = c->sample.max_new_tokens, most = d->prompt.most + 2 * answer;
     if (most > limit + answer) most = limit + answer; /* prompt and longer answer are kept up to the limit */
     if (most > 2 * limit) most = 2 * limit;
-    return number(most, d->prompt.mean + 2 * d->answer.mean, bound);
+    double mean = d->prompt.mean + 2 * d->answer.mean;
+    if (c->train.conditional_weight != 0) {
+        int64_t prompt = d->prompt.most - image_tokens;
+        most += prompt + answer < limit ? prompt + answer : limit;
+        mean += d->prompt.mean - (double)image_tokens + d->answer.mean;
+    }
+    return number(most, mean, bound);
 }
 
 int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsigned phases, const PlanGiven *given, Error *e) {
@@ -88,7 +96,7 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
     if (!given) given = &nothing;
     int samples = !(phases >> PLAN_TRAIN & 1) || phases >> PLAN_SAMPLE & 1, image_tokens = policy->vision.layers ? policy->image_tokens : 0;
     int64_t limit = policy->decoder.positions;
-    Measure m = { .head = HEAD, .image_tokens = image_tokens };
+    Measure m = { .head = HEAD, .image_tokens = image_tokens, .blind = c->train.conditional_weight != 0 };
     tokenizer_open(&m, c, &tokenizer);
     *d = (PlanData){ .head = m.head, .images = image_tokens > 0 };
     int64_t trunk = m.head + image_tokens;
@@ -109,7 +117,7 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
         constant((d->images ? trunk : 0) + (given->probe_text ? given->probe_text : PROBE), given->probe_text ? given_text : assumed);
     if (c->train.max_tokens < limit) limit = c->train.max_tokens;
     d->pairs = constant(d->prompts.most * c->pair.per_prompt, bound);
-    d->pair = pair_bound(d, c, limit);
+    d->pair = pair_bound(d, c, limit, image_tokens);
     if (!samples && file_measure(&m, c, c->data.train, DATA_PAIR, 0, limit)) {
         d->pairs = constant(m.n, measured);
         d->pair = number(m.pair_longest, (double)m.pair_sum / (double)m.n, measured);

@@ -131,6 +131,7 @@ typedef struct Trunks {
     int root; /* -1: none yet */
     struct Trunk {
         int image, segment; /* image -1: text alone */
+        int hidden;         /* positions left out where an image is not seen */
         const IdList *tail; /* NULL: the image's rows alone */
     } * list;
     size_t n, cap;
@@ -143,5 +144,8 @@ void trunks_free(Trunks *t);
 /* The segment that ends where the answer of `p` begins, made when the step has none. p must outlive the step. The segment; TRUNK_REFUSED
  * when the image cannot be read (the step is as it was); -1 for other failures. */
 int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e);
+/* The same prompt as one that does not see its image: tokens and positions are as they were, the image's rows are not there (mDPO, Wang et al. 2024, arXiv
+ * 2406.11839). */
+int trunks_find_blind(Vlm *v, Trunks *t, const Prompt *p, Error *e);
 
 #endif
