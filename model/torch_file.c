@@ -111,13 +111,13 @@ static int take(void *context, const PickleTensor *t, Error *e) {
     if (!storage) return -1;
     int64_t bytes = tensor_bytes(t->shape, t->ndim, size), count = bytes / (int64_t)size;
     if (bytes < 0) return tensor_bad("tensor shape overflows", a->path, t->name, e);
+    if (!is_contiguous(t, count))
+        return tensor_bad("tensor is not contiguous", a->path, t->name, e), error_expected(e, "elements side by side in order"),
+               error_hint(e, "save it as TENSOR.contiguous()");
     if (t->offset > t->storage_count || count > t->storage_count - t->offset)
         return tensor_bad("tensor reaches beyond its storage", a->path, t->name, e),
                error_found(e, "%lld elements from %lld", (long long)count, (long long)t->offset),
                error_expected(e, "an end within %lld", (long long)t->storage_count);
-    if (!is_contiguous(t, count))
-        return tensor_bad("tensor is not contiguous", a->path, t->name, e), error_expected(e, "elements side by side in order"),
-               error_hint(e, "save it as TENSOR.contiguous()");
     if (mem_grow(&s->list, &a->capacity, s->n + 1, sizeof *s->list, "list of tensors", e)) return -1;
     Tensor *out = &s->list[s->n];
     *out = (Tensor){ .name = strdup(t->name), .type = t->type, .ndim = t->ndim, .count = count, .file = a->path };

@@ -143,7 +143,8 @@ static int central_read(const Reader *r, uint64_t *at, uint64_t end, uint64_t li
     if (number(p + 8, 2) & ENCRYPTED) return entry_bad(r, entry, "zip entry is encrypted");
     if (number(p + 10, 2))
         return entry_bad(r, entry, "zip entry is compressed"), error_found(r->e, "method %llu", (unsigned long long)number(p + 10, 2)),
-               error_expected(r->e, "stored as it is, which torch.save does"), error_hint(r->e, "write it again by torch.save");
+               error_expected(r->e, "stored as it is, which torch.save does"),
+               error_hint(r->e, "write it again by torch.save; TorchScript programs are not read");
     if (packed != size) return entry_bad(r, entry, "bad zip entry"), error_found(r->e, "two sizes of what is stored as it is");
     return local_read(r, place, size, limit, entry, span);
 }
