@@ -113,6 +113,18 @@ sanitize: sanitize-build
 debug:
 	$(MAKE) BUILD=build-debug OPT=-O0 all
 
+# ---- fuzzing: parsers of files against invented ones, by clang's libFuzzer; FUZZ_SECONDS each ----
+FUZZ_SECONDS ?= 60
+FUZZ_SOURCES = model/zip.c model/pickle.c model/torch_file.c model/safetensors.c model/tensor_set.c $(BASE)
+FUZZ_FLAGS = -std=c11 -D_GNU_SOURCE -g -O1 $(WARN) -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+$(BUILD)/tests/fuzz/%_fuzz: tests/fuzz/%_fuzz.c tests/fuzz/fuzz.h $(FUZZ_SOURCES) $(wildcard model/*.h base/*.h)
+	@mkdir -p $(@D)
+	clang $(FUZZ_FLAGS) -o $@ $< $(FUZZ_SOURCES) -ljansson -lxxhash
+fuzz-pickle fuzz-safetensors: fuzz-%: $(BUILD)/tests/fuzz/%_fuzz
+	@mkdir -p $(BUILD)/tests/fuzz/$*-found
+	$< -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -rss_limit_mb=1000 -timeout=5 -print_final_stats=1 -dict=tests/fuzz/$*.dict \
+	    -artifact_prefix=$(BUILD)/tests/fuzz/ $(BUILD)/tests/fuzz/$*-found tests/golden/$*
+
 # ---- the demo and its base models ----
 demo: deps
 	$(MAKE) -j$$(nproc) all
@@ -141,9 +153,12 @@ help:
 	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
+	@echo "make fuzz-pickle fuzz-safetensors  a minute (FUZZ_SECONDS) of invented files, by clang"
 	@echo "make deps found debug format clean"
 	@echo "make peer-tokenizer peer-export  beside SentencePiece, and Transformers (installed into build/venv)"
 clean:
 	rm -rf build build-* rlaifv
-.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench peer-tokenizer peer-export format help
+.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench format help
+.PHONY: peer-tokenizer peer-export
+.PHONY: fuzz-pickle fuzz-safetensors
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
