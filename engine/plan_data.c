@@ -2,14 +2,17 @@
  * them where they are not. Never fails for want of data: a plan is asked for before there is any. */
 #include "engine/plan.h"
 
+#include "engine/arrows.h"
+#include "engine/claim_replies.h"
 #include "engine/dataset.h"
 #include "tokenizer/tokenizer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* What stands for numbers that nothing says: an iteration of the paper (PAPER.md: 4000 prompts), questions and answers of a few sentences.
  */
-enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48 };
+enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48, CLAIMS_HEAD = 400 };
 
 static const char measured[] = "measured", given_text[] = "given", bound[] = "bound", assumed[] = "assumed";
 
@@ -62,6 +65,24 @@ static void lengths_from(Measure *m, PlanNumber *count, PlanNumber *length) {
     *length = number(m->longest, (double)m->sum / (double)m->n, measured);
 }
 
+/* Tokens of the prompts of a claims model: their fixed beginnings, and what follows. An answer, or the facts in it, at its longest. */
+static void claims_measure(PlanData *d, const RunConfig *c) {
+    ClaimPrompts p;
+    Tokenizer *t = tokenizer_load(claims_model(c, c->labeler.dir[0] ? c->labeler.dir : c->model.dir), NULL);
+    int64_t answer = c->sample.max_new_tokens > c->eval.max_new_tokens ? c->sample.max_new_tokens : c->eval.max_new_tokens,
+            facts = c->claims.max_new_tokens, head = CLAIMS_HEAD;
+    if (!claim_prompts_load(&p, c->claims.split_prompt, c->claims.question_prompt, NULL)) {
+        IdList ids[2] = { 0 };
+        if (t && !tokenizer_encode(t, p.split, strlen(p.split), &ids[0], NULL) && !tokenizer_encode(t, p.question, strlen(p.question), &ids[1], NULL))
+            head = (int64_t)(ids[0].count > ids[1].count ? ids[0].count : ids[1].count);
+        for (int i = 0; i < 2; i++) idlist_free(&ids[i]);
+        claim_prompts_free(&p);
+    }
+    d->claims_head = head + HEAD;
+    d->claims_prompt = number(QUESTION + (answer > facts ? answer : facts), QUESTION / 2 + d->answer.mean, bound);
+    tokenizer_free(t);
+}
+
 static int tokenizer_open(Measure *m, const RunConfig *c, Tokenizer **t) {
     IdList head = { 0 }, tail = { 0 };
     *t = NULL;
@@ -105,6 +126,7 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
     double answer = given->answer ? (double)given->answer : c->sample.max_new_tokens < ANSWER ? c->sample.max_new_tokens : ANSWER;
     d->answer = number(c->sample.max_new_tokens, answer, given->answer ? given_text : assumed);
     d->claims = constant(given->claims ? given->claims : CLAIMS, given->claims ? given_text : assumed);
+    if (c->claims.mode == CLAIM_BY_MODEL && phases >> PLAN_CLAIMS & 1) claims_measure(d, c);
     d->probe =
         constant((d->images ? trunk : 0) + (given->probe_text ? given->probe_text : PROBE), given->probe_text ? given_text : assumed);
     if (c->train.max_tokens < limit) limit = c->train.max_tokens;
