@@ -60,6 +60,8 @@ static int items_cut(const Clause *c, int from, int to, Span items[ITEMS_MOST]) 
     int n = 0, start = from, joined = 0;
     if (from >= to || !word_in(&c->words[from], WORDS_DETERMINER)) return 0;
     for (int i = from; i < to; i++) {
+        const Word *w = &c->words[i];
+        if (word_in(w, WORDS_COPULA) || word_in(w, WORDS_HAVE) || word_in(w, WORDS_MODAL) || word_in(w, WORDS_FINITE)) return 0; /* a clause */
         int next = 0;
         if (c->words[i].mark && i + 1 < to) {
             if (c->words[i].mark != ',') return 0;
@@ -146,7 +148,7 @@ static int distributes(const Clause *c, int verb) {
         if (word_in(&c->words[i], WORDS_COLLECTIVE)) return 0;
     if (word_in(&c->words[verb], WORDS_HAVE)) return word_in(first, WORDS_SINGULAR) || word_is(first, "the") || word_is(first, "been");
     return word_in(first, WORDS_PREPOSITION) || word_participle(first) || word_in(first, WORDS_ADJECTIVE) || word_in(first, WORDS_COLOUR) ||
-           (word_ends(first, "ed") && !word_is(first, "bed"));
+           word_is(first, "made") || word_is(first, "seen") || word_is(first, "shown") || (word_ends(first, "ed") && !word_is(first, "bed"));
 }
 
 /* "A dog and a cat are sitting on the sofa." */
@@ -279,8 +281,12 @@ static int split_objects(const Clause *c, Clause *out) {
 /* A clause that can stand alone. */
 static int stands(const Clause *c, int from, int to) {
     Clause part = { .n = 0 };
-    if (word_in(&c->words[from], WORDS_POSSESSIVE) || (word_in(&c->words[from], WORDS_PRONOUN) && !word_is(&c->words[from], "there"))) return 0;
-    for (int i = from; i < to; i++) put_word(&part, &c->words[i]);
+    for (int i = from; i < to; i++) {
+        const Word *w = &c->words[i];
+        int points = word_is(w, "it") || word_is(w, "him") || word_is(w, "them") || word_is(w, "he") || word_is(w, "she") || word_is(w, "they");
+        if (points || word_in(w, WORDS_POSSESSIVE)) return 0; /* back at the other clause */
+        put_word(&part, w);
+    }
     int verb = clause_verb(&part, 0);
     if (verb < 0) verb = clause_do_verb(&part, 0);
     return verb > 0 && verb + 1 < part.n && !has_and(&part, 0, verb);
