@@ -119,9 +119,10 @@ typedef struct Items {
 } Items;
 
 static int is_none(const char *reply) {
-    Line line;
+    Line line = { 0 };
     while (line_next(&reply, &line) && !line.size) {}
     while (line.size && strchr(".\"'", line.text[line.size - 1])) line.size--;
+    while (line.size && strchr("\"'", line.text[0])) line.text++, line.size--;
     if (line.size != 4 || strncasecmp(line.text, "none", 4)) return 0;
     for (; *reply; reply++)
         if (!isspace((unsigned char)*reply)) return 0;
