@@ -43,7 +43,8 @@ int claim_prompts_load(ClaimPrompts *p, const char *split_path, const char *ques
     *p = (ClaimPrompts){ 0 };
     const char *where[2] = { split_path[0] ? split_path : "configs/prompts/split.txt",
         question_path[0] ? question_path : "configs/prompts/question.txt" };
-    if (prompt_read(&p->split, split_path, data_prompts_split_txt, e) || prompt_read(&p->question, question_path, data_prompts_question_txt, e) ||
+    if (prompt_read(&p->split, split_path, data_prompts_split_txt, e) ||
+        prompt_read(&p->question, question_path, data_prompts_question_txt, e) ||
         places_check(p->split, where[0], "{answer}", "{question}", e) || places_check(p->question, where[1], "{facts}", NULL, e))
         return claim_prompts_free(p), -1;
     uint64_t h[2] = { hash64(p->split, strlen(p->split) + 1, 0), hash64(p->question, strlen(p->question) + 1, 1) };
@@ -101,8 +102,8 @@ static int line_next(const char **cursor, Line *out) {
     if (digits > 0 && digits < 4 && p + digits < end && (p[digits] == '.' || p[digits] == ')')) mark = digits + 1;
     else if (p < end && (*p == '-' || *p == '*')) mark = 1;
     else if (end - p >= 3 && !memcmp(p, "\xe2\x80\xa2", 3)) mark = 3;
-    if (mark == 1 && p + 1 < end && (p[1] == *p || isdigit((unsigned char)p[1]))) mark = 0;    /* "**bold**", "---", "-3" */
-    if (mark == digits + 1 && digits && p + mark < end && !blank(p[mark])) mark = 0;            /* "3.5" */
+    if (mark == 1 && p + 1 < end && (p[1] == *p || isdigit((unsigned char)p[1]))) mark = 0; /* "**bold**", "---", "-3" */
+    if (mark == digits + 1 && digits && p + mark < end && !blank(p[mark])) mark = 0;        /* "3.5" */
     p += mark;
     while (p < end && blank(*p)) p++;
     while (end > p && blank(end[-1])) end--;
@@ -176,7 +177,8 @@ int claim_facts_read(const char *reply, ClaimList *list, const char **why, Error
         const Line *l = &items.list[i];
         size_t k = 0;
         while (k < i && (items.list[k].size != l->size || memcmp(items.list[k].text, l->text, l->size))) k++;
-        if (k < i ? claims_drop(list, l->text, l->size, "repeats an earlier fact", e) : claims_add(list, l->text, l->size, NULL, CLAIM_SOUND, e))
+        if (k < i ? claims_drop(list, l->text, l->size, "repeats an earlier fact", e)
+                  : claims_add(list, l->text, l->size, NULL, CLAIM_SOUND, e))
             return LIST_FAILED;
     }
     return LIST_GOOD;
@@ -195,7 +197,8 @@ static int asks_what(const Line *l) {
 int claim_questions_read(const char *reply, ClaimList *list, const char **why, Error *e) {
     Items items;
     if (items_read(reply, &items, why)) return LIST_MALFORMED;
-    if (items.n != list->count) return *why = items.n < list->count ? "fewer questions than facts" : "more questions than facts", LIST_MALFORMED;
+    if (items.n != list->count)
+        return *why = items.n < list->count ? "fewer questions than facts" : "more questions than facts", LIST_MALFORMED;
     for (size_t i = 0; i < items.n; i++) {
         const Line *l = &items.list[i];
         if (l->text[l->size - 1] != '?' || memchr(l->text, '?', l->size - 1) || !words_two(l))

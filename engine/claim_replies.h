@@ -1,8 +1,8 @@
 /* claim_replies.h - claims by a text model: what it is asked, how its replies are read, and what happens to replies that cannot be.
  *
- * An answer is a job of two stages (PAPER 3.3, 3.4): split (the reply lists facts, one a line) and ask (the reply lists a yes/no question for
- * each fact). A reply that is malformed is asked for once more, drawn at CLAIM_RETRY_TEMPERATURE where the first was greedy; when that is
- * malformed too the answer is dropped, with the reason, and has no claims. Nothing is cut, zipped short or guessed.
+ * An answer is a job of two stages (PAPER 3.3, 3.4): split (the reply lists facts, one a line) and ask (the reply lists a yes/no question
+ * for each fact). A reply that is malformed is asked for once more, drawn at CLAIM_RETRY_TEMPERATURE where the first was greedy; when that
+ * is malformed too the answer is dropped, with the reason, and has no claims. Nothing is cut, zipped short or guessed.
  *
  * Knows no model: whoever has one takes claim_job_prompt to it and brings back the reply. */
 #ifndef RLAIFV_ENGINE_CLAIM_REPLIES_H

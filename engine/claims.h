@@ -2,8 +2,8 @@
  *
  * Two grammars. `scenes` knows the built-in world's English: each sentence gives its facts; a sentence that does not parse, or that repeats
  * an earlier one word for word, is one claim that is rejected without being asked (otherwise malformed text would be free reward). `plain`
- * takes any English: each declarative sentence of three words or more is a claim, or several where it can be taken apart safely (plain.h), and
- * what is left out is listed with the reason. An answer may give no claims at all; such answers have no score. */
+ * takes any English: each declarative sentence of three words or more is a claim, or several where it can be taken apart safely (plain.h),
+ * and what is left out is listed with the reason. An answer may give no claims at all; such answers have no score. */
 #ifndef RLAIFV_ENGINE_CLAIMS_H
 #define RLAIFV_ENGINE_CLAIMS_H
 

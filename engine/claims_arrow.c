@@ -1,8 +1,8 @@
 /* claims_arrow.c - owns claims.jsonl: claims by rule, and by a text model over the ranks.
  *
- * By model, every answer is a job (claim_replies.h). Jobs are done in batches of many times the leaves that grow together: all are split, the
- * malformed replies are asked for again, then all questions are asked for, and again. The fixed beginning of each prompt is held once. A job
- * that is done goes to the partial file at once, so that a kill costs the jobs of one batch at most. */
+ * By model, every answer is a job (claim_replies.h). Jobs are done in batches of many times the leaves that grow together: all are split,
+ * the malformed replies are asked for again, then all questions are asked for, and again. The fixed beginning of each prompt is held once.
+ * A job that is done goes to the partial file at once, so that a kill costs the jobs of one batch at most. */
 #include "engine/arrows.h"
 
 #include "engine/claim_replies.h"
@@ -119,7 +119,9 @@ static int head_find(ModelArrow *a, ClaimStage stage, Error *e) {
         int bad = !text || vlm_prompt(a->v, NULL, text, &p, e);
         free(text);
         claim_job_free(&job);
-        if (bad) return error_hint(e, "a shorter claims.%s, or a claims.dir with more positions", stage == CLAIM_SPLIT ? "split_prompt" : "question_prompt");
+        if (bad)
+            return error_hint(
+                e, "a shorter claims.%s, or a claims.dir with more positions", stage == CLAIM_SPLIT ? "split_prompt" : "question_prompt");
         if (i == 0) *head = p.tail;
         else {
             size_t n = 0;
@@ -174,7 +176,8 @@ static int job_prompt(ModelArrow *a, Job *j, Prompt *out, Error *e) {
         if (e) *e = why;
         return -1;
     }
-    progress_say(a->progress, "answer without claims: %s candidate %lld: %s", j->id, (long long)j->candidate, error_text(&why, said, sizeof said));
+    progress_say(
+        a->progress, "answer without claims: %s candidate %lld: %s", j->id, (long long)j->candidate, error_text(&why, said, sizeof said));
     claim_job_drop(&j->job, "longer than the model takes");
     return job_done(a, j, e) ? -1 : 0;
 }

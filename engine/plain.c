@@ -1,5 +1,5 @@
-/* plain.c - owns the walk over an answer in plain English: its sentences, what is left out of them, which pronouns are resolved, and what is
- * said twice. Any text is taken. */
+/* plain.c - owns the walk over an answer in plain English: its sentences, what is left out of them, which pronouns are resolved, and what
+ * is said twice. Any text is taken. */
 #include "engine/plain.h"
 
 #include "engine/plain_clause.h"
@@ -36,7 +36,9 @@ int plain_sentence_next(const char **cursor, const char **text, size_t *size, ch
     while (space(*p)) p++;
     if (!*p) return 0;
     const char *end = p;
-    while (*end && *end != '\n' && (!(strchr(".!?", *end) && (!end[1] || space(end[1]) || strchr(".!?\"')", end[1]))) || (*end == '.' && abbreviates(p, end)))) end++;
+    while (*end && *end != '\n' &&
+           (!(strchr(".!?", *end) && (!end[1] || space(end[1]) || strchr(".!?\"')", end[1]))) || (*end == '.' && abbreviates(p, end))))
+        end++;
     *mark = *end ? *end : '\n';
     *cursor = end;
     while (**cursor && strchr(".!?\"')", **cursor)) { /* "...", "?!" and closing quotes end one sentence, not several */
@@ -76,7 +78,9 @@ static void front_find(Clause *c) {
     if (c->n < 4 || !word_in(&c->words[0], WORDS_PREPOSITION)) return;
     for (int i = 1; i < 8 && i + 2 < c->n; i++) {
         const Word *w = &c->words[i];
-        if (word_in(w, WORDS_COPULA) || word_in(w, WORDS_FINITE) || word_in(w, WORDS_RELATIVE) || word_participle(w) || word_is(w, "addition")) return;
+        if (word_in(w, WORDS_COPULA) || word_in(w, WORDS_FINITE) || word_in(w, WORDS_RELATIVE) || word_participle(w) ||
+            word_is(w, "addition"))
+            return;
         if (w->mark != ',') {
             if (w->mark) return;
             continue;
@@ -104,7 +108,9 @@ static Kind noun_kind(const Word *w) {
 static void antecedent_phrase(const Clause *c, int from, int to, Antecedent *out) {
     int end = from, number = to > from ? phrase_number(c, from, to) : 0, head = from;
     out->kind = KIND_NONE;
-    if (!number || !word_in(&c->words[from], WORDS_DETERMINER) || word_in(&c->words[from], WORDS_POSSESSIVE) || word_is(&c->words[from], "each") || word_is(&c->words[from], "every")) return;
+    if (!number || !word_in(&c->words[from], WORDS_DETERMINER) || word_in(&c->words[from], WORDS_POSSESSIVE) ||
+        word_is(&c->words[from], "each") || word_is(&c->words[from], "every"))
+        return;
     for (; end < to; end++) {
         const Word *w = &c->words[end];
         int of = word_is(w, "of") && end + 1 < to && !word_in(w + 1, WORDS_DETERMINER);
@@ -121,7 +127,9 @@ static void antecedent_phrase(const Clause *c, int from, int to, Antecedent *out
     if (head == from || end - from > 7) return;
     size_t used = 0;
     int first = from;
-    if (word_in(&c->words[from], WORDS_SINGULAR) || word_is(&c->words[from], "some") || word_is(&c->words[from], "several") || word_is(&c->words[from], "many")) first++;
+    if (word_in(&c->words[from], WORDS_SINGULAR) || word_is(&c->words[from], "some") || word_is(&c->words[from], "several") ||
+        word_is(&c->words[from], "many"))
+        first++;
     if (word_is(&c->words[from], "a") && number == 2) return; /* "a few people" */
     if (first > from || word_in(&c->words[from], WORDS_PLURAL)) used = 3, memcpy(out->text, "the", 3);
     for (int i = first; i < end; i++) {
@@ -140,11 +148,13 @@ static void antecedent_phrase(const Clause *c, int from, int to, Antecedent *out
 static int rivals(const Clause *c, int from, Kind kind) {
     for (int i = from; i < c->n; i++) {
         const Word *w = &c->words[i];
-        if (kind == KIND_IT && word_in(w, WORDS_DETERMINER) && !word_in(w, WORDS_POSSESSIVE) && !word_in(w - 1, WORDS_PREPOSITION)) return 1; /* an object */
+        if (kind == KIND_IT && word_in(w, WORDS_DETERMINER) && !word_in(w, WORDS_POSSESSIVE) && !word_in(w - 1, WORDS_PREPOSITION))
+            return 1; /* an object */
         if ((kind == KIND_HE || kind == KIND_SHE || kind == KIND_PERSON) && noun_kind(w) != KIND_IT) return 1;
         if (kind == KIND_THEY && (word_in(w, WORDS_PLURAL) || word_in(w, WORDS_PLURAL_NOUN) || word_is(w, "some"))) return 1;
         const Word *next = i + 1 < c->n ? w + 1 : NULL;
-        int joins = word_is(w, "and") && !(next && (word_in(next, WORDS_ADJECTIVE) || word_in(next, WORDS_COLOUR) || word_participle(next)));
+        int joins =
+            word_is(w, "and") && !(next && (word_in(next, WORDS_ADJECTIVE) || word_in(next, WORDS_COLOUR) || word_participle(next)));
         if (joins || w->mark) return 1;
     }
     return 0;
@@ -172,15 +182,17 @@ static void antecedent_find(const Clause *c, Antecedent *out) {
 
 /* Whether the words after the verb say something of the thing, not of the weather, the time or the picture. */
 static int says_of_thing(const Clause *c, int verb, int person) {
-    static const char *const vague[] = { "day", "night", "daytime", "nighttime", "time", "possible", "likely", "unclear", "clear", "evident", "important", "to", "as", "if", "that", "raining", "snowing", "outside", "cloudy", "dark", "bright", "hot", "cold", "quiet", "seems", "worth", "noted" };
+    static const char *const vague[] = { "day", "night", "daytime", "nighttime", "time", "possible", "likely", "unclear", "clear",
+        "evident", "important", "to", "as", "if", "that", "raining", "snowing", "outside", "cloudy", "dark", "bright", "hot", "cold",
+        "quiet", "seems", "worth", "noted" };
     const Word *first = &c->words[verb + 1];
     for (int i = verb + 1; i < c->n && !person; i++)
         for (size_t k = 0; k < sizeof vague / sizeof *vague; k++)
             if (word_is(&c->words[i], vague[k])) return 0;
     if (word_in(&c->words[verb], WORDS_HAVE)) return word_in(first, WORDS_DETERMINER) || word_is(first, "been");
     if (!word_in(&c->words[verb], WORDS_COPULA)) return 0;
-    return word_participle(first) || word_in(first, WORDS_COLOUR) || word_in(first, WORDS_ADJECTIVE) || word_in(first, WORDS_PREPOSITION) || word_ends(first, "ed") ||
-           (person && (word_is(first, "a") || word_is(first, "an")));
+    return word_participle(first) || word_in(first, WORDS_COLOUR) || word_in(first, WORDS_ADJECTIVE) || word_in(first, WORDS_PREPOSITION) ||
+           word_ends(first, "ed") || (person && (word_is(first, "a") || word_is(first, "an")));
 }
 
 static int means(const Word *pronoun, Kind kind) {
@@ -230,7 +242,8 @@ typedef struct Place {
 
 static int claim_keep(ClaimList *list, const char *text, size_t size, const char *question, const char *repeats, Place place, Error *e) {
     for (size_t i = 0; i < list->count; i++)
-        if (strlen(list->claims[i].text) == size && !memcmp(list->claims[i].text, text, size)) return claims_drop(list, text, size, repeats, e);
+        if (strlen(list->claims[i].text) == size && !memcmp(list->claims[i].text, text, size))
+            return claims_drop(list, text, size, repeats, e);
     if (claims_add(list, text, size, question, CLAIM_SOUND, e)) return -1;
     list->claims[list->count - 1].at = place.at, list->claims[list->count - 1].size = place.size;
     return 0;
@@ -266,7 +279,8 @@ static int sentence_claims(ClaimList *list, Pieces *pieces, Antecedent *antecede
     return bad;
 }
 
-static int sentence_take(ClaimList *list, Pieces *pieces, Antecedent *antecedent, const char *text, size_t size, char mark, Place place, Error *e) {
+static int sentence_take(
+    ClaimList *list, Pieces *pieces, Antecedent *antecedent, const char *text, size_t size, char mark, Place place, Error *e) {
     static const Antecedent none;
     size_t skip = strspn(text, "0123456789");
     skip = skip > 0 && skip < 3 && text[skip] == '.' ? skip + 1 : size > 2 && strchr("-*", text[0]) ? 1 : 0;
@@ -274,7 +288,7 @@ static int sentence_take(ClaimList *list, Pieces *pieces, Antecedent *antecedent
         while (skip < size && space(text[skip])) skip++;
         text += skip, size -= skip;
     }
-    const char *why = mark == '?'                                    ? "a question"
+    const char *why = mark == '?'                                   ? "a question"
                       : words_count(text, size) < PLAIN_WORDS_LEAST ? "fewer than three words"
                       : size > PLAIN_BYTES_MOST                     ? "longer than 1000 bytes"
                                                                     : NULL;

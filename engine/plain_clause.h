@@ -5,9 +5,9 @@
 #include <stddef.h>
 
 enum {
-    CLAUSE_WORDS = 80,     /* a longer sentence is left whole */
-    CLAUSE_TEXT = 1200,    /* bytes of a clause written out: PLAIN_BYTES_MOST and some words */
-    CLAUSE_PIECES = 12,    /* of one step of splitting */
+    CLAUSE_WORDS = 80,      /* a longer sentence is left whole */
+    CLAUSE_TEXT = 1200,     /* bytes of a clause written out: PLAIN_BYTES_MOST and some words */
+    CLAUSE_PIECES = 12,     /* of one step of splitting */
     SUBJECT_WORDS_MOST = 10 /* a verb further on belongs to a clause, not to the subject */
 };
 
@@ -25,18 +25,18 @@ typedef struct Clause {
 
 /* ---- plain_words.c: classes of words ---- */
 typedef enum WordClass {
-    WORDS_SMALL,       /* lose their capital inside a sentence; any other capital may be a name's */
-    WORDS_DETERMINER,  /* begin a noun phrase */
+    WORDS_SMALL,      /* lose their capital inside a sentence; any other capital may be a name's */
+    WORDS_DETERMINER, /* begin a noun phrase */
     WORDS_POSSESSIVE,
-    WORDS_PRONOUN,     /* of subjects */
+    WORDS_PRONOUN, /* of subjects */
     WORDS_PREPOSITION,
-    WORDS_COPULA,      /* is, are, was, were */
-    WORDS_HAVE,        /* has, have, had */
+    WORDS_COPULA, /* is, are, was, were */
+    WORDS_HAVE,   /* has, have, had */
     WORDS_MODAL,
     WORDS_RELATIVE,
-    WORDS_FINITE,      /* verbs that end a subject in descriptions */
-    WORDS_TRANSITIVE,  /* participles whose objects can be told one by one */
-    WORDS_ING_NOUN,    /* end in -ing and are no participles */
+    WORDS_FINITE,     /* verbs that end a subject in descriptions */
+    WORDS_TRANSITIVE, /* participles whose objects can be told one by one */
+    WORDS_ING_NOUN,   /* end in -ing and are no participles */
     WORDS_ADJECTIVE,
     WORDS_COLOUR,
     WORDS_COLLECTIVE,  /* a predicate with one of these holds of the group, not of each */
@@ -47,7 +47,7 @@ typedef enum WordClass {
     WORDS_MALE,
     WORDS_FEMALE,
     WORDS_PERSON,
-    WORDS_CONNECTOR,   /* "Additionally," says nothing of the picture */
+    WORDS_CONNECTOR, /* "Additionally," says nothing of the picture */
     WORDS_CLASSES
 } WordClass;
 int word_in(const Word *w, WordClass class);

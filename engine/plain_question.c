@@ -43,7 +43,9 @@ static int perfect(const Clause *c, int at) {
 }
 
 /* "a tail", "two legs", "long hair": what a main verb have has. */
-static int possessed(const Word *w) { return word_in(w, WORDS_DETERMINER) || word_in(w, WORDS_ADJECTIVE) || word_in(w, WORDS_COLOUR) || word_is(w, "no"); }
+static int possessed(const Word *w) {
+    return word_in(w, WORDS_DETERMINER) || word_in(w, WORDS_ADJECTIVE) || word_in(w, WORDS_COLOUR) || word_is(w, "no");
+}
 
 /* VERB SUBJECT BASE REST?, the opening before it. */
 static void question_put(const Clause *c, const Word *verb, int at, const char *base, char *out) {

@@ -61,7 +61,8 @@ static int items_cut(const Clause *c, int from, int to, Span items[ITEMS_MOST]) 
     if (from >= to || !word_in(&c->words[from], WORDS_DETERMINER)) return 0;
     for (int i = from; i < to; i++) {
         const Word *w = &c->words[i];
-        if (word_in(w, WORDS_COPULA) || word_in(w, WORDS_HAVE) || word_in(w, WORDS_MODAL) || word_in(w, WORDS_FINITE)) return 0; /* a clause */
+        if (word_in(w, WORDS_COPULA) || word_in(w, WORDS_HAVE) || word_in(w, WORDS_MODAL) || word_in(w, WORDS_FINITE))
+            return 0; /* a clause */
         int next = 0;
         if (c->words[i].mark && i + 1 < to) {
             if (c->words[i].mark != ',') return 0;
@@ -84,7 +85,8 @@ static int items_cut(const Clause *c, int from, int to, Span items[ITEMS_MOST]) 
     for (int k = 0; k < n; k++) {
         const Word *last = &c->words[items[k].to - 1];
         if (k > 0 && word_in(&c->words[items[k].from], WORDS_POSSESSIVE)) return 0; /* "a man and his dog" */
-        if (word_in(last, WORDS_COLOUR) || (word_in(last, WORDS_ADJECTIVE) && items[k].to - items[k].from == 2)) return 0; /* "a red and a blue car" */
+        if (word_in(last, WORDS_COLOUR) || (word_in(last, WORDS_ADJECTIVE) && items[k].to - items[k].from == 2))
+            return 0; /* "a red and a blue car" */
     }
     return n;
 }
@@ -148,7 +150,8 @@ static int distributes(const Clause *c, int verb) {
         if (word_in(&c->words[i], WORDS_COLLECTIVE)) return 0;
     if (word_in(&c->words[verb], WORDS_HAVE)) return word_in(first, WORDS_SINGULAR) || word_is(first, "the") || word_is(first, "been");
     return word_in(first, WORDS_PREPOSITION) || word_participle(first) || word_in(first, WORDS_ADJECTIVE) || word_in(first, WORDS_COLOUR) ||
-           word_is(first, "made") || word_is(first, "seen") || word_is(first, "shown") || (word_ends(first, "ed") && !word_is(first, "bed"));
+           word_is(first, "made") || word_is(first, "seen") || word_is(first, "shown") ||
+           (word_ends(first, "ed") && !word_is(first, "bed"));
 }
 
 /* "A dog and a cat are sitting on the sofa." */
@@ -156,7 +159,8 @@ static int split_subjects(const Clause *c, Clause *out) {
     Span items[ITEMS_MOST];
     int verb = c->front;
     while (verb < c->n && !word_is(&c->words[verb], "are") && !word_is(&c->words[verb], "were") && !word_is(&c->words[verb], "have")) {
-        if (word_in(&c->words[verb], WORDS_FINITE) || word_in(&c->words[verb], WORDS_COPULA) || word_in(&c->words[verb], WORDS_MODAL)) return 0;
+        if (word_in(&c->words[verb], WORDS_FINITE) || word_in(&c->words[verb], WORDS_COPULA) || word_in(&c->words[verb], WORDS_MODAL))
+            return 0;
         verb++;
     }
     if (verb + 1 >= c->n || c->words[verb].mark) return 0;
@@ -201,7 +205,8 @@ static int split_adjectives(const Clause *c, int verb, Clause *out) {
 
 /* A participle that goes on with the subject: not the noun of "living room". */
 static int goes_on(const Clause *c, int at) {
-    static const char *const nouns[] = { "room", "table", "pool", "lot", "area", "board", "machine", "bag", "suit", "glasses", "gear", "equipment" };
+    static const char *const nouns[] = { "room", "table", "pool", "lot", "area", "board", "machine", "bag", "suit", "glasses", "gear",
+        "equipment" };
     if (at < c->n && word_ends(&c->words[at], "ly")) at++;
     if (at >= c->n || !word_participle(&c->words[at])) return 0;
     if (word_is(&c->words[at], "wearing") || word_is(&c->words[at], "holding") || word_is(&c->words[at], "carrying")) return 1;
@@ -283,7 +288,8 @@ static int stands(const Clause *c, int from, int to) {
     Clause part = { .n = 0 };
     for (int i = from; i < to; i++) {
         const Word *w = &c->words[i];
-        int points = word_is(w, "it") || word_is(w, "him") || word_is(w, "them") || word_is(w, "he") || word_is(w, "she") || word_is(w, "they");
+        int points =
+            word_is(w, "it") || word_is(w, "him") || word_is(w, "them") || word_is(w, "he") || word_is(w, "she") || word_is(w, "they");
         if (points || word_in(w, WORDS_POSSESSIVE)) return 0; /* back at the other clause */
         put_word(&part, w);
     }
@@ -315,6 +321,7 @@ static int split_clauses(const Clause *c, Clause *out) {
 int clause_split(const Clause *c, Clause out[CLAUSE_PIECES]) {
     int n;
     if (keeps_whole(c)) return 0;
-    if ((n = split_clauses(c, out)) || (n = split_there(c, out)) || (n = split_subjects(c, out)) || (n = split_predicates(c, out))) return n;
+    if ((n = split_clauses(c, out)) || (n = split_there(c, out)) || (n = split_subjects(c, out)) || (n = split_predicates(c, out)))
+        return n;
     return split_objects(c, out);
 }

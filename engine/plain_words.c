@@ -23,20 +23,24 @@ static const char *const classes[WORDS_CLASSES] = {
     [WORDS_HAVE] = " has have had ",
     [WORDS_MODAL] = " can could will would should may might must ",
     [WORDS_RELATIVE] = " who whom whose which where when ",
-    [WORDS_FINITE] = " sits stands lies lays runs walks holds wears looks shows features depicts captures includes contains appears seems rides "
-                     "plays eats drinks carries hangs covers faces leans rests stretches extends suggests indicates consists serves gives "
-                     "adds creates makes takes goes comes sees watches reads talks speaks smiles sat stood ran walked held wore looked showed "
-                     "sit stand lie wear hold appear seem look say says said does do did went came took made gave saw surrounds overlooks "
-                     "displays portrays resembles flies swims barks sleeps jumps ",
-    [WORDS_TRANSITIVE] = " holding wearing carrying eating drinking using pushing pulling watching featuring displaying containing including "
-                         "reading riding feeding washing cutting preparing cooking ",
-    [WORDS_ING_NOUN] = " building ceiling clothing string ring king wing spring painting railing lighting evening morning something nothing "
-                       "anything everything dining wedding parking living pudding drawing thing sling swing icing stuffing dressing bedding "
-                       "awning piping fencing decking roofing flooring seating crossing landing opening being missing interesting amazing "
-                       "stunning charming inviting ",
-    [WORDS_ADJECTIVE] = " big small large tall short long wide narrow old young new modern wooden empty full open closed clean dirty wet dry "
-                        "bright dark round square flat thick thin heavy soft fluffy furry shiny smooth rough hot cold warm visible present "
-                        "asleep awake alone clear cloudy blurry striped spotted tiny huge calm busy crowded quiet green-leaved bare ",
+    [WORDS_FINITE] =
+        " sits stands lies lays runs walks holds wears looks shows features depicts captures includes contains appears seems rides "
+        "plays eats drinks carries hangs covers faces leans rests stretches extends suggests indicates consists serves gives "
+        "adds creates makes takes goes comes sees watches reads talks speaks smiles sat stood ran walked held wore looked showed "
+        "sit stand lie wear hold appear seem look say says said does do did went came took made gave saw surrounds overlooks "
+        "displays portrays resembles flies swims barks sleeps jumps ",
+    [WORDS_TRANSITIVE] =
+        " holding wearing carrying eating drinking using pushing pulling watching featuring displaying containing including "
+        "reading riding feeding washing cutting preparing cooking ",
+    [WORDS_ING_NOUN] =
+        " building ceiling clothing string ring king wing spring painting railing lighting evening morning something nothing "
+        "anything everything dining wedding parking living pudding drawing thing sling swing icing stuffing dressing bedding "
+        "awning piping fencing decking roofing flooring seating crossing landing opening being missing interesting amazing "
+        "stunning charming inviting ",
+    [WORDS_ADJECTIVE] =
+        " big small large tall short long wide narrow old young new modern wooden empty full open closed clean dirty wet dry "
+        "bright dark round square flat thick thin heavy soft fluffy furry shiny smooth rough hot cold warm visible present "
+        "asleep awake alone clear cloudy blurry striped spotted tiny huge calm busy crowded quiet green-leaved bare ",
     [WORDS_COLOUR] = " black white red green blue yellow brown gray grey orange pink purple beige tan golden silver gold ",
     [WORDS_COLLECTIVE] = " together each other another same different similar alike apart side between both pair couple friends married "
                          "twins partners hands facing kissing hugging shaking competing fighting identical opposite combined total sharing "
@@ -52,9 +56,10 @@ static const char *const classes[WORDS_CLASSES] = {
     [WORDS_PLURAL_NOUN] = " people men women children sheep feet teeth mice geese police cattle ",
     [WORDS_MALE] = " man boy guy gentleman groom father king waiter policeman fireman businessman ",
     [WORDS_FEMALE] = " woman girl lady bride mother queen waitress ",
-    [WORDS_PERSON] = " person child player baby toddler kid surfer skier skateboarder snowboarder rider cyclist worker chef doctor nurse officer "
-                     "student teacher driver passenger pedestrian batter pitcher catcher umpire athlete musician vendor farmer adult teenager "
-                     "individual ",
+    [WORDS_PERSON] =
+        " person child player baby toddler kid surfer skier skateboarder snowboarder rider cyclist worker chef doctor nurse officer "
+        "student teacher driver passenger pedestrian batter pitcher catcher umpire athlete musician vendor farmer adult teenager "
+        "individual ",
     [WORDS_CONNECTOR] = " additionally overall also furthermore moreover however finally meanwhile lastly besides ",
 };
 
@@ -122,7 +127,8 @@ size_t clause_write(const Clause *c, char *out) {
         size_t at = used;
         memcpy(out + used, w->text, (size_t)w->size), used += (size_t)w->size;
         if (i == 0) out[at] = (char)toupper((unsigned char)out[at]);
-        else if (i != c->front && word_in(w, WORDS_SMALL) && isupper((unsigned char)w->text[0])) out[at] = (char)tolower((unsigned char)out[at]);
+        else if (i != c->front && word_in(w, WORDS_SMALL) && isupper((unsigned char)w->text[0]))
+            out[at] = (char)tolower((unsigned char)out[at]);
         if (i == c->front && c->front && word_in(w, WORDS_SMALL)) out[at] = (char)tolower((unsigned char)out[at]);
         if (w->mark && i + 1 < c->n) out[used++] = w->mark;
     }
@@ -139,7 +145,9 @@ static int phrase_head(const Clause *c, int from, int to) {
 
 int phrase_number(const Clause *c, int from, int to) {
     const Word *first = &c->words[from], *second = from + 1 < to ? first + 1 : NULL;
-    if (second && word_is(first, "a") && (word_is(second, "few") || word_is(second, "couple") || word_is(second, "lot") || word_is(second, "number") || word_is(second, "variety")))
+    if (second && word_is(first, "a") &&
+        (word_is(second, "few") || word_is(second, "couple") || word_is(second, "lot") || word_is(second, "number") ||
+            word_is(second, "variety")))
         return 2;
     if (word_in(first, WORDS_PLURAL)) return 2;
     if (word_in(first, WORDS_SINGULAR)) return 1;
@@ -161,7 +169,8 @@ static int in_subject(const Clause *c, int from, int at) {
 }
 
 static int begins_subject(const Word *w) {
-    return word_in(w, WORDS_DETERMINER) || word_in(w, WORDS_PRONOUN) || word_is(w, "people") || word_is(w, "children") || word_is(w, "both") || word_is(w, "all");
+    return word_in(w, WORDS_DETERMINER) || word_in(w, WORDS_PRONOUN) || word_is(w, "people") || word_is(w, "children") ||
+           word_is(w, "both") || word_is(w, "all");
 }
 
 int clause_verb(const Clause *c, int from) {
@@ -181,8 +190,13 @@ int clause_do_verb(const Clause *c, int from) {
     for (int i = from + 2; i < c->n && i - from <= 5; i++) {
         const Word *w = &c->words[i];
         if (verb_base(w, &noun_like))
-            return i + 1 < c->n && !w[-1].mark && !w->mark && phrase_number(c, from, i) == 1 && (!noun_like || word_in(w + 1, WORDS_DETERMINER)) ? i : -1;
-        if (w[-1].mark || w->mark || word_in(w, WORDS_FINITE) || word_in(w, WORDS_RELATIVE) || word_is(w, "and") || word_is(w, "that") || word_is(w, "or")) return -1;
+            return i + 1 < c->n && !w[-1].mark && !w->mark && phrase_number(c, from, i) == 1 &&
+                           (!noun_like || word_in(w + 1, WORDS_DETERMINER))
+                       ? i
+                       : -1;
+        if (w[-1].mark || w->mark || word_in(w, WORDS_FINITE) || word_in(w, WORDS_RELATIVE) || word_is(w, "and") || word_is(w, "that") ||
+            word_is(w, "or"))
+            return -1;
     }
     return -1;
 }

@@ -1,4 +1,5 @@
-/* claim_replies_test.c - replies of a text model as given texts: what is a list of facts or of questions and what is not, the second try, the rows. */
+/* claim_replies_test.c - replies of a text model as given texts: what is a list of facts or of questions and what is not, the second try,
+ * the rows. */
 #include "engine/claim_replies.h"
 
 #include <setjmp.h>
@@ -17,15 +18,16 @@ static void facts_are(const char *reply, int n, const char *const *facts) {
     for (int i = 0; i < n; i++) assert_string_equal(l.claims[i].text, facts[i]), assert_null(l.claims[i].question);
     claims_free(&l);
 }
-#define FACTS_ARE(REPLY, ...) facts_are(REPLY, (int)(sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *)), (const char *[]){ __VA_ARGS__ })
+#define FACTS_ARE(REPLY, ...)                                                                                                              \
+    facts_are(REPLY, (int)(sizeof((const char *[]){ __VA_ARGS__ }) / sizeof(char *)), (const char *[]){ __VA_ARGS__ })
 
 static void lists_of_facts(void **state) {
     (void)state;
     FACTS_ARE("- There is a dog.\n- The dog is 3.5 feet tall.", "There is a dog.", "The dog is 3.5 feet tall.");
     FACTS_ARE(" There are two dogs.\n\n- The dogs lie.\r\n  -  They bark. \n", "The dogs lie.", "They bark.");
     FACTS_ARE("### Facts:\n* One cat sits\n\xe2\x80\xa2 The cat is caf\xc3\xa9 brown", "One cat sits", "The cat is caf\xc3\xa9 brown");
-    FACTS_ARE("Here are the facts:\n1. There is a dog.\n2) There is a cat.\n10. The dog barks.\n\nI hope this helps!", "There is a dog.", "There is a cat.",
-        "The dog barks.");
+    FACTS_ARE("Here are the facts:\n1. There is a dog.\n2) There is a cat.\n10. The dog barks.\n\nI hope this helps!", "There is a dog.",
+        "There is a cat.", "The dog barks.");
     FACTS_ARE("-There is a dog.", "There is a dog.");
     FACTS_ARE("- A cat - a black one - sleeps.", "A cat - a black one - sleeps.");
     facts_are("none", 0, NULL);
@@ -176,11 +178,13 @@ static void what_fails_twice_is_dropped(void **state) {
     ClaimJob j = job_of("A dog barks.");
     reply(&j, "dog", 1), reply(&j, "dog dog", 1);
     assert_int_equal(j.stage, CLAIM_DONE);
-    row_is(&j, "{\"id\": \"p\", \"candidate\": 3, \"claims\": [], \"retried\": 1, \"dropped\": \"no list in the reply\", \"reply\": \"dog dog\"}");
+    row_is(&j,
+        "{\"id\": \"p\", \"candidate\": 3, \"claims\": [], \"retried\": 1, \"dropped\": \"no list in the reply\", \"reply\": \"dog dog\"}");
     claim_job_free(&j);
     j = job_of("A dog barks.");
     reply(&j, "- There is a dog.", 1), reply(&j, "- Is there?\n- Is it?", 1), reply(&j, "- Is there a dog?", 0);
-    row_is(&j, "{\"id\": \"p\", \"candidate\": 3, \"claims\": [], \"retried\": 1, \"dropped\": \"cut at its limit\", \"reply\": \"- Is there a dog?\"}");
+    row_is(&j, "{\"id\": \"p\", \"candidate\": 3, \"claims\": [], \"retried\": 1, \"dropped\": \"cut at its limit\", \"reply\": \"- Is "
+               "there a dog?\"}");
     claim_job_free(&j);
     j = job_of("A dog barks.");
     char text[400];

@@ -1,5 +1,5 @@
-/* claims_arrow_test.c - claims by a model from file to file, on a golden checkpoint whose random replies are all malformed: asked for twice,
- * counted, dropped; what survives an end half way; what cannot be asked; what the ledger is told. */
+/* claims_arrow_test.c - claims by a model from file to file, on a golden checkpoint whose random replies are all malformed: asked for
+ * twice, counted, dropped; what survives an end half way; what cannot be asked; what the ledger is told. */
 #include "tests/engine/golden_case.h"
 
 #include "engine/arrows.h"
@@ -25,13 +25,19 @@ static const char *at(const char *name) {
 static int setup(void **state) {
     (void)state;
     static char text[40000];
-    if (!mkdtemp(folder) || file_write(at("split.txt"), "Facts of {answer}:\n", 19, NULL) || file_write(at("question.txt"), "Questions: {facts}\n", 19, NULL)) return -1;
+    if (!mkdtemp(folder) || file_write(at("split.txt"), "Facts of {answer}:\n", 19, NULL) ||
+        file_write(at("question.txt"), "Questions: {facts}\n", 19, NULL))
+        return -1;
     FILE *f = fopen(at("answers.jsonl"), "w");
     for (int i = 0; f && i < ANSWERS; i++) {
         int n = snprintf(text, sizeof text, "There are %d cats.", i);
         if (i == EMPTY) strcpy(text, " ... ");
         for (int k = 0; i == LONG && k < 4000; k++) n += snprintf(text + n, sizeof text - (size_t)n, " red %d", k % 7);
-        if (jsonl_write(f, json_pack("{s:o, s:n, s:s, s:i, s:s}", "id", json_sprintf("p%d", i / 4), "image", "question", "What is it?", "candidate", i % 4, "text", text), NULL)) return -1;
+        if (jsonl_write(f,
+                json_pack("{s:o, s:n, s:s, s:i, s:s}", "id", json_sprintf("p%d", i / 4), "image", "question", "What is it?", "candidate",
+                    i % 4, "text", text),
+                NULL))
+            return -1;
     }
     return f ? fclose(f) : -1;
 }
