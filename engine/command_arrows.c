@@ -2,6 +2,7 @@
 #include "engine/checkpoint.h"
 #include "engine/commands.h"
 #include "engine/crew.h"
+#include "engine/iteration.h"
 #include "engine/judge.h"
 #include "engine/pairs.h"
 #include "engine/plan.h"
@@ -54,7 +55,7 @@ static int label_lead(Loop *l, void *context, Error *e) {
     ClaimCounts split;
     LabelCounts counts;
     if (arrow_folder(c, 1, folder, e) || path_join(candidates, folder, "candidates.jsonl", e) || path_join(claims, folder, "claims.jsonl", e) ||
-        path_join(labels, folder, "labels.jsonl", e) || loop_plan(l, PLAN_OF_LABEL, e) || crew_claims(l, labeler, candidates, claims, &split, e) ||
+        path_join(labels, folder, "labels.jsonl", e) || loop_plan(l, PLAN_OF_LABEL, e) || iteration_claims(l, 1, c->model.dir, &split, e) ||
         crew_label(l, labeler, candidates, claims, labels, &counts, e))
         return -1;
     printf("%s: %lld claims of %lld answers, %lld answers without, %lld rejected unasked, %lld sentences left out\n", claims,

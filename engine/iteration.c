@@ -151,7 +151,14 @@ static int claims_run(Loop *l, Arrow *a, const char *labeler, const char *candid
         { "left_out", (double)n.left_out }, { "retries", (double)n.retried }, { "malformed", (double)n.dropped });
 }
 
-static int claims_arrow(Loop *l, int iteration, const char *policy, Error *e) {
+static ClaimCounts claims_counted(const json_t *counts) {
+#define COUNTED(NAME) (int64_t)json_number_value(json_object_get(counts, NAME))
+    return (ClaimCounts){ COUNTED("answers"), COUNTED("without"), COUNTED("claims"), COUNTED("unasked"), COUNTED("left_out"), COUNTED("retries"),
+        COUNTED("malformed") };
+#undef COUNTED
+}
+
+int iteration_claims(Loop *l, int iteration, const char *policy, ClaimCounts *counts, Error *e) {
     const char *labeler = labeler_of(l->config, policy);
     char candidates[PATH_SIZE], out[PATH_SIZE];
     Arrow a;
@@ -163,6 +170,7 @@ static int claims_arrow(Loop *l, int iteration, const char *policy, Error *e) {
     int skip = bad ? -1 : loop_skip(l, &a, e);
     if (skip == 0) skip = claims_run(l, &a, labeler, candidates, out, e);
     arrow_free(&a);
+    if (skip >= 0 && counts) *counts = claims_counted(json_object_get(ledger_find(&l->ledger, iteration, "claims"), "counts"));
     return skip < 0 ? -1 : 0;
 }
 
@@ -231,7 +239,7 @@ static int pair_arrow(Loop *l, int iteration, Error *e) {
 }
 
 int iteration_data(Loop *l, int iteration, const char *policy, Error *e) {
-    if (sample_arrow(l, iteration, policy, e) || claims_arrow(l, iteration, policy, e) || label_arrow(l, iteration, policy, e)) return -1;
+    if (sample_arrow(l, iteration, policy, e) || iteration_claims(l, iteration, policy, NULL, e) || label_arrow(l, iteration, policy, e)) return -1;
     return pair_arrow(l, iteration, e);
 }
 

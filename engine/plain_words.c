@@ -127,9 +127,6 @@ size_t clause_write(const Clause *c, char *out) {
         size_t at = used;
         memcpy(out + used, w->text, (size_t)w->size), used += (size_t)w->size;
         if (i == 0) out[at] = (char)toupper((unsigned char)out[at]);
-        else if (i != c->front && word_in(w, WORDS_SMALL) && isupper((unsigned char)w->text[0]))
-            out[at] = (char)tolower((unsigned char)out[at]);
-        if (i == c->front && c->front && word_in(w, WORDS_SMALL)) out[at] = (char)tolower((unsigned char)out[at]);
         if (w->mark && i + 1 < c->n) out[used++] = w->mark;
     }
     out[used] = 0;

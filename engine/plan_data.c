@@ -80,6 +80,7 @@ static void claims_measure(PlanData *d, const RunConfig *c, unsigned phases, int
             if (!tokenizer_encode(t, texts[i], strlen(texts[i]), &ids, NULL)) fixed[i] = (int64_t)ids.count;
             idlist_free(&ids);
         }
+        if (!strstr(p.split, "{question}")) question = 0;
         claim_prompts_free(&p);
     }
     int64_t split = fixed[0] + question + answer, ask = fixed[1] + c->claims.max_new_tokens, most = split > ask ? split : ask;

@@ -49,6 +49,12 @@ answers two
 rlaifv 2 label two || { fail "label on two ranks"; tail -2 two.err; }
 same two
 
+rm two/iter-1/labels.jsonl # claims that are there are not made again
+rlaifv 1 label two --run.quiet=false || { fail "label again"; tail -2 two.err; }
+grep -q "claims: done before" two.err || fail "claims were made again"
+grep -q "replies asked for again, $dropped answers dropped" two.out || fail "what was said the second time: $(cat two.out)"
+same two
+
 # ---- killed, on one rank and on two ----
 for count in 1 2; do
     answers killed$count
