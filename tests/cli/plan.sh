@@ -114,7 +114,6 @@ near() { # WHAT REAL PLANNED [BELOW]: BELOW: how far the plan may be above
     awk -v real="$2" -v planned="$3" -v by=$within -v below="${4:-$within}" \
         'BEGIN { exit !(real > 0 && planned > 0 && real < planned * by && planned < real * below) }' || fail "$1: $2 bytes, planned $3"
 }
-below=1.15
 compare() { # NAME PHASES RANKS ARGUMENTS...: after `ranks`
     name=$1
     shift
@@ -123,7 +122,7 @@ compare() { # NAME PHASES RANKS ARGUMENTS...: after `ranks`
     echo "$name: held $held, planned ${planned% *}; resident $(echo $(cat rss)), $idle of them idle, planned ${planned#* }"
     near "$name, held on the device" "$held" "${planned% *}"
     [ "$device" = cpu ] || return 0
-    for rss in $(cat rss); do near "$name, resident" $((rss - idle)) "${planned#* }" $below; done
+    for rss in $(cat rss); do near "$name, resident" $((rss - idle)) "${planned#* }" 1.15; done
 }
 prompts=scenes/prompts.jsonl
 # the emulator computes slowly: what differs most
@@ -141,11 +140,8 @@ for count in $counts; do
     by_model="--claims.mode=model --claims.max_new_tokens=$tokens --claims.split_prompt=split.txt --claims.question_prompt=question.txt --sample.max_new_tokens=$answer --eval.max_new_tokens=$answer"
     # shellcheck disable=SC2086
     ranks $count label run.ini $by_model || { fail "claims by a model on $count"; tail -2 err; }
-    exact=$within within=1.05 # how much of a prompt is shared is known to some tokens
-    below=1.25 # room for stragglers' prompts: a model that ends no reply has none
     # shellcheck disable=SC2086
     compare "claims by a model on $count" "load claims" $count $by_model
-    within=$exact below=1.15
 done
 prompts=
 for count in 1 2; do
