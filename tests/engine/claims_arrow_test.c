@@ -89,7 +89,7 @@ static void garbage_is_counted(void **state) {
     assert_int_equal(json_array_size(rows), ANSWERS);
     for (int i = 0; i < ANSWERS; i++) {
         const json_t *row = json_array_get(rows, (size_t)i);
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "p%d", i / 4);
         assert_string_equal(text_of(row, "id"), id);
         assert_int_equal(json_integer_value(json_object_get(row, "candidate")), i % 4);
