@@ -29,6 +29,17 @@ ISA_avx2 = -mavx2 -mfma -mf16c -mbmi2
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
 
+# Files of configs/ that are part of the program: configs/DIR/NAME.EXT is the array data_DIR_NAME_EXT, ended by a zero byte. A room that has
+# some gets their objects with its own.
+PROMPTS = $(wildcard configs/prompts/*.txt)
+data_object = $(patsubst configs/%,$(BUILD)/data/%.o,$(1))
+.PRECIOUS: $(BUILD)/data/%.c
+$(BUILD)/data/%.c: configs/%
+	@mkdir -p $(@D)
+	@n=data_$$(printf %s '$*' | tr -c '[:alnum:]' _); { echo "extern const char $$n[];"; echo "const char $$n[] = {"; od -An -v -td1 $< | sed 's/-*[0-9][0-9]*/&,/g'; echo "0 };"; } >$@
+$(BUILD)/data/%.o: $(BUILD)/data/%.c
+	$(CC) $(CFLAGS) -c -o $@ $<
+
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 ISA_OBJECTS = $(foreach i,$(ISAS),$(patsubst %.c,$(BUILD)/%.$(i).o,$(ISA_SOURCES)))
 
@@ -56,7 +67,7 @@ $(eval $(call library,base,$(call object,$(BASE))))
 $(eval $(call library,kernels,$(call object,$(KERNELS)) $(ISA_OBJECTS)))
 $(eval $(call library,tokenizer,$(call object,$(TOKENIZER))))
 $(eval $(call library,model,$(call object,$(MODEL))))
-$(eval $(call library,engine,$(call object,$(ENGINE))))
+$(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS))))
 
 $(BUILD)/kernels/comm/%.o: CFLAGS += $(MPI_INCLUDE)
 $(BUILD)/%.o: %.c

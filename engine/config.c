@@ -105,8 +105,12 @@ static const Key keys[] = {
     PATH("labeler", "dir", labeler.dir, "checkpoint folder of the labeler; empty: the policy labels itself"),
     TEXT("chat", "template", chat.template_name, "vicuna_v1", "how a conversation is written: vicuna_v1, llava_v1"),
 
-    CHOICE("claims", "mode", claims.mode, "rule", claim_modes, "how answers become claims and questions; the paper uses two fine-tuned text models"),
-    PATH("claims", "dir", claims.dir, "checkpoint folder for mode = model"),
+    CHOICE("claims", "mode", claims.mode, "rule", claim_modes, "how answers become claims and questions: by rule, or by a text model as in the paper, which has two fine-tuned ones"),
+    PATH("claims", "dir", claims.dir, "for mode = model: checkpoint folder of a model that follows instructions; empty: the labeler, without the image"),
+    TEXT("claims", "template", claims.template_name, "", "for mode = model: how that model is asked; empty: as the checkpoint says, of the labeler chat.template"),
+    PATH("claims", "split_prompt", claims.split_prompt, "for mode = model: text with {question} and {answer} that asks for facts, one a line; empty: built in (configs/prompts)"),
+    PATH("claims", "question_prompt", claims.question_prompt, "for mode = model: text with {facts} that asks for a yes/no question each; empty: built in"),
+    WHOLE("claims", "max_new_tokens", claims.max_new_tokens, "512", 1, 1e6, "for mode = model: longest reply; a longer one is malformed"),
     CHOICE("claims", "grammar", claims.grammar, "plain", grammars, "for mode = rule: scenes knows the built-in world, plain takes any English"),
 
     PATH("data", "prompts", data.prompts, "JSONL of {image, question} to sample answers for"),
@@ -608,9 +612,6 @@ end:
 
 /* Settings that are fine alone and wrong together, or that this program cannot honour: said before any work is done. */
 static int config_check(const RunConfig *c, const char *file, Error *e) {
-    if (c->claims.mode == CLAIM_BY_MODEL)
-        return error_what(e, "claims by a model are not supported"), error_where(e, "%s: mode in [claims]", file),
-               error_expected(e, "rule"), error_hint(e, "grammar = scenes or plain says which rule");
     if (!c->train.steps && c->train.epochs <= 0)
         return error_what(e, "nothing to train"), error_where(e, "%s: steps and epochs in [train]", file), error_found(e, "0 and 0"),
                error_expected(e, "one of them above 0");

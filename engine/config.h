@@ -71,7 +71,10 @@ typedef struct RunConfig {
     } chat;
     struct {
         ClaimMode mode;
-        char dir[PATH_SIZE];
+        char dir[PATH_SIZE]; /* empty: the labeler */
+        char template_name[CONFIG_WORD];
+        char split_prompt[PATH_SIZE], question_prompt[PATH_SIZE]; /* empty: built in */
+        int max_new_tokens;
         ClaimGrammar grammar;
     } claims;
     struct {

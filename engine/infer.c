@@ -197,7 +197,7 @@ int command_generate(int argc, char **argv, Error *e) {
                    "Answers each row's question about its image: {\"answers\": [{\"text\", \"ids\", \"logp\", \"finished\"}]}.", stdout),
                0;
     if (got) return 2;
-    SampleConfig config = { (int)n, (float)temperature, (float)top_p, (int)top_k, (int)max_new, (int)batch, (uint64_t)in.common.seed };
+    SampleConfig config = { (int)n, (float)temperature, (float)top_p, (int)top_k, (int)max_new, (int)batch, (uint64_t)in.common.seed, NULL };
     Answers a = { .in = &in, .n = (int)n };
     Prompt *prompts = NULL;
     uint32_t *rows = NULL;

@@ -2,14 +2,17 @@
  * them where they are not. Never fails for want of data: a plan is asked for before there is any. */
 #include "engine/plan.h"
 
+#include "engine/arrows.h"
+#include "engine/claim_replies.h"
 #include "engine/dataset.h"
 #include "tokenizer/tokenizer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* What stands for numbers that nothing says: an iteration of the paper (PAPER.md: 4000 prompts), questions and answers of a few sentences.
  */
-enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48 };
+enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48, CLAIMS_HEAD = 400 };
 
 static const char measured[] = "measured", given_text[] = "given", bound[] = "bound", assumed[] = "assumed";
 
@@ -64,6 +67,30 @@ static void lengths_from(Measure *m, PlanNumber *count, PlanNumber *length) {
     *length = number(m->longest, (double)m->sum / (double)m->n, measured);
 }
 
+/* Tokens of the prompts of a claims model: what they begin with, and what follows: a question and an answer, or the facts in it, at their
+ * longest. `trunk`: what d->prompt counts beside the question. */
+static void claims_measure(PlanData *d, const RunConfig *c, unsigned phases, int64_t trunk, int64_t chat) {
+    ClaimPrompts p;
+    Tokenizer *t = tokenizer_load(claims_model(c, c->labeler.dir[0] ? c->labeler.dir : c->model.dir), NULL);
+    int evaluates = (phases >> PLAN_EVALUATE & 1) != 0, samples = phases >> PLAN_SAMPLE & 1 || !evaluates;
+    int64_t answer = samples ? c->sample.max_new_tokens : 0, question = d->prompt.most - trunk, fixed[2] = { CLAIMS_HEAD, CLAIMS_HEAD };
+    if (evaluates && c->eval.max_new_tokens > answer) answer = c->eval.max_new_tokens;
+    if (!claim_prompts_load(&p, c->claims.split_prompt, c->claims.question_prompt, NULL)) {
+        const char *texts[2] = { p.split, p.question };
+        for (int i = 0; i < 2 && t; i++) {
+            IdList ids = { 0 };
+            if (!tokenizer_encode(t, texts[i], strlen(texts[i]), &ids, NULL)) fixed[i] = (int64_t)ids.count;
+            idlist_free(&ids);
+        }
+        if (!strstr(p.split, "{question}")) question = 0;
+        claim_prompts_free(&p);
+    }
+    int64_t split = fixed[0] + question + answer, ask = fixed[1] + c->claims.max_new_tokens, most = split > ask ? split : ask;
+    d->claims_head = chat + (fixed[0] > fixed[1] ? fixed[0] : fixed[1]);
+    d->claims_prompt = number(most - fixed[split < ask], (double)question / 2 + d->answer.mean, bound);
+    tokenizer_free(t);
+}
+
 static int tokenizer_open(Measure *m, const RunConfig *c, Tokenizer **t) {
     IdList head = { 0 }, tail = { 0 };
     *t = NULL;
@@ -113,6 +140,7 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
     double answer = given->answer ? (double)given->answer : c->sample.max_new_tokens < ANSWER ? c->sample.max_new_tokens : ANSWER;
     d->answer = number(c->sample.max_new_tokens, answer, given->answer ? given_text : assumed);
     d->claims = constant(given->claims ? given->claims : CLAIMS, given->claims ? given_text : assumed);
+    if (c->claims.mode == CLAIM_BY_MODEL && phases >> PLAN_CLAIMS & 1) claims_measure(d, c, phases, trunk, m.head);
     d->probe =
         constant((d->images ? trunk : 0) + (given->probe_text ? given->probe_text : PROBE), given->probe_text ? given_text : assumed);
     if (c->train.max_tokens < limit) limit = c->train.max_tokens;
