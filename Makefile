@@ -12,7 +12,7 @@ MPI_LIBS := $(shell $(MPICC) --showme:link 2>/dev/null)
 
 WARN = -Wall -Wextra -Werror -Wno-unknown-pragmas
 CFLAGS = -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast -I. -MMD -MP $(CFLAGS_EXTRA)
-LDLIBS = -ldnnl -linih -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp -Wl,--as-needed $(MPI_LIBS) -Wl,--no-as-needed
+LDLIBS = -ldnnl -linih -ljansson -ljpeg -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp -Wl,--as-needed $(MPI_LIBS) -Wl,--no-as-needed
 
 BASE = $(wildcard base/*.c)
 KERNELS = $(wildcard kernels/*.c kernels/comm/*.c)
@@ -87,8 +87,8 @@ $(foreach r,base kernels tokenizer model engine,$(eval $(call test_rule,$(r))))
 tests: $(TEST_BINS)
 
 # ---- what is needed, and getting it ----
-PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin libcmocka-dev
-HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jansson.h pcre2.h utf8proc.h xxhash.h cmocka.h
+PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjpeg-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin libcmocka-dev
+HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jpeglib.h jansson.h pcre2.h utf8proc.h xxhash.h cmocka.h
 deps:
 	@sh tests/tools/deps.sh "$(PACKAGES)$(if $(CUDA_HEADERS), $(SIMT_PACKAGES))" "$(HEADERS_NEEDED)" "mpicc mpirun$(if $(CUDA_HEADERS), $(SIMT_CXX) $(SIMT_CHECKER_CXX) objcopy addr2line)"
 found: found-cuda
