@@ -1,7 +1,7 @@
 /* infer.c - the commands that ask a checkpoint about rows of a file: generate, score, probe.
  *
  * Each reads JSONL rows, gives the model all of them at once, and writes one row per usable input row, in the file's order, with the row's
- * id, image and question carried over. Unusable rows are named with file and line, counted, and left out; with --strict they end the
+ * id, image and question carried over. Images embedded in rows are written to OUT.images/, and the output row has their paths. Unusable rows are named with file and line, counted, and left out; with --strict they end the
  * command. */
 #include "engine/commands.h"
 #include "engine/dataset.h"
@@ -49,7 +49,9 @@ static void infer_close(Infer *in) {
 
 static int infer_open(Infer *in, unsigned need, Error *e) {
     progress_init(&in->progress, stderr);
-    DataOptions options = { .need = need | DATA_QUESTION, .images = in->images, .strict = in->strict };
+    char unpack[PATH_SIZE];
+    DataOptions options = { .need = need | DATA_QUESTION, .images = in->images, .unpack = unpack, .strict = in->strict };
+    if (snprintf(unpack, sizeof unpack, "%s.images", in->out) >= (int)sizeof unpack) return error_what(e, "path too long"), error_where(e, "%.200s...", in->out);
     if (dataset_read(&in->set, in->data, &options, e)) return -1;
     for (int i = 0; i < in->set.drops_n; i++) progress_say(&in->progress, "row dropped: %s", in->set.drops[i].reason);
     const Kernels *k = kernels_open(in->common.device, (int)in->common.threads, e);

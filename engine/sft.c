@@ -80,8 +80,9 @@ static int one_word(const char *answer) { return !strpbrk(answer, " \t\n"); }
 /* All rows of data.train; consecutive rows of one image are one group. */
 static int rows_read(Sft *s, Progress *progress, Error *e) {
     const RunConfig *c = s->config;
-    DataOptions options = { .need = DATA_QUESTION | DATA_ANSWER, .images = c->data.images, .strict = c->data.strict };
-    if (config_need(c, "data.train", e) || dataset_read(&s->data, c->data.train, &options, e)) return -1;
+    char unpack[PATH_SIZE];
+    DataOptions options = { .need = DATA_QUESTION | DATA_ANSWER, .images = c->data.images, .unpack = unpack, .strict = c->data.strict };
+    if (config_need(c, "data.train", e) || path_join(unpack, c->run.dir, "images", e) || dataset_read(&s->data, c->data.train, &options, e)) return -1;
     for (int i = 0; i < s->data.n;) {
         DataRow *r = &s->data.rows[i];
         Group *g = s->n ? &s->groups[s->n - 1] : NULL;

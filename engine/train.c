@@ -393,14 +393,14 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     const RunConfig *c = plan->config;
     Model *m = &v->model;
     Job job = { .v = v, .plan = plan, .config = c };
-    DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .strict = c->data.strict };
-    char path[PATH_SIZE], model[HASH_TEXT], pairs[HASH_TEXT];
+    char path[PATH_SIZE], unpack[PATH_SIZE], model[HASH_TEXT], pairs[HASH_TEXT];
     TrainState state = { 0 };
     const Kernels *host;
     double start = progress_seconds();
     int bad = -1, resumed;
     memset(result, 0, sizeof *result);
-    if (dataset_read(&job.data, plan->pairs, &options, e)) return -1;
+    DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .unpack = unpack, .strict = c->data.strict };
+    if (path_join(unpack, plan->folder, "images", e) || dataset_read(&job.data, plan->pairs, &options, e)) return -1;
     job.pairs = mem_new(CHUNK_PAIRS, sizeof *job.pairs, "pairs", e);
     if (!job.pairs || rows_encode(&job, e) || (ranks_lead(plan->ranks) && folder_make(plan->folder, e))) goto done;
     char line[600];
