@@ -92,7 +92,7 @@ int command_tokenize(int argc, char **argv, Error *e) {
 
 /* ---- preprocess ---- */
 
-static int preprocess_images(const ModelConfig *c, ImageAspect aspect, char **paths, int n, const char *out, Error *e) {
+static int preprocess_images(const ModelConfig *c, ImageAspect aspect, ImageExif exif, char **paths, int n, const char *out, Error *e) {
     int side = c->vision.image_side;
     int64_t shape[3] = { 3, side, side }, count = (int64_t)3 * side * side;
     float *pixels = mem_new((size_t)count, sizeof *pixels, "pixels", e);
@@ -106,7 +106,7 @@ static int preprocess_images(const ModelConfig *c, ImageAspect aspect, char **pa
     for (int i = 0; i < n; i++) {
         Image image;
         snprintf(name, sizeof name, "%d", i);
-        if (image_load(paths[i], &image, e)) goto fail;
+        if (image_load_exif(paths[i], exif, &image, e)) goto fail;
         int failed = image_preprocess(&image, aspect, side, c->image_mean, c->image_std, pixels, e);
         image_free(&image);
         if (failed || tensors_append(w, name, pixels, TENSOR_F32, count, e)) goto fail;
@@ -123,17 +123,19 @@ int command_preprocess(int argc, char **argv, Error *e) {
     static const char *const aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
     CommonOptions common = COMMON_DEFAULTS;
     const char *model = NULL, *out = NULL;
-    int aspect = IMAGE_PAD, images;
+    static const char *const exifs[] = { [EXIF_IGNORE] = "ignore", [EXIF_APPLY] = "apply", NULL };
+    int aspect = IMAGE_PAD, exif = EXIF_IGNORE, images;
     const Option table[] = {
         { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder: its tower's image size, mean and deviation", 1, 0, 0, NULL },
         { "out", OPTION_TEXT, &out, "F", "safetensors file: float32 (3, S, S) named \"0\", \"1\", ... in the order given", 1, 0, 0, NULL },
         { "aspect", OPTION_CHOICE, &aspect, NULL, "pad to square, or cut the centre out", 0, 0, 0, aspects },
+        { "exif", OPTION_CHOICE, &exif, NULL, "orientation that a camera wrote", 0, 0, 0, exifs },
         OPTIONS_COMMON(common),
         { 0 },
     };
     int parsed = options_parse(table, argc, argv, &images, e);
     if (parsed == OPTIONS_HELP)
-        return options_help(table, "preprocess --model DIR --out F [--aspect pad|crop] IMAGE...",
+        return options_help(table, "preprocess --model DIR --out F [--aspect pad|crop] [--exif ignore|apply] IMAGE...",
                    "The normalised pixels that a checkpoint's tower is given.", stdout),
                0;
     if (parsed) return 2;
@@ -143,7 +145,7 @@ int command_preprocess(int argc, char **argv, Error *e) {
     if (!config.vision.layers)
         return error_what(e, "no vision tower"), error_where(e, "%s", model), error_found(e, "a text model"),
                error_expected(e, "a LLaVA checkpoint");
-    return preprocess_images(&config, (ImageAspect)aspect, argv, images, out, e);
+    return preprocess_images(&config, (ImageAspect)aspect, (ImageExif)exif, argv, images, out, e);
 }
 
 /* ---- inspect ---- */

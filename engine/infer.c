@@ -16,8 +16,8 @@
 /* What the three have in common. */
 typedef struct Infer {
     const char *model, *data, *out, *chat, *images;
-    int aspect, strict;
-    int64_t rows; /* of one step */
+    int aspect, exif, strict;
+    int64_t rows, prefetch; /* of one step; images ahead of it */
     CommonOptions common;
     Dataset set;
     Vlm vlm;
@@ -28,14 +28,19 @@ typedef struct Infer {
 
 static const char *const aspect_choices[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
 
+static const char *const exif_choices[] = { [EXIF_IGNORE] = "ignore", [EXIF_APPLY] = "apply", NULL };
+
 #define INFER_DEFAULTS                                                                                                                     \
-    { .chat = "vicuna_v1", .images = "", .aspect = IMAGE_PAD, .common = COMMON_DEFAULTS }
+    { .chat = "vicuna_v1", .images = "", .aspect = IMAGE_PAD, .prefetch = VLM_AHEAD, .common = COMMON_DEFAULTS }
 #define OPTIONS_INFER(I)                                                                                                                   \
     { "model", OPTION_TEXT, &(I).model, "DIR", "checkpoint folder", 1, 0, 0, NULL },                                                       \
         { "data", OPTION_TEXT, &(I).data, "FILE", "JSONL rows; image paths are relative to it", 1, 0, 0, NULL },                           \
         { "out", OPTION_TEXT, &(I).out, "FILE", "JSONL results, one row per usable input row", 1, 0, 0, NULL },                            \
         { "template", OPTION_TEXT, &(I).chat, "NAME", "vicuna_v1, llava_v1", 0, 0, 0, NULL },                                              \
         { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images become square", 0, 0, 0, aspect_choices },                              \
+        { "exif", OPTION_CHOICE, &(I).exif, "HOW", "orientation that a camera wrote", 0, 0, 0, exif_choices },                             \
+        { "prefetch", OPTION_INT, &(I).prefetch, "N", "images decoded ahead of their step; changes speed and memory, not results", 0, 0,   \
+            4096, NULL },                                                                                                                  \
         { "images", OPTION_TEXT, &(I).images, "DIR", "where images are looked for by file name", 0, 0, 0, NULL },                          \
         { "strict", OPTION_FLAG, &(I).strict, NULL, "an unusable row ends the command", 0, 0, 0, NULL }, OPTIONS_COMMON((I).common)
 
@@ -56,6 +61,8 @@ static int infer_open(Infer *in, unsigned need, Error *e) {
     for (int i = 0; i < in->set.drops_n; i++) progress_say(&in->progress, "row dropped: %s", in->set.drops[i].reason);
     const Kernels *k = kernels_open(in->common.device, (int)in->common.threads, e);
     if (!k || vlm_open(&in->vlm, k, in->model, (DType)in->common.dtype, in->chat, in->aspect, e)) return -1;
+    in->vlm.exif = (ImageExif)in->exif;
+    in->vlm.ahead_images = (int)in->prefetch;
     size_t n = (size_t)in->set.n;
     in->prompts = mem_new(n, sizeof *in->prompts, "prompts", e);
     in->refused = mem_new(n, 1, "prompts", e);

@@ -117,6 +117,8 @@ int loop_model(Loop *l, const char *folder, Vlm **out, Error *e) {
     if (!strcmp(l->open, folder)) return 0;
     loop_model_drop(l);
     if (vlm_open_slice(&l->vlm, l->kernels, l->ranks.tensor, folder, c->run.dtype, c->chat.template_name, (int)c->train.image_aspect, e)) return -1;
+    l->vlm.exif = c->data.exif;
+    l->vlm.ahead_images = c->data.prefetch;
     snprintf(l->open, sizeof l->open, "%s", folder);
     return 0;
 }

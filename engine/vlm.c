@@ -5,12 +5,14 @@
 #include "engine/vlm.h"
 
 #include "engine/features.h"
+#include "engine/prefetch.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 void vlm_close(Vlm *v) {
+    prefetch_free(v->ahead); /* its threads look at the model's config */
     if (v->features) features_free(v->features, v->model.k);
     if (v->model.k) model_free(&v->model);
     tokenizer_free(v->tokenizer);
@@ -30,6 +32,7 @@ static int open_model(Vlm *v, const Kernels *k, Comm *slices, const char *folder
         memset(v, 0, sizeof *v);
         return -1;
     }
+    v->ahead_images = VLM_AHEAD;
     v->features = features_new(e);
     v->emit = mem_new((size_t)v->model.config.decoder.vocab, 1, "table of ids to emit", e);
     return v->features && v->emit ? 0 : fail_open(v);
