@@ -26,7 +26,7 @@ static Rates rates_of(const ModelConfig *c, DType dtype) {
     return (Rates){ .row = 2 * L * block,
         .key = 4 * L * q,
         .scored = 2 * D * config_head_rows(c),
-        .tower = v->layers ? 2 * rows * v->feature_layers * (4 * W * W + 2 * W * v->ff + 2 * rows * W) : 0,
+        .tower = v->layers ? 2.0 * c->tiles * rows * v->feature_layers * (4 * W * W + 2 * W * v->ff + 2 * rows * W) : 0,
         .projector = v->layers ? 2 * (W * D + D * D) : 0,
         .weights = (L * block + D * config_head_rows(c)) * size,
         .kv = L * 2 * kv * size,
@@ -50,9 +50,9 @@ static void slices_add(PlanPhase *x, const Rates *r, const PlanSpeeds *s) {
 /* FLOPs of a forward over `rows` rows that see half of each other; `seen` rows before them. */
 static double forward(const Rates *r, double rows, double seen) { return rows * (r->row + r->key * (seen + rows / 2)); }
 
-static double image_rows(const Plan *p, const ModelConfig *c) { return p->data->images ? c->image_tokens : 0; }
+static double feature_rows(const Plan *p, const ModelConfig *c) { return p->data->images ? c->tiles * c->tile_rows : 0; }
 static double images_flops(const Plan *p, const Rates *r, const ModelConfig *c, double images) {
-    return p->data->images ? images * (r->tower + image_rows(p, c) * r->projector) : 0;
+    return p->data->images ? images * (r->tower + feature_rows(p, c) * r->projector) : 0;
 }
 
 /* Trunks once, answers token by token, `leaves` at a time: a step reads the weights and every leaf's keys, the trunk's once for all answers
@@ -88,7 +88,7 @@ static double pair_flops(const Plan *p, const Rates *r) {
     double trunk = d->pair.mean - 2 * d->answer.mean, answers = 2 * d->answer.mean;
     if (trunk < d->pair.mean / 4) trunk = d->pair.mean / 4, answers = d->pair.mean - trunk;
     return forward(r, trunk, 0) + forward(r, answers, trunk) + answers * r->scored +
-           image_rows(p, p->policy) * (p->data->images ? r->projector : 0);
+           feature_rows(p, p->policy) * (p->data->images ? r->projector : 0);
 }
 
 /* Elements that are trained: of the units that travel (shard.h), and of the others. */

@@ -25,10 +25,14 @@ typedef struct Image {
 
 typedef enum ImageAspect {
     IMAGE_PAD, /* centred on a square of colour int(255 * mean), then resized (LLaVA's expand2square) */
-    IMAGE_CROP /* shortest side resized to S, then the centre cut out (CLIP) */
+    IMAGE_CROP, /* shortest side resized to S, then the centre cut out (CLIP) */
+    IMAGE_ANYRES /* tiles (image_tiles); of one tile, the whole image squeezed into it */
 } ImageAspect;
 
+extern const char *const image_aspects[]; /* "pad", "crop", "anyres", NULL */
+
 typedef enum ImageExif { EXIF_IGNORE, EXIF_APPLY } ImageExif; /* what is done with a camera's orientation */
+extern const char *const image_exifs[]; /* "ignore", "apply", NULL */
 
 /* The usual extension ("png") of the format that a file's first bytes announce (12 are enough); NULL for none that is read here. */
 const char *image_extension(const void *head, size_t size);
@@ -39,6 +43,8 @@ int image_unknown(const void *head, size_t size, const char *name, Error *e);
 int image_decode(const void *bytes, size_t size, const char *name, Image *out, Error *e);
 int image_load(const char *path, Image *out, Error *e);
 int image_load_exif(const char *path, ImageExif exif, Image *out, Error *e);
+/* Width and height alone, from the file's header. */
+int image_measure(const char *path, ImageExif exif, int *width, int *height, Error *e);
 /* Orientation 1 .. 8 from the EXIF data of a JPEG or PNG file; 1 where there is none, or none that can be read. */
 int image_orientation(const void *bytes, size_t size);
 /* Turns and mirrors the pixels so that a picture of this orientation stands upright. */
@@ -51,5 +57,8 @@ int image_write_png(const char *path, const Image *image, Error *e);
 int image_fit(const Image *image, ImageAspect aspect, int S, const float mean[3], Image *out, Error *e);
 /* image_fit, then (x / 255 - mean) / std into out (3, S, S) fp32, rounded where Transformers rounds. */
 int image_preprocess(const Image *image, ImageAspect aspect, int S, const float mean[3], const float std[3], float *out, Error *e);
+/* The tiles of an image (anyres.h), normalised, into out (1 + down * across, 3, S, S) fp32: the whole image squeezed into one tile; then the image resized to
+ * fit into down x across tiles, centred on black, cut into them row by row. Sides of at most 4096. */
+int image_tiles(const Image *image, int down, int across, int S, const float mean[3], const float std[3], float *out, Error *e);
 
 #endif

@@ -99,6 +99,13 @@ static void bmp_row(const Bmp *m, const uint8_t *p, uint8_t palette[256][3], uin
     }
 }
 
+int bmp_measure(const Bytes *b, int64_t *w, int64_t *h, Error *e) {
+    Bmp m = { 0 };
+    if (bmp_header(&m, b, e)) return -1;
+    *w = m.width, *h = m.height;
+    return 0;
+}
+
 int bmp_decode(const Bytes *b, Image *out, Error *e) {
     Bmp m = { 0 };
     uint8_t palette[256][3];

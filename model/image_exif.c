@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+const char *const image_exifs[] = { [EXIF_IGNORE] = "ignore", [EXIF_APPLY] = "apply", NULL };
+
 /* The tag in a TIFF structure of n bytes; 1 when there is none. */
 static int tiff_orientation(const uint8_t *p, size_t n) {
     if (n < 8) return 1;

@@ -128,14 +128,22 @@ static int png_decode(const Bytes *b, Image *out, Error *e) {
     return 0;
 }
 
+static int png_measure(const Bytes *b, int64_t *w, int64_t *h, Error *e) {
+    if (b->size < 33) return image_cut_short(b, "PNG", e);
+    if (memcmp(b->at + 8, "\0\0\0\15IHDR", 8)) return image_bad(b, "PNG", "no IHDR chunk at the start", e);
+    *w = big32(b->at + 16), *h = big32(b->at + 20);
+    return 0;
+}
+
 /* ---- all of them ---- */
 
 static const struct {
     const char *magic, *extension;
     int (*decode)(const Bytes *b, Image *out, Error *e);
-} formats[] = { { "\x89PNG\r\n\x1a\n", "png", png_decode }, { "\xff\xd8\xff", "jpg", jpeg_decode }, { "BM", "bmp", bmp_decode },
-    { "P1", "pbm", pnm_decode }, { "P2", "pgm", pnm_decode }, { "P3", "ppm", pnm_decode }, { "P4", "pbm", pnm_decode },
-    { "P5", "pgm", pnm_decode }, { "P6", "ppm", pnm_decode } };
+    int (*measure)(const Bytes *b, int64_t *w, int64_t *h, Error *e);
+} formats[] = { { "\x89PNG\r\n\x1a\n", "png", png_decode, png_measure }, { "\xff\xd8\xff", "jpg", jpeg_decode, jpeg_measure }, { "BM", "bmp", bmp_decode, bmp_measure },
+    { "P1", "pbm", pnm_decode, pnm_measure }, { "P2", "pgm", pnm_decode, pnm_measure }, { "P3", "ppm", pnm_decode, pnm_measure }, { "P4", "pbm", pnm_decode, pnm_measure },
+    { "P5", "pgm", pnm_decode, pnm_measure }, { "P6", "ppm", pnm_decode, pnm_measure } };
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Index of the format that the bytes begin like; -1 for none. */
@@ -187,6 +195,19 @@ int image_load_exif(const char *path, ImageExif exif, Image *out, Error *e) {
 }
 
 int image_load(const char *path, Image *out, Error *e) { return image_load_exif(path, EXIF_IGNORE, out, e); }
+
+int image_measure(const char *path, ImageExif exif, int *width, int *height, Error *e) {
+    char *bytes;
+    size_t size;
+    int64_t w, h;
+    if (file_read(path, IMAGE_FILE_BYTES, &bytes, &size, e)) return -1;
+    Bytes b = { (const uint8_t *)bytes, size, path };
+    int format = format_find(&b), turned = exif == EXIF_APPLY && image_orientation(bytes, size) >= 5;
+    int bad = format < 0 ? image_unknown(bytes, size, path, e) : formats[format].measure(&b, &w, &h, e) || image_sides_check(&b, formats[format].extension, w, h, e);
+    if (!bad) *width = (int)(turned ? h : w), *height = (int)(turned ? w : h);
+    free(bytes);
+    return bad ? -1 : 0;
+}
 
 int image_write_png(const char *path, const Image *image, Error *e) {
     Bytes b = { NULL, 0, path };

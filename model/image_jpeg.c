@@ -53,9 +53,10 @@ static void jpeg_warn(j_common_ptr c, int level) {
     }
 }
 
-/* Markers lead from SOI through whole segments to EOI. */
-static int jpeg_walk(const Bytes *b, Error *e) {
+/* Markers lead from SOI through whole segments to EOI, one of them a frame's (SOF) with its size. */
+static int jpeg_walk(const Bytes *b, int64_t *w, int64_t *h, Error *e) {
     size_t at = 2;
+    *w = *h = -1;
     for (int scans = 0;;) {
         /* Between segments, and within a scan, everything up to the next marker is skipped: stuffed zeros and restarts are not markers. */
         const uint8_t *found = at < b->size ? memchr(b->at + at, 0xff, b->size - at) : NULL;
@@ -65,11 +66,13 @@ static int jpeg_walk(const Bytes *b, Error *e) {
         if (marker == 0xff) continue;
         at++;
         if (marker == 0 || marker == 1 || (marker >= 0xd0 && marker <= 0xd8)) continue;
-        if (marker == 0xd9) return scans ? 0 : image_bad(b, "JPEG", "an end without any scan", e);
+        if (marker == 0xd9) return scans && *w >= 0 ? 0 : image_bad(b, "JPEG", scans ? "no frame" : "an end without any scan", e);
         if (b->size - at < 2) return image_cut_short(b, "JPEG", e);
         size_t length = big16(b->at + at);
         if (length < 2) return image_bad(b, "JPEG", "a segment of impossible length", e);
         if (length > b->size - at) return image_cut_short(b, "JPEG", e);
+        if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc && length >= 7 && *w < 0)
+            *h = big16(b->at + at + 3), *w = big16(b->at + at + 5);
         if (marker == 0xda && ++scans > SCANS) {
             image_bad(b, "JPEG", "too many scans", e);
             return error_expected(e, "at most %d", SCANS);
@@ -118,8 +121,11 @@ static int jpeg_run(Jpeg *j, const Bytes *b, Image *out, uint8_t **row, Error *e
     return 0;
 }
 
+int jpeg_measure(const Bytes *b, int64_t *w, int64_t *h, Error *e) { return jpeg_walk(b, w, h, e); }
+
 int jpeg_decode(const Bytes *b, Image *out, Error *e) {
-    if (jpeg_walk(b, e)) return -1;
+    int64_t w, h;
+    if (jpeg_walk(b, &w, &h, e) || image_sides_check(b, "JPEG", w, h, e)) return -1;
     Jpeg *j = mem_new(1, sizeof *j, b->name, e);
     if (!j) return -1;
     j->d.err = jpeg_std_error(&j->errors);

@@ -66,12 +66,23 @@ static int digits_read(Pnm *p, Image *out, size_t channels, Error *e) {
     return 0;
 }
 
+static int pnm_header(Pnm *p, const Bytes *b, int64_t *w, int64_t *h, Error *e) {
+    *p = (Pnm){ .b = b, .at = 2, .kind = b->at[1] - '0', .most = 1 };
+    *w = number_next(p), *h = number_next(p);
+    if (p->kind != 1 && p->kind != 4) p->most = number_next(p);
+    return *w < 0 || *h < 0 || p->most < 0 ? image_bad(b, "PNM", "a header without width, height and maximum", e) : 0;
+}
+
+int pnm_measure(const Bytes *b, int64_t *w, int64_t *h, Error *e) {
+    Pnm p;
+    return pnm_header(&p, b, w, h, e);
+}
+
 int pnm_decode(const Bytes *b, Image *out, Error *e) {
-    Pnm p = { .b = b, .at = 2, .kind = b->at[1] - '0', .most = 1 };
+    Pnm p;
+    int64_t w, h;
+    if (pnm_header(&p, b, &w, &h, e)) return -1;
     size_t channels = p.kind == 3 || p.kind == 6 ? 3 : 1;
-    int64_t w = number_next(&p), h = number_next(&p);
-    if (p.kind != 1 && p.kind != 4) p.most = number_next(&p);
-    if (w < 0 || h < 0 || p.most < 0) return image_bad(b, "PNM", "a header without width, height and maximum", e);
     if (image_sides_check(b, "PNM", w, h, e)) return -1;
     if (p.most < 1 || p.most > 65535) return image_bad(b, "PNM", "an impossible maximum", e), error_expected(e, "1 to 65535");
     size_t width = (size_t)w, height = (size_t)h, samples = width * height * channels;

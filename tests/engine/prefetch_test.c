@@ -174,7 +174,7 @@ static void ask(Vlm *v, const char *const *paths, int n, char hashes[][HASH_TEXT
     for (int i = 0; i < n; i++) {
         int at = vlm_image_file(v, &s, paths[i], &e);
         assert_true(at >= 0);
-        memcpy(hashes[i], s.hashes[at], HASH_TEXT);
+        memcpy(hashes[i], s.list[at].hash, HASH_TEXT);
         step_images_clear(&s);
     }
     step_images_free(&s);

@@ -49,9 +49,14 @@ static void row_check(const json_t *row) {
         image_free(&image);
         assert_int_equal(image_load_exif(path, EXIF_APPLY, &image, &e), 0);
         same_pixels(file, &image, upright ? upright : row);
+        int width, height;
+        assert_int_equal(image_measure(path, EXIF_APPLY, &width, &height, &e), 0);
+        assert_true(width == image.width && height == image.height);
         image_free(&image);
         assert_int_equal(image_load(path, &image, &e), 0);
         same_pixels(file, &image, row);
+        assert_int_equal(image_measure(path, EXIF_IGNORE, &width, &height, &e), 0);
+        assert_true(width == image.width && height == image.height);
     }
     image_free(&image);
     free(bytes);
@@ -110,6 +115,9 @@ static void huge_images_allocate_nothing(void **state) {
         Error e;
         getrusage(RUSAGE_SELF, &before);
         assert_int_equal(image_load(at(golden, files[i]), &image, &e), -1);
+        error_says(&e, "at most 100000000 pixels in all");
+        int width, height;
+        assert_int_equal(image_measure(at(golden, files[i]), EXIF_IGNORE, &width, &height, &e), -1);
         error_says(&e, "at most 100000000 pixels in all");
         getrusage(RUSAGE_SELF, &after);
         assert_true(after.ru_maxrss - before.ru_maxrss < 10 << 10);
