@@ -113,6 +113,17 @@ sanitize: sanitize-build
 debug:
 	$(MAKE) BUILD=build-debug OPT=-O0 all
 
+# ---- fuzzing: decoders of images against invented files, by clang's libFuzzer for FUZZ_SECONDS ----
+FUZZ_SECONDS ?= 60
+FUZZ_IMAGE = $(wildcard model/image*.c) base/error.c base/file.c
+$(BUILD)/tests/fuzz/image_fuzz: tests/fuzz/image_fuzz.c $(FUZZ_IMAGE) $(wildcard model/image*.h)
+	@mkdir -p $(@D)
+	clang -std=c11 -D_GNU_SOURCE -g -O1 $(WARN) -Wno-unknown-warning-option -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $@ $< $(FUZZ_IMAGE) -ljpeg -lxxhash -lm
+fuzz-image: $(BUILD)/tests/fuzz/image_fuzz
+	@mkdir -p $(BUILD)/tests/fuzz/image-found
+	$< -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=3000 -malloc_limit_mb=1100 -timeout=25 -print_final_stats=1 -artifact_prefix=$(BUILD)/tests/fuzz/ \
+	    $(BUILD)/tests/fuzz/image-found tests/golden/images
+
 # ---- the demo and its base models ----
 demo: deps
 	$(MAKE) -j$$(nproc) all
@@ -141,6 +152,7 @@ help:
 	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
+	@echo "make fuzz-image  invented image files for a minute (FUZZ_SECONDS), by clang"
 	@echo "make deps found debug format clean"
 	@echo "make peer-tokenizer peer-export  beside SentencePiece, and Transformers (installed into build/venv)"
 clean:

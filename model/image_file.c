@@ -72,7 +72,7 @@ int image_new(const Bytes *b, const char *format, int64_t w, int64_t h, Image *o
 
 /* ---- PNG: every chunk whole, with its checksum right, up to IEND ---- */
 
-static const uint8_t png_signature[8] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
+static const char png_signature[] = "\x89PNG\r\n\x1a\n";
 
 /* CRC-32 of ISO 3309, four bits at a time. */
 static uint32_t crc32_bytes(const uint8_t *p, size_t n) {
@@ -89,7 +89,7 @@ static uint32_t crc32_bytes(const uint8_t *p, size_t n) {
 
 /* grey16: whether the pixels are 16-bit grey without alpha, which Pillow treats apart. */
 static int png_check(const Bytes *b, int *grey16, Error *e) {
-    size_t at = sizeof png_signature;
+    size_t at = strlen(png_signature);
     for (int first = 1;; first = 0) {
         if (b->size - at < 12) return image_cut_short(b, "PNG", e);
         const uint8_t *chunk = b->at + at;
@@ -141,7 +141,7 @@ static const struct {
     const char *magic, *extension;
     int (*decode)(const Bytes *b, Image *out, Error *e);
     int (*measure)(const Bytes *b, int64_t *w, int64_t *h, Error *e);
-} formats[] = { { "\x89PNG\r\n\x1a\n", "png", png_decode, png_measure }, { "\xff\xd8\xff", "jpg", jpeg_decode, jpeg_measure }, { "BM", "bmp", bmp_decode, bmp_measure },
+} formats[] = { { png_signature, "png", png_decode, png_measure }, { "\xff\xd8\xff", "jpg", jpeg_decode, jpeg_measure }, { "BM", "bmp", bmp_decode, bmp_measure },
     { "P1", "pbm", pnm_decode, pnm_measure }, { "P2", "pgm", pnm_decode, pnm_measure }, { "P3", "ppm", pnm_decode, pnm_measure }, { "P4", "pbm", pnm_decode, pnm_measure },
     { "P5", "pgm", pnm_decode, pnm_measure }, { "P6", "ppm", pnm_decode, pnm_measure } };
 enum { FORMATS = sizeof formats / sizeof *formats };
