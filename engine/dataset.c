@@ -103,7 +103,8 @@ static int image_unpack(DataRow *row, const char *text, const char *where, const
         bad = folder_make(o->unpack, e) || path_join(path, o->unpack, name, e) || unpacked_write(path, bytes, size, e);
         if (!bad && (!(absolute = realpath(path, NULL)) || json_object_set_new(row->json, "image", json_string(absolute)) ||
                         !(row->image = strdup(path))))
-            bad = error_what(e, "cannot keep the path of an image"), error_where(e, "%s: %.300s", where, path), error_expected(e, "UTF-8, and memory");
+            bad = error_what(e, "cannot keep the path of an image"), error_where(e, "%s: %.300s", where, path),
+            error_expected(e, "UTF-8, and memory");
     }
     free(absolute);
     free(bytes);
@@ -125,7 +126,8 @@ static int image_field(const DataRow *row, const char *where, const char **image
     if (!json_is_object(field)) return json_may_string(row->json, "image", where, image, e);
     snprintf(place, sizeof place, "%s: in field \"image\"", where);
     const char *bytes = NULL;
-    if (json_may_string(field, "bytes", place, &bytes, e) || json_may_string(field, "base64", place, &bytes, e) || json_may_string(field, "path", place, image, e))
+    if (json_may_string(field, "bytes", place, &bytes, e) || json_may_string(field, "base64", place, &bytes, e) ||
+        json_may_string(field, "path", place, image, e))
         return -1;
     if (bytes) *image = bytes, *embedded = 1;
     if (*image) return 0;
@@ -144,7 +146,8 @@ static int image_resolve(DataRow *row, const char *folder, const char *where, co
     if ((image && image_find(image, folder, o->images, path)) || (image_path && image_find(image_path, folder, o->images, path))) {
         if (image_check(path, where, e)) return -1;
         row->image = strdup(path);
-        if (!row->image || (json_is_object(json_object_get(row->json, "image")) && json_object_set_new(row->json, "image", json_string(image ? image : image_path))))
+        if (!row->image || (json_is_object(json_object_get(row->json, "image")) &&
+                               json_object_set_new(row->json, "image", json_string(image ? image : image_path))))
             return error_what(e, "out of memory"), error_where(e, "%s", where);
         return 0;
     }

@@ -17,7 +17,7 @@
 
 enum {
     FEATURE_BUCKETS = 4096, /* power of two */
-    AHEAD_THREADS = 4       /* each holds a picture at full size while it works: 300 MB at image.h's cap */
+    AHEAD_THREADS = 4       /* each holds a picture at full size while it works (docs/images.md) */
 };
 
 /* What a path held when it was last read. */

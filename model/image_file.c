@@ -141,9 +141,10 @@ static const struct {
     const char *magic, *extension;
     int (*decode)(const Bytes *b, Image *out, Error *e);
     int (*measure)(const Bytes *b, int64_t *w, int64_t *h, Error *e);
-} formats[] = { { png_signature, "png", png_decode, png_measure }, { "\xff\xd8\xff", "jpg", jpeg_decode, jpeg_measure }, { "BM", "bmp", bmp_decode, bmp_measure },
-    { "P1", "pbm", pnm_decode, pnm_measure }, { "P2", "pgm", pnm_decode, pnm_measure }, { "P3", "ppm", pnm_decode, pnm_measure }, { "P4", "pbm", pnm_decode, pnm_measure },
-    { "P5", "pgm", pnm_decode, pnm_measure }, { "P6", "ppm", pnm_decode, pnm_measure } };
+} formats[] = { { png_signature, "png", png_decode, png_measure }, { "\xff\xd8\xff", "jpg", jpeg_decode, jpeg_measure },
+    { "BM", "bmp", bmp_decode, bmp_measure }, { "P1", "pbm", pnm_decode, pnm_measure }, { "P2", "pgm", pnm_decode, pnm_measure },
+    { "P3", "ppm", pnm_decode, pnm_measure }, { "P4", "pbm", pnm_decode, pnm_measure }, { "P5", "pgm", pnm_decode, pnm_measure },
+    { "P6", "ppm", pnm_decode, pnm_measure } };
 enum { FORMATS = sizeof formats / sizeof *formats };
 
 /* Index of the format that the bytes begin like; -1 for none. */
@@ -203,7 +204,8 @@ int image_measure(const char *path, ImageExif exif, int *width, int *height, Err
     if (file_read(path, IMAGE_FILE_BYTES, &bytes, &size, e)) return -1;
     Bytes b = { (const uint8_t *)bytes, size, path };
     int format = format_find(&b), turned = exif == EXIF_APPLY && image_orientation(bytes, size) >= 5;
-    int bad = format < 0 ? image_unknown(bytes, size, path, e) : formats[format].measure(&b, &w, &h, e) || image_sides_check(&b, formats[format].extension, w, h, e);
+    int bad = format < 0 ? image_unknown(bytes, size, path, e)
+                         : formats[format].measure(&b, &w, &h, e) || image_sides_check(&b, formats[format].extension, w, h, e);
     if (!bad) *width = (int)(turned ? h : w), *height = (int)(turned ? w : h);
     free(bytes);
     return bad ? -1 : 0;

@@ -27,8 +27,8 @@ int image_sides_check(const Bytes *b, const char *format, int64_t w, int64_t h, 
 /* image_sides_check, then zeroed pixels. */
 int image_new(const Bytes *b, const char *format, int64_t w, int64_t h, Image *out, Error *e);
 
-/* Each takes bytes that begin as its format does. 0, or -1 with whatever *out then holds for the caller to free; measuring looks at headers only, and
- * leaves the caps to the caller. */
+/* Each takes bytes that begin as its format does. 0, or -1 with whatever *out then holds for the caller to free; measuring looks at headers
+ * only, and leaves the caps to the caller. */
 int jpeg_decode(const Bytes *b, Image *out, Error *e);
 int jpeg_measure(const Bytes *b, int64_t *w, int64_t *h, Error *e);
 int bmp_decode(const Bytes *b, Image *out, Error *e);

@@ -1,5 +1,5 @@
-/* image_fuzz.c - any bytes as an image file: what is decoded lies within the caps, every byte of it, and can be turned; a refusal says what and
- * where. PNG chunks get the checksums that they lack, else none but the seeds would come past them. */
+/* image_fuzz.c - any bytes as an image file: what is decoded lies within the caps, every byte of it, and can be turned; a refusal says what
+ * and where. PNG chunks get the checksums that they lack, else none but the seeds would come past them. */
 #include "model/image.h"
 
 #include <stdio.h>
