@@ -22,8 +22,8 @@ int arrow_model_key(Vlm *v, char *out, size_t size, Error *e) {
     char weights[HASH_TEXT], words[HASH_TEXT];
     if (model_hash(&v->model, weights, e) || v->model.k->sync(e)) return -1;
     tokenizer_hash(v->tokenizer, words);
-    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d dtype %d", weights, words, v->chat->name, v->aspect,
-            v->model.dtype) < (int)size)
+    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d exif %d dtype %d", weights, words, v->chat->name, v->aspect,
+            v->exif, v->model.dtype) < (int)size)
         return 0;
     return error_what(e, "key is too long");
 }

@@ -120,6 +120,8 @@ static const Key keys[] = {
     PATH("data", "images", data.images, "folder searched by file name for images that are not where a row says"),
     WHOLE("data", "per_iteration", data.per_iteration, "0", 0, 1e9, "prompts an iteration takes, each iteration the next ones; 0: all, every time"),
     BOOL("data", "strict", data.strict, "false", "stop at the first bad row or absent image instead of dropping it"),
+    CHOICE("data", "exif", data.exif, "ignore", image_exifs, "orientation that a camera wrote into a picture; ignored upstream"),
+    WHOLE("data", "prefetch", data.prefetch, "16", 0, 4096, "images decoded by up to 4 threads ahead of their step; changes speed and memory, not results; 0: none"),
 
     WHOLE("sample", "n", sample.n, "10", 2, 1000, "answers for each prompt"),
     NUMBER("sample", "temperature", sample.temperature, "0.7", 0, 100, "0: greedy"),

@@ -81,6 +81,8 @@ typedef struct RunConfig {
         char prompts[PATH_SIZE], train[PATH_SIZE], validation[PATH_SIZE], eval[PATH_SIZE], images[PATH_SIZE];
         int per_iteration; /* prompts an iteration takes, each iteration the next ones; 0: all of them every time */
         int strict;
+        ImageExif exif;
+        int prefetch; /* images */
     } data;
     struct {
         int n;

@@ -17,7 +17,7 @@ static const char train_settings[] =
     "train.warmup_ratio train.steps "
     "train.epochs train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip "
     "train.freeze "
-    "train.image_aspect train.save_every train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
+    "train.image_aspect data.exif train.save_every train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
 
 static const char *labeler_of(const RunConfig *c, const char *policy) { return c->labeler.dir[0] ? c->labeler.dir : policy; }
 
@@ -93,7 +93,7 @@ static int sample_arrow(Loop *l, int iteration, const char *policy, Error *e) {
     if (file_of(l, iteration, "candidates.jsonl", out, e) || arrow_begin(&a, iteration, "sample", e)) return -1;
     int bad = loop_input_model(l, &a, "model", policy, e) || arrow_input_file(&a, "prompts", c->data.prompts, e) ||
               loop_input_settings(l, &a,
-                  "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens run.seed run.dtype chat train.image_aspect "
+                  "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens run.seed run.dtype chat train.image_aspect data.exif "
                   "data.images data.per_iteration data.strict",
                   e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
@@ -200,7 +200,7 @@ static int label_arrow(Loop *l, int iteration, const char *policy, Error *e) {
         file_of(l, iteration, "labels.jsonl", out, e) || arrow_begin(&a, iteration, "label", e))
         return -1;
     int bad = loop_input_model(l, &a, "labeler", labeler, e) || arrow_input_file(&a, "candidates", candidates, e) ||
-              arrow_input_file(&a, "claims", claims, e) || loop_input_settings(l, &a, "run.dtype chat train.image_aspect", e);
+              arrow_input_file(&a, "claims", claims, e) || loop_input_settings(l, &a, "run.dtype chat train.image_aspect data.exif", e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
     if (skip == 0) skip = label_run(l, &a, labeler, candidates, claims, out, e);
     arrow_free(&a);

@@ -9,9 +9,9 @@
 
 /* What answers depend on besides the model and the prompts; batch sizes change nothing. */
 static const char answer_settings[] =
-    "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens run.seed run.dtype chat train.image_aspect "
+    "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens run.seed run.dtype chat train.image_aspect data.exif "
     "data.images data.strict";
-static const char label_settings[] = "run.dtype chat train.image_aspect";
+static const char label_settings[] = "run.dtype chat train.image_aspect data.exif";
 
 const char *judge_folder(const RunConfig *c) { return c->labeler.dir[0] ? c->labeler.dir : c->model.dir; }
 

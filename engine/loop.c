@@ -118,6 +118,8 @@ int loop_model_as(Loop *l, const char *folder, const char *chat, Vlm **out, Erro
     if (!strcmp(l->open, folder) && !strcmp(l->chat, chat)) return 0;
     loop_model_drop(l);
     if (vlm_open_slice(&l->vlm, l->kernels, l->ranks.tensor, folder, c->run.dtype, chat, (int)c->train.image_aspect, e)) return -1;
+    l->vlm.exif = c->data.exif;
+    l->vlm.ahead_images = c->data.prefetch;
     snprintf(l->open, sizeof l->open, "%s", folder);
     snprintf(l->chat, sizeof l->chat, "%s", chat);
     return 0;

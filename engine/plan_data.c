@@ -50,7 +50,7 @@ static int row_add(Measure *m, const DataRow *r, int64_t limit, Error *e) {
 /* 1 when there was something to measure. */
 static int file_measure(Measure *m, const RunConfig *c, const char *path, unsigned need, int rows, int64_t limit) {
     Dataset d;
-    DataOptions options = { .need = DATA_QUESTION | need, .images = c->data.images, .limit = rows };
+    DataOptions options = { .need = DATA_QUESTION | DATA_LOOK | need, .images = c->data.images, .limit = rows };
     m->n = m->images = m->longest = m->sum = m->pair_longest = m->pair_sum = 0;
     if (!m->tokenizer || !path[0] || !file_exists(path) || dataset_read(&d, path, &options, NULL)) return 0;
     int bad = 0;

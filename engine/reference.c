@@ -96,7 +96,7 @@ int reference_model_key(Vlm *v, char out[HASH_TEXT], Error *e) {
     Model *m = &v->model;
     char weights[HASH_TEXT], text[256];
     if (model_hash(m, weights, e) || m->k->sync(e)) return -1;
-    int n = snprintf(text, sizeof text, "%s %d %d %016llx", weights, m->dtype, v->aspect, (unsigned long long)hash64(v->head.ids, v->head.count * sizeof(int), 0));
+    int n = snprintf(text, sizeof text, "%s %d %d %d %016llx", weights, m->dtype, v->aspect, v->exif, (unsigned long long)hash64(v->head.ids, v->head.count * sizeof(int), 0));
     hash_bytes(text, (size_t)n, out);
     return 0;
 }

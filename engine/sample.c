@@ -134,6 +134,7 @@ static int sampler_open(Sampler *s, Error *e) {
     if (most.slots > 1 << 30)
         return error_what(e, "too much key/value memory"), error_found(e, "%lld slots", (long long)most.slots),
                error_hint(e, "fewer leaves in flight");
+    for (size_t i = 0; i < s->n; i++) vlm_ahead(s->v, &s->prompts[i].image);
     s->leaves = mem_new((size_t)s->leaves_max, sizeof *s->leaves, "leaves", e);
     return s->leaves && !vlm_reserve(s->v, &most, e) ? forest_slots(&s->forest, (int)most.slots, e) : -1;
 }
@@ -358,6 +359,7 @@ int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instruction
         bad = step_build(&s, e);
         if (!bad && s.forest.scored_n > 0) bad = step_run(&s, e);
     }
+    vlm_ahead_clear(v);
     sampler_free(&s);
     return bad ? -1 : 0;
 }

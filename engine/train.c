@@ -31,6 +31,11 @@ typedef struct Row {
     char key[DPO_SEQUENCES][HASH_TEXT];
 } Row;
 
+/* The pairs of a step: their rows, and whose part each belongs to. */
+typedef struct StepRows {
+    int *chosen, *part_of;
+} StepRows;
+
 typedef struct Job {
     Vlm *v;
     const TrainPlan *plan;
@@ -43,8 +48,8 @@ typedef struct Job {
     Trunks trunks;
     DpoPair *pairs; /* of a chunk */
     Shard *shard;
-    /* of a step: its pairs' rows, their costs, whose they are, and those of one part */
-    int *chosen, *tokens, *part_of, *part;
+    StepRows *step;
+    int *tokens, *part; /* costs of a step's pairs; rows of one part */
     DpoSums *sums; /* of this rank's parts */
 } Job;
 
@@ -220,6 +225,13 @@ static int round_run(Job *job, ReferenceCache *cache, int first, int round, Erro
 
 static int is_missing(const double *known) { return isnan(known[0]) || isnan(known[1]) || isnan(known[2]); }
 
+/* How many of a round's pairs lack a log-prob. */
+static int round_lacks(double (*known)[DPO_SEQUENCES], int n) {
+    int lacks = 0;
+    for (int i = 0; i < n; i++) lacks += is_missing(known[i]);
+    return lacks;
+}
+
 /* Reference log-probs of all rows: from rank 0's cache, or computed now and added to it. Rounds are cut from the file alone, and one that lacks
  * anything is computed whole: so what a killed start left changes no chunk, and no bit. */
 static int references_fill(Job *job, const char *model, const char *path, Error *e) {
@@ -248,8 +260,12 @@ static int references_fill(Job *job, const char *model, const char *path, Error 
         if (chunks_reserve(job, STEP_SCORE, job->n, e)) goto done;
         progress_begin(progress, "reference log-probs", "pairs", job->n, job->n - missing);
         for (int at = 0; at < job->n; at += round) {
-            int n = job->n - at < round ? job->n - at : round, lacks = 0;
-            for (int i = at; i < at + n; i++) lacks += is_missing(known[i]);
+            int n = job->n - at < round ? job->n - at : round;
+            if (!round_lacks(known + at, n)) continue;
+            for (int i = (int)comm_part(n, r->size, r->rank); i < (int)comm_part(n, r->size, r->rank + 1); i++) vlm_ahead(job->v, &job->rows[at + i].prompt.image);
+        }
+        for (int at = 0; at < job->n; at += round) {
+            int n = job->n - at < round ? job->n - at : round, lacks = round_lacks(known + at, n);
             if (lacks > 0 && round_run(job, lead ? &cache : NULL, at, n, e)) goto done;
             progress_add(progress, lacks);
         }
@@ -257,6 +273,7 @@ static int references_fill(Job *job, const char *model, const char *path, Error 
     }
     result = 0;
 done:
+    vlm_ahead_clear(job->v);
     if (lead && reference_close(&cache, result == 0 ? e : NULL)) result = -1;
     free(known);
     return result;
@@ -277,7 +294,7 @@ static void epoch_order(const Job *job, int64_t epoch, int *order) {
 static int job_hash(const Job *job, const char *model, const char *pairs, int64_t steps, char out[HASH_TEXT], Error *e) {
     char settings[HASH_TEXT], text[512];
     if (config_hash(job->config, TRAIN_LOSS_SETTINGS " train.lr train.lr_end train.schedule train.warmup_steps train.warmup_ratio "
-                                 "train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip train.freeze train.image_aspect "
+                                 "train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip train.freeze train.image_aspect data.exif "
                                  "train.max_tokens train.rows run.seed run.dtype",
             settings, e))
         return -1;
@@ -322,11 +339,29 @@ static int step_log(const Job *job, const DpoSums *s, int64_t step, int64_t step
 
 /* ---- steps ---- */
 
+/* Chooses the pairs of step t and deals them. Steps are dealt in their order, one before it is computed, so that its images are made ready
+ * while the step before it runs; order and *epoch go along. */
+static int step_deal(Job *job, int64_t t, int *order, int64_t *epoch, StepRows *step, Error *e) {
+    const Ranks *r = job->plan->ranks;
+    int batch = job->config->train.batch_pairs;
+    for (int i = 0; i < batch; i++) {
+        int64_t at = t * batch + i;
+        if (at / job->n != *epoch) epoch_order(job, *epoch = at / job->n, order);
+        step->chosen[i] = order[at % job->n];
+        job->tokens[i] = pair_tokens(job, &job->rows[step->chosen[i]]);
+    }
+    if (parts_deal(job->tokens, batch, r->passes * r->size, step->part_of, e)) return -1;
+    for (int pass = 0; pass < r->passes; pass++)
+        for (int i = 0; i < batch; i++)
+            if (step->part_of[i] == pass * r->size + r->rank) vlm_ahead(job->v, &job->rows[step->chosen[i]].prompt.image);
+    return 0;
+}
+
 /* Rows of part `part` of the step's pairs, in their order in it: into job->part. */
 static int part_list(Job *job, int part) {
     int n = 0;
     for (int i = 0; i < job->config->train.batch_pairs; i++)
-        if (job->part_of[i] == part) job->part[n++] = job->chosen[i];
+        if (job->step->part_of[i] == part) job->part[n++] = job->step->chosen[i];
     return n;
 }
 
@@ -369,10 +404,7 @@ static void sums_add(DpoSums *to, const DpoSums *s) {
 /* Gradients of the step's pairs, summed over all ranks; what is known of all pairs goes to *sums, added in the order of parts. */
 static int step_gradients(Job *job, const PreferenceLoss *loss, DpoSums *sums, Error *e) {
     const Ranks *r = job->plan->ranks;
-    int batch = job->config->train.batch_pairs;
     WorldBytes all = { 0 };
-    for (int i = 0; i < batch; i++) job->tokens[i] = pair_tokens(job, &job->rows[job->chosen[i]]);
-    if (parts_deal(job->tokens, batch, r->passes * r->size, job->part_of, e)) return -1;
     for (int pass = 0; pass < r->passes; pass++) {
         job->sums[pass] = (DpoSums){ 0 };
         if (part_run(job, pass, *loss, &job->sums[pass], e)) return -1;
@@ -391,20 +423,19 @@ static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *re
     const Ranks *r = job->plan->ranks;
     Model *m = &job->v->model;
     int bad = -1, batch = c->train.batch_pairs;
-    int *order = mem_new((size_t)job->n, sizeof *order, "order", e), *lists = mem_new(4 * (size_t)batch, sizeof *lists, "batch", e);
+    int *order = mem_new((size_t)job->n, sizeof *order, "order", e), *lists = mem_new(6 * (size_t)batch, sizeof *lists, "batch", e);
     int64_t epoch = -1, taken = 0;
     job->sums = mem_new((size_t)r->passes, sizeof *job->sums, "sums of a step", e);
     if (!order || !lists || !job->sums || chunks_reserve(job, STEP_TRAIN, batch, e)) goto done;
-    job->chosen = lists, job->tokens = lists + batch, job->part_of = lists + 2 * batch, job->part = lists + 3 * batch;
+    job->tokens = lists, job->part = lists + batch;
+    StepRows deals[2] = { { lists + 2 * batch, lists + 3 * batch }, { lists + 4 * batch, lists + 5 * batch } }; /* by step, odd and even */
+    if (state->step < steps && step_deal(job, state->step, order, &epoch, &deals[state->step & 1], e)) goto done;
     progress_begin(job->plan->progress, "train", "steps", steps, state->step);
     for (; state->step < steps; taken++) {
         double start = progress_seconds(), norm;
         int64_t t = state->step;
-        for (int i = 0; i < batch; i++) {
-            int64_t at = t * batch + i;
-            if (at / job->n != epoch) epoch_order(job, epoch = at / job->n, order);
-            job->chosen[i] = order[at % job->n];
-        }
+        if (t + 1 < steps && step_deal(job, t + 1, order, &epoch, &deals[(t + 1) & 1], e)) goto done;
+        job->step = &deals[t & 1];
         DpoSums sums;
         if (step_gradients(job, &job->loss, &sums, e)) goto done;
         double lr = schedule_lr(c, t, steps);
@@ -422,6 +453,7 @@ static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *re
     if (taken > 0) result->loss /= (double)taken;
     bad = 0;
 done:
+    vlm_ahead_clear(job->v);
     free(order);
     free(lists);
     free(job->sums);
@@ -432,15 +464,15 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     const RunConfig *c = plan->config;
     Model *m = &v->model;
     Job job = { .v = v, .plan = plan, .config = c, .loss = loss_of(c) };
-    DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .strict = c->data.strict };
-    char path[PATH_SIZE], model[HASH_TEXT], pairs[HASH_TEXT];
+    char path[PATH_SIZE], unpack[PATH_SIZE], model[HASH_TEXT], pairs[HASH_TEXT];
     TrainState state = { 0 };
     const Kernels *host;
     double start = progress_seconds();
     int bad = -1, resumed;
     memset(result, 0, sizeof *result);
     job.sequences = loss_sequences(&job.loss);
-    if (dataset_read(&job.data, plan->pairs, &options, e)) return -1;
+    DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .unpack = unpack, .strict = c->data.strict };
+    if (path_join(unpack, plan->folder, "images", e) || dataset_read(&job.data, plan->pairs, &options, e)) return -1;
     job.pairs = mem_new(CHUNK_PAIRS, sizeof *job.pairs, "pairs", e);
     if (!job.pairs || rows_encode(&job, e) || (ranks_lead(plan->ranks) && folder_make(plan->folder, e))) goto done;
     char line[600];

@@ -5,12 +5,14 @@
 #include "engine/vlm.h"
 
 #include "engine/features.h"
+#include "engine/prefetch.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 void vlm_close(Vlm *v) {
+    prefetch_free(v->ahead); /* its threads look at the model's config */
     if (v->features) features_free(v->features, v->model.k);
     if (v->model.k) model_free(&v->model);
     tokenizer_free(v->tokenizer);
@@ -30,6 +32,7 @@ static int open_model(Vlm *v, const Kernels *k, Comm *slices, const char *folder
         memset(v, 0, sizeof *v);
         return -1;
     }
+    v->ahead_images = VLM_AHEAD;
     v->features = features_new(e);
     v->emit = mem_new((size_t)v->model.config.decoder.vocab, 1, "table of ids to emit", e);
     return v->features && v->emit ? 0 : fail_open(v);
@@ -124,7 +127,7 @@ int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Promp
     out->image.path = has_image ? image_path : NULL;
     if (has_image && v->model.config.grids_n) {
         int width, height;
-        if (image_measure(image_path, &width, &height, e)) return -1;
+        if (image_measure(image_path, v->exif, &width, &height, e)) return -1;
         out->image_rows = image_layout(&v->model.config, width, height).rows;
     }
     int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, &out->tail, e);
