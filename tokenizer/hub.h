@@ -153,13 +153,14 @@ typedef struct Bytes {
     size_t size, cap;
 } Bytes;
 int bytes_put(Bytes *b, const void *data, size_t size, Error *e);
-/* Leaves what became of `text` in *out, which may be `text` itself or stand in either buffer. 0 or -1. */
-int hub_normalize(const Hub *h, const char *text, size_t size, Bytes buffers[2], Text *out, Error *e);
+/* Leaves what became of `text` in *out, which may be `text` itself or stand in either buffer; `inside` leaves what is put in front out.
+ * 0 or -1. */
+int hub_normalize(const Hub *h, int inside, const char *text, size_t size, Bytes buffers[2], Text *out, Error *e);
 int nfc_inert(uint32_t code); /* the character stays as it is whatever stands before it */
 int replace_all(Bytes *out, const char *text, size_t size, const Text *pattern, const Text *content, Error *e);
 
-/* hub_encode.c */
-int hub_encode(const Hub *h, const char *text, size_t size, IdList *out, Error *e);
+/* hub_encode.c: `inside` is tokenizer_encode_inside. */
+int hub_encode(const Hub *h, int inside, const char *text, size_t size, IdList *out, Error *e);
 /* hub_decode.c */
 char *hub_decode(const Hub *h, const int *ids, size_t n, Error *e);
 int byte_of_name(const char *text, size_t size); /* "<0x4F>" -> 0x4F; -1 for anything else */

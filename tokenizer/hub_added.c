@@ -46,7 +46,7 @@ int hub_build_trees(Hub *h, Error *e) {
             AddedTree *t = a->normalized ? &h->normalized : &h->raw;
             Text text = a->text;
             if (!a->from_text || a->special != special) continue;
-            if (a->normalized) bad = hub_normalize(h, a->text.data, (size_t)a->text.size, buffers, &text, e);
+            if (a->normalized) bad = hub_normalize(h, 0, a->text.data, (size_t)a->text.size, buffers, &text, e);
             bad = bad || tree_add(t, text.data, text.size, (int)i, e);
             t->useful |= !special;
         }

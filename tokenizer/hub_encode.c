@@ -14,6 +14,7 @@ typedef struct Run {
     RegexScratch regex;
     Bytes normal[2], step[HUB_STEPS_MOST]; /* what each step makes of its text */
     int at_start;                          /* of the text, in the stretch that is being normalised */
+    int inside;                            /* nothing is put in front */
     IdList *out;
 } Run;
 
@@ -212,7 +213,7 @@ static int put_prefix(Run *r, int step, const char *text, size_t size, int at_st
     static const Text space = { (char *)" ", 1 };
     const size_t n = (size_t)s->text.size;
     const int there = (s->spaces && *text == ' ') || (size >= n && !memcmp(text, s->text.data, n));
-    const int puts = !there && (s->prefix == PREFIX_ALWAYS || (s->prefix == PREFIX_FIRST && at_start));
+    const int puts = !there && !r->inside && (s->prefix == PREFIX_ALWAYS || (s->prefix == PREFIX_FIRST && at_start));
     if (!puts && !(s->spaces && memchr(text, ' ', size))) return split_text(r, step + 1, text, size, at_start, e);
     Bytes *b = &r->step[step];
     b->size = 0;
@@ -238,18 +239,18 @@ static int take_normal(void *self, const char *text, size_t size, size_t at, Err
 static int take_raw(void *self, const char *text, size_t size, size_t at, Error *e) {
     Run *r = self;
     Text normal;
-    if (hub_normalize(r->hub, text, size, r->normal, &normal, e)) return -1;
+    if (hub_normalize(r->hub, r->inside, text, size, r->normal, &normal, e)) return -1;
     r->at_start = !at;
     const AddedVisitor visitor = { r, take_normal, take_token };
     return hub_visit_added(r->hub, &r->hub->normalized, normal.data, (size_t)normal.size, &visitor, e);
 }
 
-int hub_encode(const Hub *h, const char *text, size_t size, IdList *out, Error *e) {
+int hub_encode(const Hub *h, int inside, const char *text, size_t size, IdList *out, Error *e) {
     if (size > HUB_TEXT_MOST / 3) {
         error_what(e, "a text is too long to tokenize");
         return error_found(e, "%zu bytes", size), error_expected(e, "at most %d", HUB_TEXT_MOST / 3);
     }
-    Run r = { .hub = h, .merger.table = &h->merges, .out = out };
+    Run r = { .hub = h, .inside = inside, .merger.table = &h->merges, .out = out };
     const AddedVisitor visitor = { &r, take_raw, take_token };
     const size_t before = out->count;
     char *mended = NULL;

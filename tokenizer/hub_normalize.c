@@ -95,17 +95,17 @@ static int nfc(Bytes *out, const char *text, size_t size, Error *e) {
 
 /* ---- all steps ---- */
 
-int hub_normalize(const Hub *h, const char *text, size_t size, Bytes buffers[2], Text *out, Error *e) {
+int hub_normalize(const Hub *h, int inside, const char *text, size_t size, Bytes buffers[2], Text *out, Error *e) {
     int next = 0;
     for (int i = 0; i < h->normal_count; i++) {
         const NormalStep *s = &h->normal[i];
+        if (s->kind == NORMAL_PREPEND && (inside || !size)) continue;
         if (s->kind == NORMAL_NFC && inert_bytes(text, size) == size) continue;
         Bytes *b = &buffers[next];
         b->size = 0;
         int bad = s->kind == NORMAL_NFC       ? nfc(b, text, size, e)
                   : s->kind == NORMAL_REPLACE ? replace_all(b, text, size, &s->pattern, &s->content, e)
-                  : size ? bytes_put(b, s->content.data, (size_t)s->content.size, e) || bytes_put(b, text, size, e)
-                         : 0;
+                                              : bytes_put(b, s->content.data, (size_t)s->content.size, e) || bytes_put(b, text, size, e);
         if (bad) return -1;
         if (b->size > HUB_TEXT_MOST) {
             error_what(e, "a text is too long to tokenize");

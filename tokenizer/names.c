@@ -68,7 +68,7 @@ int special_ids_read(SpecialIds *s, const char *folder, int count, int (*find)(c
         Look l = { s, path, count, find, self };
         if (path_join(path, folder, files[i], e)) return -1;
         if (!file_exists(path)) continue;
-        if (json_read_object(path, &o, e)) return -1;
+        if ((i < 2 ? json_read_reals : json_read_object)(path, &o, e)) return -1;
         int bad = look_all(&l, o, i < 2 ? look_name : look_id, e);
         const json_t *text = json_object_get(o, "text_config");
         if (!bad && i == 3 && json_is_object(text)) bad = look_all(&l, text, look_id, e);

@@ -3,7 +3,10 @@
  * The languages agree on what published tokenizers use, but for a few words that are translated here: \s is Unicode's White_Space (PCRE2 adds
  * U+180E), \w is Oniguruma's word characters, ^ and $ stand at every line. Refuses what would mean something else in PCRE2: \h \R \X \K \N
  * \b and the like, sets within sets, intersections of sets, {n,m}+, groups other than (?: (?i: (?> and lookaround. Matching stops with an
- * error after STEPS_MOST steps, so that no expression can hold the program up. */
+ * error after STEPS_MOST steps, so that no expression can hold the program up.
+ *
+ * What \p{L} and the like hold is the libraries' business: PCRE2 10.42 knows Unicode 14, the Rust library's Oniguruma 16. On characters that
+ * were assigned in between they can differ. */
 #include "tokenizer/hub.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -26,7 +29,7 @@ struct Regex {
 /* ---- translation ---- */
 
 #define SPACES "\\x09-\\x0d\\x{85}\\p{Z}"
-#define WORDS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORDS "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 typedef struct Translation {
     const char *at, *end;

@@ -187,13 +187,13 @@ int tokenizer_adds_bos(const Tokenizer *t) { return t->special.add_bos; }
 int tokenizer_added(const Tokenizer *t, const char *name) {
     if (t->hub) {
         const int id = hub_find(t->hub, name);
-        return id >= 0 && (t->hub->flags[id] & TOKEN_ADDED || id == tokenizer_unk(t)) ? id : -1;
+        return id >= 0 && t->hub->flags[id] & TOKEN_ADDED && id != tokenizer_unk(t) ? id : -1;
     }
     for (size_t i = 0; i < t->added_count; i++)
         if (!strcmp(t->added[i].name, name)) return t->added[i].id;
     for (int plain = 0; plain < 2; plain++) {
         const int id = piece_find(&t->model, name, strlen(name), plain), type = id < 0 ? PIECE_NORMAL : t->model.pieces[id].type;
-        if (type == PIECE_CONTROL || type == PIECE_UNKNOWN || type == PIECE_USER) return id;
+        if (type == PIECE_CONTROL || type == PIECE_USER) return id;
     }
     return -1;
 }
@@ -217,14 +217,26 @@ void tokenizer_hash(const Tokenizer *t, char out[HASH_TEXT]) { memcpy(out, t->ha
 
 /* ---- text to ids and back ---- */
 
-int tokenizer_encode(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e) {
-    if (t->hub) return hub_encode(t->hub, text, size, out, e);
+static int encode(const Tokenizer *t, int prefix, const char *text, size_t size, IdList *out, Error *e) {
+    PieceModel m = t->model; /* a view of it */
     char *normal;
     size_t normal_size;
-    if (text_normalize(&t->model, &t->user, text, size, &normal, &normal_size, e)) return -1;
+    m.add_dummy_prefix = prefix;
+    if (text_normalize(&m, &t->user, text, size, &normal, &normal_size, e)) return -1;
     int bad = bpe_encode(&t->bpe, &t->model, &t->user, normal, normal_size, out, e);
     free(normal);
     return bad;
+}
+
+int tokenizer_encode(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e) {
+    if (t->hub) return hub_encode(t->hub, 0, text, size, out, e);
+    return encode(t, t->model.add_dummy_prefix, text, size, out, e);
+}
+
+int tokenizer_encode_inside(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e) {
+    if (t->hub) return hub_encode(t->hub, 1, text, size, out, e);
+    const int marked = t->model.add_dummy_prefix && size && text[0] == ' ';
+    return encode(t, marked, text + marked, size - (size_t)marked, out, e);
 }
 
 char *tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, Error *e) {

@@ -38,7 +38,7 @@ int tokenizer_unk(const Tokenizer *t);
 int tokenizer_pad(const Tokenizer *t);
 /* 1 when texts begin with bos (add_bos_token of tokenizer_config.json, else the post-processor of tokenizer.json, else a tokenizer.model). */
 int tokenizer_adds_bos(const Tokenizer *t);
-/* Id of a token by its name: an added token, or a control, unknown or user-defined piece ("</s>"); else -1. */
+/* Id of an added token, or of a control or user-defined piece ("</s>"), by its name; or -1, as for the unknown token. */
 int tokenizer_added(const Tokenizer *t, const char *name);
 /* 1 when sampling may emit this id: what text can become, bytes, and eos; not unk, bos, other special tokens, or ids that mean nothing. */
 int tokenizer_may_emit(const Tokenizer *t, int id);
@@ -50,6 +50,8 @@ const char *tokenizer_piece(const Tokenizer *t, int id);
  * Python's errors="replace" does it. Takes O(n log n) at most. 0 or -1 (memory; a text of half a gigabyte; an expression of tokenizer.json that
  * takes too many steps on this text). */
 int tokenizer_encode(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e);
+/* The same for text that goes on in a line begun before: no word-start mark of its own, but a space in front is one. */
+int tokenizer_encode_inside(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e);
 
 /* The text of ids, as SentencePiece or the decoder of tokenizer.json gives it: special tokens vanish, bytes join to UTF-8 (invalid sequences
  * become U+FFFD), the leading word-start space goes where the decoder says so. Ids that mean nothing vanish too. malloc'd, or NULL. */

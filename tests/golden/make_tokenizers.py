@@ -3,7 +3,8 @@
 
     pip install tokenizers && tests/golden/make_tokenizers.py
 
-The texts they are trained on, and those of the vectors, come out of tests/tokenizer/peer.py, so that nothing here is anybody's data.
+The texts they are trained on, and those of the vectors, come out of tests/tokenizer/peer.py, so that nothing here is anybody's data. Which of
+equally frequent characters the trainer keeps changes from run to run, so files and vectors are only good together.
 vectors.jsonl: {text, ids, decoded}, or {ids, decoded} for ids that no text has; texts are hexadecimal, because they are any bytes.
 Special tokens stay text (encode_special_tokens), as in tokenizer/tokenizer.h; bytes that are not UTF-8 are U+FFFD before anything else.
 """

@@ -7,10 +7,12 @@ Without FOLDER: those of tests/golden/tokenizers, and the golden case's tokenize
 everything (peer.py) as one text and in pieces, and every character between others; decoding: those ids, and random ones. Special tokens stay
 text, as in tokenizer.h. --speed prints MB/s of both on one thread instead. Exits 1 at any difference, after showing the first few of each.
 """
-import argparse, os, random, shutil, sys, tempfile, time
+import argparse, os, random, shutil, sys, tempfile, time, unicodedata
 
 import sentencepiece, tokenizers
 import peer
+
+PUNCTUATION = tokenizers.pre_tokenizers.Punctuation()
 
 
 class Hub:
@@ -48,19 +50,26 @@ def folders(scratch):
     return found
 
 
+def same_everywhere(c):
+    """Assigned, no private use, and punctuation to the Rust library (which has Unicode 8 there) as to Unicode: libraries of other versions differ on others."""
+    kind = unicodedata.category(c)
+    return kind not in ("Cn", "Co", "Cs") and (len(PUNCTUATION.pre_tokenize_str("x" + c + "x")) == 3) == (kind[0] == "P" or (c < "\x80" and kind[0] == "S"))
+
+
 def texts(size, seed):
     whole = peer.mixed(size, seed)
     yield "a megabyte", whole
-    for i, text in enumerate(peer.samples(4000, seed)):
+    for i, text in enumerate(peer.samples(1500, seed)):
         yield f"sample {i}", text
     rnd, at = random.Random(seed), 0
     while at < len(whole):  # cut anywhere, within characters too
         n = rnd.randrange(1, 2000)
         yield f"bytes {at} to {at + n}", whole[at : at + n]
         at += n
-    for first in range(0, 0x110000, 64):
-        characters = [chr(c) for c in range(first, first + 64) if not 0xD800 <= c < 0xE000]
-        yield f"characters from U+{first:04X}", "".join(f"a{c}b {c}1{c} e{c}\n{c}" for c in characters).encode()
+    for first in range(0, 0x110000, 128):
+        characters = [chr(c) for c in range(first, first + 128) if same_everywhere(chr(c))]
+        if characters:
+            yield f"characters from U+{first:04X}", "".join(f"a{c}b {c}1{c} e{c}\n{c}" for c in characters).encode()
     for text in (b"a" * 300000, b" " * 300000 + b"x", ("字" * 100000).encode(), b"ab" * 100000, b"\n" * 100000, b"1" * 100000, b"!" * 100000):
         yield f"{text[:4]!r}, {len(text)} bytes", text
 
@@ -81,7 +90,7 @@ def compare(ours, theirs, name, size, seed):
             wrong += 1
             if wrong <= 4:
                 print(f"{name}: {what}, {text[:40]!r}: {'ids ' + show(got, want) if got != want else 'text ' + show(back, decoded)}")
-    for i in range(4000):
+    for i in range(1500):
         ids = [rnd.randrange(theirs.size + 3) for _ in range(rnd.randrange(20))]
         want, count = theirs.decode(ids), count + 1
         if ours.decode(ids, len(want)) != want:
