@@ -125,7 +125,18 @@ bench: deps
 	$(MAKE) all
 	$(BUILD)/rlaifv bench kernels
 peer-tokenizer: all
-	python3 -m venv build/venv && build/venv/bin/pip install -q sentencepiece && build/venv/bin/python tests/tokenizer/peer_sentencepiece.py
+	python3 -m venv build/venv && build/venv/bin/pip install -q sentencepiece tokenizers
+	build/venv/bin/python tests/tokenizer/peer_sentencepiece.py
+	build/venv/bin/python tests/tokenizer/peer_tokenizers.py
+	build/venv/bin/python tests/tokenizer/peer_tokenizers.py --speed
+# Any bytes as tokenizer.json: needs clang with libFuzzer; FUZZ_SECONDS of it.
+FUZZ_SECONDS ?= 300
+fuzz-tokenizer:
+	@mkdir -p build/fuzz/tokenizer-json
+	clang -std=c11 -D_GNU_SOURCE -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o build/fuzz/tokenizer_json_fuzz \
+		tests/fuzz/tokenizer_json_fuzz.c $(BASE) $(TOKENIZER) -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm
+	python3 tests/fuzz/make_corpus.py build/fuzz/tokenizer-json
+	build/fuzz/tokenizer_json_fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=60 -rss_limit_mb=4096 -max_len=8192 build/fuzz/tokenizer-json
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 help:
@@ -137,8 +148,8 @@ help:
 	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
-	@echo "make deps found debug format peer-tokenizer clean"
+	@echo "make deps found debug format peer-tokenizer fuzz-tokenizer clean"
 clean:
 	rm -rf build build-* rlaifv
-.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench peer-tokenizer format help
+.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench peer-tokenizer fuzz-tokenizer format help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

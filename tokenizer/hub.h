@@ -76,7 +76,8 @@ typedef struct DecodeStep {
 typedef struct Added {
     Text text;
     int id;
-    uint8_t special, normalized, lstrip, rstrip, single_word, from_text; /* from_text 0: named by added_tokens.json alone, matches nothing */
+    uint8_t special, normalized, lstrip, rstrip, single_word,
+        from_text; /* from_text 0: named by added_tokens.json alone, matches nothing */
 } Added;
 
 /* The added tokens of one kind (matched before or after normalisation) as a tree of bytes. */
@@ -84,7 +85,7 @@ typedef struct AddedTree {
     struct AddedNode {
         int child, sibling, added; /* -1: none; added: place in Hub.added */
         unsigned char byte;
-    } *nodes;
+    } * nodes;
     size_t count, cap;
     int first[256];
     int useful; /* some of them is not special: text can match it */
@@ -95,9 +96,9 @@ typedef struct AddedTree {
 enum { TOKEN_MODEL = 1, TOKEN_ADDED = 2, TOKEN_SPECIAL = 4, TOKEN_BYTE = 8 };
 
 typedef struct Hub {
-    Text *tokens;   /* by id; absent ones are holes */
-    uint8_t *flags; /* by id */
-    uint8_t *bytes; /* by id: what a TOKEN_BYTE stands for */
+    Text *tokens;              /* by id; absent ones are holes */
+    uint8_t *flags;            /* by id */
+    uint8_t *bytes;            /* by id: what a TOKEN_BYTE stands for */
     size_t model_count, count; /* ids below which the model's tokens, and all tokens, lie */
     TextIndex index;           /* of tokens */
     Added *added;
@@ -138,8 +139,8 @@ int hub_refuse(const char *path, const char *field, const char *what, const char
 
 /* hub_added.c */
 int hub_build_trees(Hub *h, Error *e);
-/* Cuts `text` at the tokens of the tree: `between` is called for each stretch between (its place in the text, so that 0 is the start), `token`
- * for each token. Both return 0 or -1. */
+/* Cuts `text` at the tokens of the tree: `between` is called for each stretch between (its place in the text, so that 0 is the start),
+ * `token` for each token. Both return 0 or -1. */
 typedef struct AddedVisitor {
     void *self;
     int (*between)(void *self, const char *text, size_t size, size_t at, Error *e);

@@ -71,7 +71,8 @@ static const Added *tree_match(const Hub *h, const AddedTree *t, const char *tex
 
 static int is_space(uint32_t c) {
     const utf8proc_category_t k = c < 0x80 ? 0 : utf8proc_category((utf8proc_int32_t)c);
-    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || k == UTF8PROC_CATEGORY_ZS || k == UTF8PROC_CATEGORY_ZL || k == UTF8PROC_CATEGORY_ZP;
+    return (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || k == UTF8PROC_CATEGORY_ZS || k == UTF8PROC_CATEGORY_ZL ||
+           k == UTF8PROC_CATEGORY_ZP;
 }
 
 static int is_word(uint32_t c) {

@@ -17,7 +17,9 @@ static int chain_end(Chain *c, Error *e) {
     return 0;
 }
 
-static int chain_add(Chain *c, const char *text, size_t size, Error *e) { return bytes_put(&c->text, text, size, e) || chain_end(c, e) ? -1 : 0; }
+static int chain_add(Chain *c, const char *text, size_t size, Error *e) {
+    return bytes_put(&c->text, text, size, e) || chain_end(c, e) ? -1 : 0;
+}
 
 static int is_utf8(const Bytes *b) { return utf8_valid(b->data, b->size) == b->size; }
 

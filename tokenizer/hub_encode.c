@@ -166,7 +166,8 @@ static int class_matches(Matcher m, uint32_t code) {
     case MATCH_NUMBER:
         return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
     case MATCH_PUNCTUATION: /* with ASCII's symbols, as Rust's is_ascii_punctuation */
-        return (k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO) || (code < 0x80 && k >= UTF8PROC_CATEGORY_SM && k <= UTF8PROC_CATEGORY_SO);
+        return (k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO) ||
+               (code < 0x80 && k >= UTF8PROC_CATEGORY_SM && k <= UTF8PROC_CATEGORY_SO);
     default:
         return (code >= 9 && code <= 13) || code == 0x85 || (k >= UTF8PROC_CATEGORY_ZS && k <= UTF8PROC_CATEGORY_ZP);
     }

@@ -33,9 +33,9 @@ int nfc_inert(uint32_t code) {
     static const struct {
         uint32_t first, last;
     } inert[] = { { 0, 0x2ff }, { 0x3a3, 0x482 }, { 0x48a, 0x52f }, { 0x5d0, 0x5ea }, { 0x620, 0x64a }, { 0x660, 0x66f }, { 0x671, 0x6d5 },
-        { 0x904, 0x928 }, { 0x92a, 0x930 }, { 0x1ea0, 0x1ef9 }, { 0x2010, 0x2027 }, { 0x2030, 0x205e }, { 0x2190, 0x219a }, { 0x2500, 0x27bf }, { 0x2e80, 0x2fff },
-        { 0x3000, 0x3029 }, { 0x3041, 0x3096 }, { 0x30a1, 0x30ff }, { 0x3400, 0x9fff }, { 0xac00, 0xd7a3 }, { 0xff01, 0xffef },
-        { 0x1f000, 0x1fbff }, { 0x20000, 0x2a6df } };
+        { 0x904, 0x928 }, { 0x92a, 0x930 }, { 0x1ea0, 0x1ef9 }, { 0x2010, 0x2027 }, { 0x2030, 0x205e }, { 0x2190, 0x219a },
+        { 0x2500, 0x27bf }, { 0x2e80, 0x2fff }, { 0x3000, 0x3029 }, { 0x3041, 0x3096 }, { 0x30a1, 0x30ff }, { 0x3400, 0x9fff },
+        { 0xac00, 0xd7a3 }, { 0xff01, 0xffef }, { 0x1f000, 0x1fbff }, { 0x20000, 0x2a6df } };
     size_t low = 0, high = sizeof inert / sizeof *inert;
     while (high - low > 1) {
         const size_t middle = (low + high) / 2;
@@ -48,8 +48,7 @@ int nfc_inert(uint32_t code) {
 /* Appends `text` (few characters) composed. */
 static int compose(Bytes *out, const char *text, size_t size, Error *e) {
     utf8proc_uint8_t *made = NULL;
-    utf8proc_ssize_t n =
-        utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &made, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)size, &made, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     if (n < 0) return error_what(e, "a text cannot be normalised"), error_found(e, "%s", utf8proc_errmsg(n));
     int bad = bytes_put(out, made, (size_t)n, e);
     free(made);

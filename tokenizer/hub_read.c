@@ -2,8 +2,8 @@
  *
  * Refuses, each with the file and the field: models other than BPE; dropout, subword prefixes and suffixes; ids that are no integers, stand
  * twice, leave holes below the model's highest, or lie beyond HUB_IDS_MOST; merges of parts that are not in the vocabulary, of empty parts
- * (a merge that makes its own side would never end), that make no token, or stand twice; added tokens without text, twice, or with the id or
- * the name of another token. Merges that touch a special token are left out: text must not become one (tokenizer.h). */
+ * (a merge that makes its own side would never end), that make no token, or stand twice; added tokens without text, twice, or with the id
+ * or the name of another token. Merges that touch a special token are left out: text must not become one (tokenizer.h). */
 #include "tokenizer/hub.h"
 
 #include <stdlib.h>
@@ -102,7 +102,8 @@ static int read_vocab(Hub *h, const json_t *model, size_t extra, size_t added_en
     if (tokens_new(h, added_end > h->model_count ? added_end : h->model_count, e)) return -1;
     json_object_foreach((json_t *)vocab, token, value) {
         const size_t size = strlen(token), at = (size_t)json_integer_value(value);
-        if (!size || size > HUB_TOKEN_MOST) return token_bad(path, "model.vocab", token, "a token of a wrong length", "1 to 65536 bytes", e);
+        if (!size || size > HUB_TOKEN_MOST)
+            return token_bad(path, "model.vocab", token, "a token of a wrong length", "1 to 65536 bytes", e);
         if (h->tokens[at].data) return token_bad(path, "model.vocab", token, "two tokens of one id", "an id for each token", e);
         if (text_copy(&h->tokens[at], token, size, e)) return -1;
         h->flags[at] = TOKEN_MODEL;
@@ -135,8 +136,13 @@ static int read_added(Added *a, const json_t *o, const char *path, Error *e) {
         if (json_may_bool(o, keys[i], where, &flags[i], e)) return -1;
     const size_t size = json_string_length(json_object_get(o, "content"));
     if (!size || size > ADDED_MOST) return token_bad(path, "added_tokens", text, "an added token of a wrong length", ADDED_LENGTHS, e);
-    *a = (Added){ .id = (int)id, .special = (uint8_t)flags[0], .lstrip = (uint8_t)flags[1], .rstrip = (uint8_t)flags[2],
-        .single_word = (uint8_t)flags[3], .normalized = (uint8_t)flags[4], .from_text = 1 };
+    *a = (Added){ .id = (int)id,
+        .special = (uint8_t)flags[0],
+        .lstrip = (uint8_t)flags[1],
+        .rstrip = (uint8_t)flags[2],
+        .single_word = (uint8_t)flags[3],
+        .normalized = (uint8_t)flags[4],
+        .from_text = 1 };
     return text_copy(&a->text, text, size, e);
 }
 
@@ -284,8 +290,8 @@ static int refuse_option(const json_t *model, const char *key, const char *path,
         return 0;
     char field[64];
     snprintf(field, sizeof field, "model.%s", key);
-    return hub_refuse(path, field, "this option is not supported", json_is_string(value) ? json_string_value(value) : json_kind(value),
-        "null", e);
+    return hub_refuse(
+        path, field, "this option is not supported", json_is_string(value) ? json_string_value(value) : json_kind(value), "null", e);
 }
 
 static int read_options(Hub *h, const json_t *model, const char *path, Error *e) {
@@ -294,7 +300,8 @@ static int read_options(Hub *h, const json_t *model, const char *path, Error *e)
     snprintf(where, sizeof where, "%s: model", path);
     if (json_may_string(model, "type", where, &kind, e)) return -1;
     if (strcmp(kind, "BPE"))
-        return hub_refuse(path, "model.type", "this kind of tokenizer is not supported", kind, "a BPE model, as Llama, Mistral and Qwen have", e);
+        return hub_refuse(
+            path, "model.type", "this kind of tokenizer is not supported", kind, "a BPE model, as Llama, Mistral and Qwen have", e);
     static const char *const refused[] = { "dropout", "continuing_subword_prefix", "end_of_word_suffix" };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (refuse_option(model, refused[i], path, e)) return -1;
@@ -310,7 +317,8 @@ static int read_unknown(Hub *h, const json_t *model, const char *path, Error *e)
     snprintf(where, sizeof where, "%s: model", path);
     if (json_may_string(model, "unk_token", where, &name, e)) return -1;
     h->unk = name ? model_find(h, name, strlen(name)) : -1;
-    return name && h->unk < 0 ? token_bad(path, "model.unk_token", name, "an unknown token that is not in the vocabulary", "a token", e) : 0;
+    return name && h->unk < 0 ? token_bad(path, "model.unk_token", name, "an unknown token that is not in the vocabulary", "a token", e)
+                              : 0;
 }
 
 /* Characters, bytes and whole words by what text may spell: tokens of the model that are not special. */

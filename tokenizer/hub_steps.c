@@ -1,8 +1,8 @@
 /* hub_steps.c - reads the stages of tokenizer.json: normalizer, pre_tokenizer, decoder, post_processor.
  *
  * Sequences are flattened, and what one word does in two ways becomes two steps: ByteLevel is a prefix, GPT-2's expression, and words that
- * are bytes; Metaspace is a prefix and a cut. A kind that is not in the tables here is refused by its name, and so is a ByteLevel that others
- * follow. What a post-processor adds beyond one token in front is not used: templates own where texts end. */
+ * are bytes; Metaspace is a prefix and a cut. A kind that is not in the tables here is refused by its name, and so is a ByteLevel that
+ * others follow. What a post-processor adds beyond one token in front is not used: templates own where texts end. */
 #include "tokenizer/hub.h"
 
 #include <stdlib.h>
@@ -97,7 +97,8 @@ static int read_normal(Hub *h, const json_t *step, const char *kind, const Place
     if (!strcmp(kind, "NFC")) return n->kind = NORMAL_NFC, 0;
     if (!strcmp(kind, "Prepend")) return n->kind = NORMAL_PREPEND, read_text(step, "prepend", p, 0, &n->content, e);
     if (!strcmp(kind, "Replace"))
-        return n->kind = NORMAL_REPLACE, read_pattern(step, p, &n->pattern, NULL, e) || read_text(step, "content", p, 0, &n->content, e) ? -1 : 0;
+        return n->kind = NORMAL_REPLACE,
+               read_pattern(step, p, &n->pattern, NULL, e) || read_text(step, "content", p, 0, &n->content, e) ? -1 : 0;
     return unknown_kind("normalizer", kind, "NFC, Prepend, Replace, or a Sequence of them", p, e);
 }
 
@@ -219,7 +220,8 @@ static int read_decode(Hub *h, const json_t *step, const char *kind, const Place
     if (!strcmp(kind, "ByteFallback")) return d->kind = DECODE_BYTE_FALLBACK, 0;
     if (!strcmp(kind, "Fuse")) return d->kind = DECODE_FUSE, 0;
     if (!strcmp(kind, "Replace"))
-        return d->kind = DECODE_REPLACE, read_pattern(step, p, &d->pattern, NULL, e) || read_text(step, "content", p, 0, &d->content, e) ? -1 : 0;
+        return d->kind = DECODE_REPLACE,
+               read_pattern(step, p, &d->pattern, NULL, e) || read_text(step, "content", p, 0, &d->content, e) ? -1 : 0;
     if (!strcmp(kind, "Strip")) {
         int64_t start, stop;
         d->kind = DECODE_STRIP;
@@ -247,16 +249,19 @@ int hub_read_decoder(Hub *h, const json_t *root, const char *path, Error *e) {
 
 static int read_template_step(Hub *h, const json_t *step, const char *kind, const Place *p, Error *e) {
     if (!strcmp(kind, "ByteLevel")) return 0; /* offsets only */
-    if (strcmp(kind, "TemplateProcessing")) return unknown_kind("post_processor", kind, "TemplateProcessing, ByteLevel, or a Sequence", p, e);
+    if (strcmp(kind, "TemplateProcessing"))
+        return unknown_kind("post_processor", kind, "TemplateProcessing, ByteLevel, or a Sequence", p, e);
     const json_t *first = json_object_get(json_array_get(json_object_get(step, "single"), 0), "SpecialToken");
     if (!first) return 0;
     const char *name;
     int64_t id;
     if (json_need_string(first, "id", p->where, &name, e)) return -1;
-    const json_t *ids = json_object_get(json_object_get(json_object_get(step, "special_tokens"), name), "ids"), *value = json_array_get(ids, 0);
+    const json_t *ids = json_object_get(json_object_get(json_object_get(step, "special_tokens"), name), "ids"),
+                 *value = json_array_get(ids, 0);
     id = json_is_integer(value) ? json_integer_value(value) : -1;
     if (json_array_size(ids) != 1 || id < 0 || id >= (int64_t)h->count || !h->flags[id])
-        return hub_refuse(p->path, p->field, "a template's token without an id", name, "\"special_tokens\" to give it one id of the vocabulary", e);
+        return hub_refuse(
+            p->path, p->field, "a template's token without an id", name, "\"special_tokens\" to give it one id of the vocabulary", e);
     return h->template_bos = (int)id, 0;
 }
 

@@ -63,7 +63,9 @@ static inline const Merge *merge_find(const MergeTable *t, int left, int right) 
 
 /* ---- merging ---- */
 
-int merger_grow(Merger *m, Error *e) { return mem_grow(&m->symbols, &m->cap, m->count + 1, sizeof *m->symbols, "the symbols of a text", e); }
+int merger_grow(Merger *m, Error *e) {
+    return mem_grow(&m->symbols, &m->cap, m->count + 1, sizeof *m->symbols, "the symbols of a text", e);
+}
 
 void merger_free(Merger *m) {
     free(m->symbols), free(m->heap);

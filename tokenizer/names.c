@@ -1,4 +1,5 @@
-/* names.c - owns the reading of special tokens out of tokenizer_config.json, special_tokens_map.json, generation_config.json and config.json.
+/* names.c - owns the reading of special tokens out of tokenizer_config.json, special_tokens_map.json, generation_config.json and
+ * config.json.
  *
  * Refuses a name that is no token and an id beyond the tokens, but for pad, which nothing here needs: Transformers would add such a token,
  * and the model has no embedding for it. */

@@ -10,8 +10,10 @@ typedef struct SpecialIds {
     int add_bos;           /* -1: nothing says */
 } SpecialIds;
 
-/* Looks in FOLDER's tokenizer_config.json, then special_tokens_map.json (names, found by `find`), then generation_config.json and config.json
- * (ids below `count`); the first that speaks of a token decides. Ids that are set already stay. 0 or -1: damaged files, names of no token. */
-int special_ids_read(SpecialIds *s, const char *folder, int count, int (*find)(const void *self, const char *name), const void *self, Error *e);
+/* Looks in FOLDER's tokenizer_config.json, then special_tokens_map.json (names, found by `find`), then generation_config.json and
+ * config.json (ids below `count`); the first that speaks of a token decides. Ids that are set already stay. 0 or -1: damaged files, names
+ * of no token. */
+int special_ids_read(
+    SpecialIds *s, const char *folder, int count, int (*find)(const void *self, const char *name), const void *self, Error *e);
 
 #endif

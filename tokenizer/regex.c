@@ -1,12 +1,12 @@
 /* regex.c - owns the expressions of tokenizer.json: written for Oniguruma, matched by PCRE2.
  *
- * The languages agree on what published tokenizers use, but for a few words that are translated here: \s is Unicode's White_Space (PCRE2 adds
- * U+180E), \w is Oniguruma's word characters, ^ and $ stand at every line. Refuses what would mean something else in PCRE2: \h \R \X \K \N
- * \b and the like, sets within sets, intersections of sets, {n,m}+, groups other than (?: (?i: (?> and lookaround. Matching stops with an
- * error after STEPS_MOST steps, so that no expression can hold the program up.
+ * The languages agree on what published tokenizers use, but for a few words that are translated here: \s is Unicode's White_Space (PCRE2
+ * adds U+180E), \w is Oniguruma's word characters, ^ and $ stand at every line. Refuses what would mean something else in PCRE2: \h \R \X
+ * \K \N \b and the like, sets within sets, intersections of sets, {n,m}+, groups other than (?: (?i: (?> and lookaround. Matching stops
+ * with an error after STEPS_MOST steps, so that no expression can hold the program up.
  *
- * What \p{L} and the like hold is the libraries' business: PCRE2 10.42 knows Unicode 14, the Rust library's Oniguruma 16. On characters that
- * were assigned in between they can differ. */
+ * What \p{L} and the like hold is the libraries' business: PCRE2 10.42 knows Unicode 14, the Rust library's Oniguruma 16. On characters
+ * that were assigned in between they can differ. */
 #include "tokenizer/hub.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -16,8 +16,8 @@
 
 enum {
     PATTERN_MOST = 1 << 16,
-    STEPS_MOST = 20 << 20,     /* of one match; Llama-3's expression takes as many as there are spaces in a row */
-    STACK_START = 32 << 10,    /* PCRE2 begins on the thread's own stack and asks for more where that is not enough */
+    STEPS_MOST = 20 << 20,  /* of one match; Llama-3's expression takes as many as there are spaces in a row */
+    STACK_START = 32 << 10, /* PCRE2 begins on the thread's own stack and asks for more where that is not enough */
     STACK_MOST = 64 << 20
 };
 
@@ -140,8 +140,8 @@ static int compile(Regex *r, const Translation *t, Error *e) {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (!context) return error_what(e, "out of memory for an expression");
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-    r->code = pcre2_compile((PCRE2_SPTR)t->out.data, t->out.size, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &number,
-        &place, context);
+    r->code = pcre2_compile(
+        (PCRE2_SPTR)t->out.data, t->out.size, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &number, &place, context);
     pcre2_compile_context_free(context);
     if (!r->code) {
         pcre2_get_error_message(number, message, sizeof message);
