@@ -139,6 +139,13 @@ $(BUILD)/tests/fuzz/%_fuzz: tests/fuzz/%_fuzz.c tests/fuzz/fuzz.h $(FUZZ_SOURCES
 fuzz-pickle fuzz-safetensors: fuzz-%: $(BUILD)/tests/fuzz/%_fuzz
 	@mkdir -p $(BUILD)/tests/fuzz/$*-found
 	$< $(FUZZ_RUN) -max_len=8192 -rss_limit_mb=1000 -timeout=5 -dict=tests/fuzz/$*.dict $(BUILD)/tests/fuzz/$*-found tests/golden/$*
+$(BUILD)/tests/fuzz/tokenizer_json_fuzz: tests/fuzz/tokenizer_json_fuzz.c $(BASE) $(TOKENIZER) $(wildcard tokenizer/*.h base/*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -o $@ $< $(BASE) $(TOKENIZER) -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm
+fuzz-tokenizer: $(BUILD)/tests/fuzz/tokenizer_json_fuzz
+	@mkdir -p $(BUILD)/tests/fuzz/tokenizer-found
+	python3 tests/fuzz/make_corpus.py $(BUILD)/tests/fuzz/tokenizer-found
+	$< $(FUZZ_RUN) -max_len=8192 -rss_limit_mb=4096 -timeout=60 $(BUILD)/tests/fuzz/tokenizer-found
 fuzz-image: $(BUILD)/tests/fuzz/image_fuzz
 	@mkdir -p $(BUILD)/tests/fuzz/image-found
 	$< $(FUZZ_RUN) -max_len=4096 -rss_limit_mb=3000 -malloc_limit_mb=1100 -timeout=25 $(BUILD)/tests/fuzz/image-found tests/golden/images
@@ -155,7 +162,10 @@ bench: deps
 	$(MAKE) all
 	$(BUILD)/rlaifv bench kernels
 peer-tokenizer: all
-	python3 -m venv build/venv && build/venv/bin/pip install -q sentencepiece && build/venv/bin/python tests/tokenizer/peer_sentencepiece.py
+	python3 -m venv build/venv && build/venv/bin/pip install -q sentencepiece tokenizers
+	build/venv/bin/python tests/tokenizer/peer_sentencepiece.py
+	build/venv/bin/python tests/tokenizer/peer_tokenizers.py
+	build/venv/bin/python tests/tokenizer/peer_tokenizers.py --speed
 # What training exports is opened by Transformers, which says the same of it.
 peer-export: all
 	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers safetensors pillow sentencepiece
@@ -171,12 +181,12 @@ help:
 	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
-	@echo "make fuzz-pickle fuzz-safetensors fuzz-image  a minute (FUZZ_SECONDS) of invented files, by clang"
+	@echo "make fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer  a minute (FUZZ_SECONDS) of invented files, by clang"
 	@echo "make deps found debug format clean"
 	@echo "make peer-tokenizer peer-export  beside SentencePiece, and Transformers (installed into build/venv)"
 clean:
 	rm -rf build build-* rlaifv
 .PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench format help
 .PHONY: peer-tokenizer peer-export
-.PHONY: fuzz-pickle fuzz-safetensors fuzz-image
+.PHONY: fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

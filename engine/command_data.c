@@ -33,10 +33,11 @@ static int tokenize_text(const Tokenizer *t, const char *text, FILE *out, Error 
     IdList ids = { 0 };
     int bos = tokenizer_bos(t), result = -1;
     char *decoded = NULL;
-    if (idlist_append(&ids, &bos, 1, e) || tokenizer_encode(t, text, strlen(text), &ids, e)) goto end;
+    const size_t first = bos >= 0;
+    if (idlist_append(&ids, &bos, first, e) || tokenizer_encode(t, text, strlen(text), &ids, e)) goto end;
     if (!(decoded = tokenizer_decode(t, ids.ids, ids.count, e))) goto end;
     result = jsonl_write(out,
-        json_pack("{s:o,s:o,s:s}", "ids", ids_to_json(ids.ids, ids.count), "ids_plain", ids_to_json(ids.ids + 1, ids.count - 1), "decoded",
+        json_pack("{s:o,s:o,s:s}", "ids", ids_to_json(ids.ids, ids.count), "ids_plain", ids_to_json(ids.ids + first, ids.count - first), "decoded",
             decoded),
         e);
 end:
@@ -71,7 +72,7 @@ int command_tokenize(int argc, char **argv, Error *e) {
     CommonOptions common = COMMON_DEFAULTS;
     const char *model = NULL, *data = NULL, *out = NULL;
     const Option table[] = {
-        { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder with tokenizer.model", 1, 0, 0, NULL },
+        { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder with tokenizer.model or tokenizer.json", 1, 0, 0, NULL },
         { "data", OPTION_TEXT, &data, "F", "JSONL rows {text}", 1, 0, 0, NULL },
         { "out", OPTION_TEXT, &out, "F", "JSONL rows {ids, ids_plain, decoded}", 1, 0, 0, NULL },
         OPTIONS_COMMON(common),
@@ -80,7 +81,7 @@ int command_tokenize(int argc, char **argv, Error *e) {
     int parsed = options_parse(table, argc, argv, NULL, e);
     if (parsed == OPTIONS_HELP)
         return options_help(table, "tokenize --model DIR --data F --out F",
-                   "Ids of each text, with and without the leading BOS, and back again.", stdout),
+                   "Ids of each text, with the leading BOS where the tokenizer has one and without, and back again.", stdout),
                0;
     if (parsed) return 2;
     Tokenizer *t = tokenizer_load(model, e);

@@ -134,11 +134,11 @@ static int inspect_tensors(Inspection *x, Error *e) {
 
 static void inspect_tokenizer(Inspection *x) {
     Error e = { 0 };
-    char path[PATH_SIZE], text[2048];
+    char path[PATH_SIZE], json[PATH_SIZE], text[2048];
     const DecoderConfig *d = &x->config.decoder;
-    if (path_join(path, x->folder, "tokenizer.model", &e)) return;
-    if (!file_exists(path)) {
-        odd(x, "no tokenizer.model: text cannot be read or written");
+    if (path_join(path, x->folder, "tokenizer.model", &e) || path_join(json, x->folder, "tokenizer.json", &e)) return;
+    if (!file_exists(path) && !file_exists(json)) {
+        odd(x, "no tokenizer.model and no tokenizer.json: text cannot be read or written");
         return;
     }
     Tokenizer *t = tokenizer_load(x->folder, &e);
