@@ -136,7 +136,7 @@ fuzz-tokenizer:
 	clang -std=c11 -D_GNU_SOURCE -g -O1 -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o build/fuzz/tokenizer_json_fuzz \
 		tests/fuzz/tokenizer_json_fuzz.c $(BASE) $(TOKENIZER) -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm
 	python3 tests/fuzz/make_corpus.py build/fuzz/tokenizer-json
-	build/fuzz/tokenizer_json_fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=60 -rss_limit_mb=4096 -max_len=8192 build/fuzz/tokenizer-json
+	build/fuzz/tokenizer_json_fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=60 -rss_limit_mb=4096 -max_len=8192 -artifact_prefix=build/fuzz/ build/fuzz/tokenizer-json
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 help:
