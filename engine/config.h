@@ -66,7 +66,7 @@ typedef struct RunConfig {
         char dir[PATH_SIZE]; /* empty: the policy labels itself */
     } labeler;
     struct {
-        char template_name[CONFIG_WORD];
+        char template_name[PATH_SIZE]; /* a name, a path, or auto (tokenizer/template.h) */
     } chat;
     struct {
         ClaimMode mode;

@@ -29,12 +29,12 @@ typedef struct Infer {
 static const char *const aspect_choices[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
 
 #define INFER_DEFAULTS                                                                                                                     \
-    { .chat = "vicuna_v1", .images = "", .aspect = IMAGE_PAD, .common = COMMON_DEFAULTS }
+    { .chat = TEMPLATE_AUTO, .images = "", .aspect = IMAGE_PAD, .common = COMMON_DEFAULTS }
 #define OPTIONS_INFER(I)                                                                                                                   \
     { "model", OPTION_TEXT, &(I).model, "DIR", "checkpoint folder", 1, 0, 0, NULL },                                                       \
         { "data", OPTION_TEXT, &(I).data, "FILE", "JSONL rows; image paths are relative to it", 1, 0, 0, NULL },                           \
         { "out", OPTION_TEXT, &(I).out, "FILE", "JSONL results, one row per usable input row", 1, 0, 0, NULL },                            \
-        { "template", OPTION_TEXT, &(I).chat, "NAME", "vicuna_v1, llava_v1", 0, 0, 0, NULL },                                              \
+        { "template", OPTION_TEXT, &(I).chat, "NAME", "chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL },                                              \
         { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images become square", 0, 0, 0, aspect_choices },                              \
         { "images", OPTION_TEXT, &(I).images, "DIR", "where images are looked for by file name", 0, 0, 0, NULL },                          \
         { "strict", OPTION_FLAG, &(I).strict, NULL, "an unusable row ends the command", 0, 0, 0, NULL }, OPTIONS_COMMON((I).common)
@@ -54,6 +54,8 @@ static int infer_open(Infer *in, unsigned need, Error *e) {
     for (int i = 0; i < in->set.drops_n; i++) progress_say(&in->progress, "row dropped: %s", in->set.drops[i].reason);
     const Kernels *k = kernels_open(in->common.device, (int)in->common.threads, e);
     if (!k || vlm_open(&in->vlm, k, in->model, (DType)in->common.dtype, in->chat, in->aspect, e)) return -1;
+    char line[600];
+    progress_say(&in->progress, "%s", vlm_chat_text(&in->vlm, line, sizeof line));
     size_t n = (size_t)in->set.n;
     in->prompts = mem_new(n, sizeof *in->prompts, "prompts", e);
     in->refused = mem_new(n, 1, "prompts", e);
@@ -157,7 +159,7 @@ static int answers_keep(void *context, size_t prompt, Candidate *candidates, Err
     json_t *list = json_array();
     for (int i = 0; list && i < a->n; i++) {
         const Candidate *c = &candidates[i];
-        char *text = tokenizer_decode(a->in->vlm.tokenizer, c->ids.ids, c->ids.count, e);
+        char *text = template_answer_text(a->in->vlm.chat, c->ids.ids, c->ids.count, e);
         if (!text) {
             json_decref(list);
             return -1;
@@ -260,8 +262,8 @@ int command_score(int argc, char **argv, Error *e) {
         for (size_t i = 0; i < count && !bad; i++) {
             const DataRow *r = &in.set.rows[rows[i]];
             items[i] = (ScoreItem){ &prompts[i], &answers[2 * i], 2 };
-            bad = template_answer(in.vlm.tokenizer, r->chosen, 1, &answers[2 * i], e) ||
-                  template_answer(in.vlm.tokenizer, r->rejected, 1, &answers[2 * i + 1], e);
+            bad = template_answer(in.vlm.chat, r->chosen, 1, &answers[2 * i], e) ||
+                  template_answer(in.vlm.chat, r->rejected, 1, &answers[2 * i + 1], e);
         }
         RowRefusals refused = { &in, rows };
         progress_begin(&in.progress, "score", "pairs", (int64_t)count, 0);

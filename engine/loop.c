@@ -111,6 +111,15 @@ void loop_model_drop(Loop *l) {
     l->open[0] = 0;
 }
 
+/* Each template once, by the rank that speaks. */
+static void chat_say(Loop *l) {
+    char line[600];
+    vlm_chat_text(&l->vlm, line, sizeof line);
+    if (!l->told || json_object_get(l->told, line)) return;
+    progress_say(&l->progress, "%s", line);
+    json_object_set_new(l->told, line, json_true());
+}
+
 int loop_model(Loop *l, const char *folder, Vlm **out, Error *e) {
     const RunConfig *c = l->config;
     *out = &l->vlm;
@@ -118,6 +127,7 @@ int loop_model(Loop *l, const char *folder, Vlm **out, Error *e) {
     loop_model_drop(l);
     if (vlm_open_slice(&l->vlm, l->kernels, l->ranks.tensor, folder, c->run.dtype, c->chat.template_name, (int)c->train.image_aspect, e)) return -1;
     snprintf(l->open, sizeof l->open, "%s", folder);
+    chat_say(l);
     return 0;
 }
 

@@ -59,8 +59,8 @@ static int rows_encode(Job *job, Error *e) {
         DataRow *d = &job->data.rows[i];
         Row *r = &job->rows[job->n];
         Error why = { 0 };
-        int bad = vlm_prompt(job->v, d->image, d->question, &r->prompt, &why) || template_answer(job->v->tokenizer, d->chosen, 1, &r->answers[0], &why) ||
-                  template_answer(job->v->tokenizer, d->rejected, 1, &r->answers[1], &why);
+        int bad = vlm_prompt(job->v, d->image, d->question, &r->prompt, &why) || template_answer(job->v->chat, d->chosen, 1, &r->answers[0], &why) ||
+                  template_answer(job->v->chat, d->rejected, 1, &r->answers[1], &why);
         if (!bad && row_tokens(job, r) > limit) {
             bad = error_what(&why, "pair is too long");
             error_where(&why, "%.300s:%d", job->data.path, d->line);

@@ -10,6 +10,7 @@
 
 #include "model/image.h"
 #include "model/model.h"
+#include "tokenizer/template.h"
 #include "tokenizer/tokenizer.h"
 
 typedef struct FeatureCache FeatureCache;
@@ -25,23 +26,26 @@ typedef struct VlmWork {
 typedef struct Vlm {
     Model model;
     Tokenizer *tokenizer; /* NULL after vlm_open_ids */
-    const ChatTemplate *chat;
-    int aspect; /* ImageAspect */
-    int eos;
-    unsigned char *emit; /* (V): ids sampling may emit: all the tokenizer knows except added tokens (<image>, <pad>) */
-    IdList head;         /* ids before the image, the same for all prompts */
+    ChatTemplate *chat;   /* NULL likewise */
+    int aspect;           /* ImageAspect */
+    unsigned char *emit;  /* (V): ids sampling may emit: what ends an answer, and all the tokenizer knows except added tokens (<image>, <pad>) */
+    IdList head;          /* ids before the image, the same for all prompts */
     FeatureCache *features;
     int tower_trained; /* features are not cached: pixels are kept for every image, and vlm_features encodes them with save */
     VlmWork work;
 } Vlm;
 
-/* chat: name of a template, NULL for vicuna_v1. 0, or -1 with nothing held. Refuses a tokenizer with ids that the model has no row for. */
+/* chat: a template's name or path, NULL or "auto" for the checkpoint's own (template.h). 0, or -1 with nothing held. Refuses a tokenizer or a
+ * template with ids that the model has no row for. */
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* The same with a slice of the model (model_load_slice). */
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* Without a tokenizer: the head is BOS alone, and answers never end by themselves. */
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e);
 void vlm_close(Vlm *v);
+int vlm_ends(const Vlm *v, int id); /* 1 when this id ends an answer */
+/* "chat template vicuna_v1 (config.json: model_type llava)". Returns out. */
+char *vlm_chat_text(const Vlm *v, char *out, size_t size);
 /* Drops cached features: the tower's weights changed, or the memory is wanted. Paths stay known. */
 void vlm_forget_features(Vlm *v);
 void vlm_feature_budget(Vlm *v, size_t bytes); /* 512 MiB unless set */
@@ -62,8 +66,12 @@ int prompt_has_image(const Prompt *p);
 int prompt_tokens(const Vlm *v, const Prompt *p); /* head and image included */
 void prompt_free(Prompt *p);
 void prompts_free(Prompt *p, size_t n); /* the array too */
+int vlm_needs_tower(const Vlm *v, const char *image, Error *e); /* refuses a text model; `image` names what it was to see */
 /* Encodes a question (image_path borrowed; NULL or "": text alone). Refuses prompts that leave no position for an answer of one token. */
 int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e);
+/* The same for a conversation that ends with a question; has_image also where the caller has the picture. Refuses one with an image and a
+ * system text of its own: the ids before the image are the model's head. */
+int vlm_dialogue(const Vlm *v, const ChatTurn *turns, size_t n, int has_image, Prompt *out, Error *e);
 
 /* What happens to an item (by index) whose image cannot be read or that is too long: called with the reason; 0: go on without the item. A
  * NULL Refusals means the first such item ends the call. */

@@ -151,7 +151,9 @@ int tokenizer_unk(const Tokenizer *t) { return t->model.unk; }
 int tokenizer_added(const Tokenizer *t, const char *name) {
     for (size_t i = 0; i < t->added_count; i++)
         if (!strcmp(t->added[i].name, name)) return t->added[i].id;
-    return -1;
+    const Piece *p = piece_at(t, piece_find(&t->model, name, strlen(name), 0));
+    if (!p || p->type != PIECE_CONTROL) p = piece_at(t, piece_find(&t->model, name, strlen(name), 1));
+    return p && (p->type == PIECE_CONTROL || p->type == PIECE_USER) ? (int)(p - t->model.pieces) : -1;
 }
 
 int tokenizer_may_emit(const Tokenizer *t, int id) {
@@ -168,13 +170,24 @@ void tokenizer_hash(const Tokenizer *t, char out[HASH_TEXT]) { memcpy(out, t->ha
 
 /* ---- text to ids and back ---- */
 
-int tokenizer_encode(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e) {
+static int encode(const Tokenizer *t, int prefix, const char *text, size_t size, IdList *out, Error *e) {
+    PieceModel m = t->model; /* a view of it */
     char *normal;
     size_t normal_size;
-    if (text_normalize(&t->model, &t->user, text, size, &normal, &normal_size, e)) return -1;
+    m.add_dummy_prefix = prefix;
+    if (text_normalize(&m, &t->user, text, size, &normal, &normal_size, e)) return -1;
     int bad = bpe_encode(&t->bpe, &t->model, &t->user, normal, normal_size, out, e);
     free(normal);
     return bad;
+}
+
+int tokenizer_encode(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e) {
+    return encode(t, t->model.add_dummy_prefix, text, size, out, e);
+}
+
+int tokenizer_encode_inside(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e) {
+    const int marked = t->model.add_dummy_prefix && size && text[0] == ' ';
+    return encode(t, marked, text + marked, size - (size_t)marked, out, e);
 }
 
 /* Writes bytes that stand for characters, each byte that belongs to none as U+FFFD. Returns the bytes written, at most 3 * size. */

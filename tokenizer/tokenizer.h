@@ -25,7 +25,7 @@ int tokenizer_vocab(const Tokenizer *t); /* one more than the largest id that me
 int tokenizer_bos(const Tokenizer *t);
 int tokenizer_eos(const Tokenizer *t);
 int tokenizer_unk(const Tokenizer *t);
-int tokenizer_added(const Tokenizer *t, const char *name); /* id of an added token, or -1 */
+int tokenizer_added(const Tokenizer *t, const char *name); /* id of an added token, or of a control or user-defined piece; or -1 */
 /* 1 when sampling may emit this id: normal, user-defined and byte pieces and eos; not unk, bos, other control pieces, added tokens or ids
  * beyond the vocabulary. */
 int tokenizer_may_emit(const Tokenizer *t, int id);
@@ -35,6 +35,8 @@ const char *tokenizer_piece(const Tokenizer *t, int id);
 /* Appends the ids of UTF-8 `text` of `size` bytes (with the model's own word-start mark where it adds one; no BOS). Invalid UTF-8 bytes go
  * through as SentencePiece does it (U+FFFD). 0 or -1 (memory). */
 int tokenizer_encode(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e);
+/* The same for text that goes on in a line begun before: no word-start mark of its own, but a space in front is one. */
+int tokenizer_encode_inside(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e);
 
 /* The text of ids, as SentencePiece decodes it: control tokens vanish, byte pieces join to UTF-8 (invalid sequences become U+FFFD), the
  * leading word-start space goes. Ids outside the pieces (added tokens, vocabulary padding) vanish too. malloc'd, or NULL. */
@@ -42,18 +44,5 @@ char *tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, Error *e);
 
 /* A hash of everything that determines ids, for cache keys. */
 void tokenizer_hash(const Tokenizer *t, char out[33]);
-
-/* template.c - what a conversation looks like as ids. `head` is everything before the image features (BOS first), `tail` what stands
- * between the image and the answer; each is tokenised as a chunk of its own, the second without BOS (LLaVA's two-chunk rule). A prompt
- * without an image is one chunk, all in `tail` (BOS included), head empty. */
-typedef struct ChatTemplate {
-    const char *name;
-    const char *before_image, *after_image; /* after_image holds one {question} */
-    const char *without_image;              /* for text-only prompts, holds one {question} */
-} ChatTemplate;
-const ChatTemplate *template_find(const char *name, Error *e); /* vicuna_v1, llava_v1 */
-int template_prompt(const ChatTemplate *c, const Tokenizer *t, const char *question, int has_image, IdList *head, IdList *tail, Error *e);
-/* Ids of an answer (its own word-start mark), ended by eos when `closed`. */
-int template_answer(const Tokenizer *t, const char *answer, int closed, IdList *out, Error *e);
 
 #endif

@@ -32,7 +32,7 @@ static void rows_open(Rows *r, const char *name) {
         json_t *row = json_array_get(r->pairs, i);
         golden_prompt(&r->v, name, row, r->paths[i], &r->prompts[i]);
         for (int s = 0; s < 2; s++)
-            if (template_answer(r->v.tokenizer, text_of(row, sides[s]), 1, &r->answers[2 * i + (size_t)s], &e)) fail_with(&e);
+            if (template_answer(r->v.chat, text_of(row, sides[s]), 1, &r->answers[2 * i + (size_t)s], &e)) fail_with(&e);
         r->items[i] = (ScoreItem){ &r->prompts[i], &r->answers[2 * i], 2 };
     }
 }

@@ -38,7 +38,8 @@ static void facts_of_a_checkpoint(void **state) {
     assert_int_equal(tokenizer_eos(t), 2);
     assert_int_equal(tokenizer_added(t, "<image>"), 476);
     assert_int_equal(tokenizer_added(t, "<pad>"), 477);
-    assert_int_equal(tokenizer_added(t, "<s>"), -1);
+    assert_int_equal(tokenizer_added(t, "<s>"), 1);
+    assert_int_equal(tokenizer_added(t, "<unk>"), -1);
     assert_string_equal(tokenizer_piece(t, 265), "\xe2\x96\x81the");
     assert_string_equal(tokenizer_piece(t, 0), "<unk>");
     assert_null(tokenizer_piece(t, 476));
