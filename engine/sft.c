@@ -271,7 +271,7 @@ static int job_hash(const RunConfig *c, const Vlm *v, char out[HASH_TEXT], Error
         return -1;
     params_hash(&v->model.params, v->model.k, weights);
     if (v->model.k->sync(e)) return -1;
-    int n = snprintf(text, sizeof text, "sft %s %s %s", settings, weights, data);
+    int n = snprintf(text, sizeof text, "sft %s %s %s %s", settings, weights, data, template_hash(v->chat));
     hash_bytes(text, (size_t)n, out);
     return 0;
 }

@@ -237,7 +237,7 @@ static int job_hash(const Job *job, const char *model, const char *pairs, int64_
                                  "train.max_tokens train.rows run.seed run.dtype",
             settings, e))
         return -1;
-    int n = snprintf(text, sizeof text, "%s %s %s %lld %d", settings, pairs, model, (long long)steps, job->plan->iteration);
+    int n = snprintf(text, sizeof text, "%s %s %s %lld %d %s", settings, pairs, model, (long long)steps, job->plan->iteration, template_hash(job->v->chat));
     hash_bytes(text, (size_t)n, out);
     return 0;
 }

@@ -393,6 +393,40 @@ static void pieces_that_are_tokens_stay_text(void **state) {
     scratch_drop(here);
 }
 
+/* Mistral's own tokenizer encodes a conversation of seven turns to these ids. */
+static void mistral_agrees_with_its_own_ids(void **state) {
+    (void)state;
+    char here[PATH_SIZE], sample[PATH_SIZE], ids[PATH_SIZE];
+    Error e = { 0 };
+    const char *model = shared_path("data/mistral-common/tokenizer.model.v1");
+    if (!model) skip();
+    scratch_make(here);
+    must(!file_copy(model, at(here, "tokenizer.model"), &e), &e);
+    snprintf(sample, sizeof sample, "%s", shared_path("data/mistral-common/samples/no_tools/sample.json"));
+    snprintf(ids, sizeof ids, "%s", shared_path("data/mistral-common/samples/no_tools/tokens_v1.json"));
+    json_t *row, *expected;
+    must(!json_read_object(sample, &row, &e) && !json_read_object(ids, &expected, &e), &e);
+    Tokenizer *t = tokenizer_load(here, &e);
+    must(t != NULL, &e);
+    ChatTemplate *c = template_open("mistral", t, here, &e);
+    must(c != NULL, &e);
+    ChatTurn turns[8];
+    const json_t *messages = json_object_get(row, "messages");
+    size_t n = json_array_size(messages);
+    assert_true(n == 7);
+    for (size_t i = 0; i < n; i++)
+        turns[i] =
+            (ChatTurn){ i % 2 ? CHAT_ASSISTANT : CHAT_USER, json_string_value(json_object_get(json_array_get(messages, i), "content")) };
+    IdList head = { 0 }, tail = { 0 };
+    must(!template_dialogue(c, turns, n, 0, &head, &tail, &e), &e);
+    ids_equal(tail.ids, tail.count, json_object_get(expected, "tokens"), "tokens_v1.json");
+    free_lists(&head, &tail);
+    template_free(c);
+    tokenizer_free(t);
+    json_decref(row), json_decref(expected);
+    scratch_drop(here);
+}
+
 /* ---- files ---- */
 
 static const char good[] = "# mine\n"
@@ -669,6 +703,7 @@ int main(void) {
         cmocka_unit_test(an_answer_with_text_around_it),
         cmocka_unit_test(answers_and_their_ends_are_trained),
         cmocka_unit_test(pieces_that_are_tokens_stay_text),
+        cmocka_unit_test(mistral_agrees_with_its_own_ids),
         cmocka_unit_test(a_file_of_ones_own),
         cmocka_unit_test(bad_files_are_refused),
         cmocka_unit_test(an_unknown_template_is_refused),
