@@ -65,9 +65,17 @@ $(LIB_$(1)): $(2)
 endef
 $(eval $(call library,base,$(call object,$(BASE))))
 $(eval $(call library,kernels,$(call object,$(KERNELS)) $(ISA_OBJECTS)))
-$(eval $(call library,tokenizer,$(call object,$(TOKENIZER))))
+$(eval $(call library,tokenizer,$(call object,$(TOKENIZER)) $(BUILD)/tokenizer/chat_builtins.o))
 $(eval $(call library,model,$(call object,$(MODEL))))
 $(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS))))
+
+# The chat templates of configs/chat as an array of strings.
+CHAT_TEMPLATES = $(sort $(wildcard configs/chat/*.chat))
+$(BUILD)/tokenizer/chat_builtins.c: configs/chat $(CHAT_TEMPLATES) tokenizer/builtins.awk
+	@mkdir -p $(@D)
+	awk -f tokenizer/builtins.awk $(CHAT_TEMPLATES) >$@.partial && mv $@.partial $@
+$(BUILD)/tokenizer/chat_builtins.o: $(BUILD)/tokenizer/chat_builtins.c
+	$(CC) $(CFLAGS) -c -o $@ $<
 
 $(BUILD)/kernels/comm/%.o: CFLAGS += $(MPI_INCLUDE)
 $(BUILD)/%.o: %.c

@@ -22,7 +22,7 @@ int arrow_model_key(Vlm *v, char *out, size_t size, Error *e) {
     char weights[HASH_TEXT], words[HASH_TEXT];
     if (model_hash(&v->model, weights, e) || v->model.k->sync(e)) return -1;
     tokenizer_hash(v->tokenizer, words);
-    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d exif %d dtype %d", weights, words, v->chat->name, v->aspect,
+    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d exif %d dtype %d", weights, words, template_hash(v->chat), v->aspect,
             v->exif, v->model.dtype) < (int)size)
         return 0;
     return error_what(e, "key is too long");
@@ -59,7 +59,7 @@ static int sample_done(void *context, size_t prompt, Candidate *candidates, Erro
     int bad = 0;
     for (int i = 0; i < a->n && !bad; i++) {
         const Candidate *c = &candidates[i];
-        char *text = tokenizer_decode(a->v->tokenizer, c->ids.ids, c->ids.count, e);
+        char *text = template_answer_text(a->v->chat, c->ids.ids, c->ids.count, e);
         json_t *row = text ? json_pack("{s:s, s:o, s:s, s:i, s:s, s:i, s:f, s:b}", "id", r->id, "image",
                                  text_or_null(absolute ? absolute : r->image), "question", r->question, "candidate", i, "text", text,
                                  "tokens", (int)c->ids.count, "logp", c->logp, "finished", c->finished)

@@ -111,7 +111,7 @@ static int entries_score(Best *b, int which, Vlm *v, Error *e) {
         }
         if (!prompts[x->prompt].tail.count) continue; /* refused */
         idlist_free(&x->ids);
-        if ((bad = template_answer(v->tokenizer, x->text, x->finished, &x->ids, e))) break;
+        if ((bad = template_answer(v->chat, x->text, x->finished, &x->ids, e))) break;
         first[n] = i;
         items[n++] = (ScoreItem){ &prompts[x->prompt], &x->ids, 1 };
     }
@@ -256,7 +256,7 @@ static int best_run(Best *b, Error *e) {
 }
 
 int command_best(int argc, char **argv, Error *e) {
-    Best b = { .common = COMMON_DEFAULTS, .beta = 0.1, .rows = SCORE_ROWS, .images = "", .chat = "vicuna_v1" };
+    Best b = { .common = COMMON_DEFAULTS, .beta = 0.1, .rows = SCORE_ROWS, .images = "", .chat = TEMPLATE_AUTO };
     const char *counts = "1,2,4,8,16,32,64";
     const Option table[] = { { "policy", OPTION_TEXT, &b.models[0], "DIR", "the aligned model", 1, 0, 0, NULL },
         { "reference", OPTION_TEXT, &b.models[1], "DIR", "the model it was aligned from", 1, 0, 0, NULL },
@@ -264,7 +264,7 @@ int command_best(int argc, char **argv, Error *e) {
         { "out", OPTION_TEXT, &b.out, "DIR", "gets scores.jsonl and RULE-N.jsonl: the answers kept", 1, 0, 0, NULL },
         { "n", OPTION_TEXT, &counts, "LIST", "how many of a prompt's answers compete", 0, 0, 0, NULL },
         { "beta", OPTION_NUMBER, &b.beta, "B", "of the reward; ranks do not depend on it", 0, 1e-9, 1e6, NULL },
-        { "template", OPTION_TEXT, &b.chat, "NAME", "chat template", 0, 0, 0, NULL },
+        { "template", OPTION_TEXT, &b.chat, "NAME", "chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL },
         { "images", OPTION_TEXT, &b.images, "DIR", "where images are looked for by file name", 0, 0, 0, NULL },
         { "batch", OPTION_INT, &b.rows, "ROWS", "token rows of one step; changes speed and memory, not results", 0, 1, 1e7, NULL },
         OPTIONS_COMMON(b.common),

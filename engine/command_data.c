@@ -4,6 +4,7 @@
 #include "engine/commands.h"
 
 #include "base/json.h"
+#include "engine/chat_tokens.h"
 #include "engine/options.h"
 #include "engine/progress.h"
 #include "engine/scenes/scenes.h"
@@ -70,20 +71,25 @@ static int tokenize_rows(const Tokenizer *t, const char *from, const char *to, E
 
 int command_tokenize(int argc, char **argv, Error *e) {
     CommonOptions common = COMMON_DEFAULTS;
-    const char *model = NULL, *data = NULL, *out = NULL;
+    const char *model = NULL, *data = NULL, *out = NULL, *setting = TEMPLATE_AUTO;
+    int chat = 0;
     const Option table[] = {
         { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder with tokenizer.model or tokenizer.json", 1, 0, 0, NULL },
-        { "data", OPTION_TEXT, &data, "F", "JSONL rows {text}", 1, 0, 0, NULL },
-        { "out", OPTION_TEXT, &out, "F", "JSONL rows {ids, ids_plain, decoded}", 1, 0, 0, NULL },
+        { "data", OPTION_TEXT, &data, "F", "JSONL rows {text}; with --chat {question, answer, image} or {messages}", 1, 0, 0, NULL },
+        { "out", OPTION_TEXT, &out, "F", "JSONL rows {ids, ids_plain, decoded}; with --chat, where it may be left out, {ids, pieces, trained, image_rows}", 0, 0, 0, NULL },
+        { "chat", OPTION_FLAG, &chat, NULL, "rows as the model is given them, with what is trained: a table on stdout", 0, 0, 0, NULL },
+        { "template", OPTION_TEXT, &setting, "NAME", "chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL },
         OPTIONS_COMMON(common),
         { 0 },
     };
     int parsed = options_parse(table, argc, argv, NULL, e);
     if (parsed == OPTIONS_HELP)
-        return options_help(table, "tokenize --model DIR --data F --out F",
-                   "Ids of each text, with the leading BOS where the tokenizer has one and without, and back again.", stdout),
+        return options_help(table, "tokenize --model DIR --data F --out F | tokenize --chat [--template NAME] --model DIR --data F [--out F]",
+                   "Ids of each text, with the leading BOS where the tokenizer has one and without, and back again; or conversations in a chat template, token by token.", stdout),
                0;
     if (parsed) return 2;
+    if (chat) return chat_tokens(model, setting, data, out, stdout, e);
+    if (!out) return error_what(e, "--out is missing"), error_where(e, "command line"), error_expected(e, "a file, or --chat"), 2;
     Tokenizer *t = tokenizer_load(model, e);
     if (!t) return -1;
     int result = tokenize_rows(t, data, out, e);

@@ -41,14 +41,14 @@ static int inspect_dump(const char *folder, const Dump *d, const CommonOptions *
 
 int command_inspect(int argc, char **argv, Error *e) {
     CommonOptions common = COMMON_DEFAULTS;
-    Dump dump = { .question = "Describe the image.", .chat = "vicuna_v1" };
+    Dump dump = { .question = "Describe the image.", .chat = TEMPLATE_AUTO };
     int folders;
     const Option table[] = {
         { "dump", OPTION_TEXT, &dump.name, "NAME", "computes a prompt and writes an activation: decoder.0.qkv, projected, ...; a wrong name lists them", 0, 0, 0, NULL },
         { "dump-to", OPTION_TEXT, &dump.to, "FILE", "safetensors file for it: (rows, width) float32", 0, 0, 0, NULL },
         { "image", OPTION_TEXT, &dump.image, "FILE", "of that prompt", 0, 0, 0, NULL },
         { "question", OPTION_TEXT, &dump.question, "TEXT", "of that prompt", 0, 0, 0, NULL },
-        { "template", OPTION_TEXT, &dump.chat, "NAME", "vicuna_v1, llava_v1", 0, 0, 0, NULL },
+        { "template", OPTION_TEXT, &dump.chat, "NAME", "chat template of that prompt: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL },
         OPTIONS_COMMON(common),
         { 0 },
     };

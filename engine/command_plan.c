@@ -70,6 +70,7 @@ static void number_say(const char *name, const PlanNumber *n, int mean) {
 static void data_print(const Plan *p) {
     const PlanData *d = p->data;
     int samples = p->phases[PLAN_SAMPLE].wanted;
+    if (d->chat[0]) printf("chat template %s\n\n", d->chat);
     printf("sizes that depend on data\n");
     if (samples) {
         number_say("prompts of an iteration", &d->prompts, 0);

@@ -6,6 +6,7 @@
 
 #include "kernels/comm/world.h"
 #include "model/params.h"
+#include "tokenizer/template.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -55,6 +56,7 @@ typedef enum KeyType {
     KEY_BOOL,
     KEY_TEXT,   /* char [CONFIG_WORD] */
     KEY_PATH,   /* char [PATH_SIZE] */
+    KEY_CHAT,   /* char [PATH_SIZE]: a chat template's name, or its path, which holds a '/' */
     KEY_CHOICE, /* an enum */
     KEY_SET     /* bits 1 << choice, written as a list with commas */
 } KeyType;
@@ -103,11 +105,12 @@ static const Key keys[] = {
 
     PATH("model", "dir", model.dir, "checkpoint folder of the policy at the start"),
     PATH("labeler", "dir", labeler.dir, "checkpoint folder of the labeler; empty: the policy labels itself"),
-    TEXT("chat", "template", chat.template_name, "vicuna_v1", "how a conversation is written: vicuna_v1, llava_v1"),
+    { "chat", "template", KEY_CHAT, AT(chat.template_name), TEMPLATE_AUTO, 0, 0, NULL,
+        "how a conversation is written: auto, a template by name (vicuna_v1, chatml_direct, mistral, ...: configs/chat), or the path of a file of your own" },
 
     CHOICE("claims", "mode", claims.mode, "rule", claim_modes, "how answers become claims and questions: by rule, or by a text model as in the paper, which has two fine-tuned ones"),
     PATH("claims", "dir", claims.dir, "for mode = model: checkpoint folder of a model that follows instructions; empty: the labeler, without the image"),
-    TEXT("claims", "template", claims.template_name, "", "for mode = model: how that model is asked; empty: as the checkpoint says, of the labeler chat.template"),
+    { "claims", "template", KEY_CHAT, AT(claims.template_name), "", 0, 0, NULL, "for mode = model: how that model is asked; empty: as the checkpoint says, of the labeler chat.template" },
     PATH("claims", "split_prompt", claims.split_prompt, "for mode = model: text with {question} and {answer} that asks for facts, one a line; empty: built in (configs/prompts)"),
     PATH("claims", "question_prompt", claims.question_prompt, "for mode = model: text with {facts} that asks for a yes/no question each; empty: built in"),
     WHOLE("claims", "max_new_tokens", claims.max_new_tokens, "512", 1, 1e6, "for mode = model: longest reply; a longer one is malformed"),
@@ -260,6 +263,7 @@ static void expected_text(const Key *k, char *out, size_t size) {
         snprintf(out, size, "text of at most %d bytes", CONFIG_WORD - 1);
         break;
     case KEY_PATH:
+    case KEY_CHAT:
         snprintf(out, size, "a path of at most %d bytes", PATH_SIZE - 1);
         break;
     case KEY_CHOICE:
@@ -344,8 +348,9 @@ static int key_set(RunConfig *c, const Key *k, const char *value, const char *fo
         failed = text_parse(value, at, CONFIG_WORD);
         break;
     case KEY_PATH:
+    case KEY_CHAT:
         failed = text_parse(value, path, sizeof path);
-        if (!failed && path[0] && strcmp(folder, ".")) failed = path_join(at, folder, path, NULL);
+        if (!failed && path[0] && strcmp(folder, ".") && (k->type == KEY_PATH || template_is_path(path))) failed = path_join(at, folder, path, NULL);
         else if (!failed) memcpy(at, path, strlen(path) + 1);
         break;
     case KEY_CHOICE:
@@ -392,6 +397,7 @@ static void key_text(const RunConfig *c, const Key *k, char *out) {
         break;
     case KEY_TEXT:
     case KEY_PATH:
+    case KEY_CHAT:
         snprintf(out, PATH_SIZE, "%s", (const char *)at);
         break;
     case KEY_CHOICE:
@@ -570,7 +576,7 @@ int config_write(const RunConfig *c, const char *path, Error *e) {
         const Key *k = &keys[i];
         if (!i || strcmp(k->section, keys[i - 1].section)) fprintf(f.stream, "%s[%s]\n", i ? "\n" : "", k->section);
         key_text(c, k, text);
-        if (k->type == KEY_PATH && text[0]) {
+        if ((k->type == KEY_PATH && text[0]) || (k->type == KEY_CHAT && template_is_path(text))) {
             if (path_join(full, here, text, e)) {
                 file_abandon(&f);
                 return -1;
@@ -579,6 +585,13 @@ int config_write(const RunConfig *c, const char *path, Error *e) {
         } else fprintf(f.stream, "%s =%s%s\n", k->name, text[0] ? " " : "", text);
     }
     return file_commit(&f, e);
+}
+
+/* What stands for the value in a hash: of a chat template, its content. */
+static int key_hashed(const RunConfig *c, const Key *k, char *out, Error *e) {
+    if (k->type == KEY_CHAT) return template_setting_hash(field_of(c, k), out, e);
+    key_text(c, k, out);
+    return 0;
 }
 
 int config_hash(const RunConfig *c, const char *words, char out[HASH_TEXT], Error *e) {
@@ -594,7 +607,7 @@ int config_hash(const RunConfig *c, const char *words, char out[HASH_TEXT], Erro
             int whole = size == section, one = size == section + 1 + name && p[section] == '.';
             if (strncmp(p, k->section, section) || !(whole || (one && !memcmp(p + section + 1, k->name, name)))) continue;
             found = 1;
-            key_text(c, k, text);
+            if (key_hashed(c, k, text, e)) goto end;
             size_t need = used + section + name + strlen(text) + 4;
             if (mem_grow(&all, &cap, need, 1, "settings to hash", e)) goto end;
             used += (size_t)snprintf(all + used, cap - used, "%s.%s=%s\n", k->section, k->name, text);
@@ -614,6 +627,7 @@ end:
 
 /* Settings that are fine alone and wrong together, or that this program cannot honour: said before any work is done. */
 static int config_check(const RunConfig *c, const char *file, Error *e) {
+    if (template_setting_check(c->chat.template_name, e) || (*c->claims.template_name && template_setting_check(c->claims.template_name, e))) return -1;
     if (!c->train.steps && c->train.epochs <= 0)
         return error_what(e, "nothing to train"), error_where(e, "%s: steps and epochs in [train]", file), error_found(e, "0 and 0"),
                error_expected(e, "one of them above 0");
@@ -674,6 +688,7 @@ void config_help(FILE *to) {
                 : k->type == KEY_NUMBER ? "number"
                 : k->type == KEY_TEXT   ? "text"
                 : k->type == KEY_PATH   ? "path"
+                : k->type == KEY_CHAT   ? "name or path"
                                         : "integer");
         fprintf(to, "  %s = %s   (%s)\n      %s\n", k->name, k->initial, kind, k->help);
     }

@@ -67,12 +67,12 @@ typedef struct RunConfig {
         char dir[PATH_SIZE]; /* empty: the policy labels itself */
     } labeler;
     struct {
-        char template_name[CONFIG_WORD];
+        char template_name[PATH_SIZE]; /* a name, a path, or auto (tokenizer/template.h) */
     } chat;
     struct {
         ClaimMode mode;
         char dir[PATH_SIZE]; /* empty: the labeler */
-        char template_name[CONFIG_WORD];
+        char template_name[PATH_SIZE];
         char split_prompt[PATH_SIZE], question_prompt[PATH_SIZE]; /* empty: built in */
         int max_new_tokens;
         ClaimGrammar grammar;

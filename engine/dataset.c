@@ -5,6 +5,7 @@
  * comes later), and base64 that is neither padded nor whole. Base64 as in RFC 4648. */
 #include "engine/dataset.h"
 
+#include "engine/dialogue.h"
 #include "model/image.h"
 
 #include <stdlib.h>
@@ -195,6 +196,7 @@ static int row_text(const DataRow *row, const char *key, int needed, const char 
 
 static int row_fill(DataRow *row, const char *folder, const char *where, const DataOptions *o, Error *e) {
     unsigned need = o->need;
+    if (need & DATA_ANSWER && dialogue_in(row->json)) need &= ~(unsigned)(DATA_QUESTION | DATA_ANSWER); /* the conversation holds them */
     if (row_id(row, where, e) || row_text(row, "question", !!(need & DATA_QUESTION), where, &row->question, e) ||
         row_text(row, "chosen", !!(need & DATA_PAIR), where, &row->chosen, e) ||
         row_text(row, "rejected", !!(need & DATA_PAIR), where, &row->rejected, e) ||

@@ -27,13 +27,13 @@ typedef struct Infer {
 } Infer;
 
 #define INFER_DEFAULTS                                                                                                                     \
-    { .chat = "vicuna_v1", .images = "", .aspect = IMAGE_PAD, .prefetch = VLM_AHEAD, .common = COMMON_DEFAULTS }
+    { .chat = TEMPLATE_AUTO, .images = "", .aspect = IMAGE_PAD, .prefetch = VLM_AHEAD, .common = COMMON_DEFAULTS }
 #define OPTIONS_INFER(I)                                                                                                                   \
     { "model", OPTION_TEXT, &(I).model, "DIR", "checkpoint folder", 1, 0, 0, NULL },                                                       \
         { "data", OPTION_TEXT, &(I).data, "FILE", "JSONL rows; image paths are relative to it", 1, 0, 0, NULL },                           \
         { "out", OPTION_TEXT, &(I).out, "FILE", "JSONL results, one row per usable input row", 1, 0, 0, NULL },                            \
-        { "template", OPTION_TEXT, &(I).chat, "NAME", "vicuna_v1, llava_v1", 0, 0, 0, NULL },                                              \
-        { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images are fitted to one tile; models of tiled images have their own way", 0, 0, 0, image_aspects },                              \
+        { "template", OPTION_TEXT, &(I).chat, "NAME", "chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL }, \
+        { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images are fitted to one tile; models of tiled images have their own way", 0, 0, 0, image_aspects }, \
         { "exif", OPTION_CHOICE, &(I).exif, "HOW", "orientation that a camera wrote", 0, 0, 0, image_exifs },                             \
         { "prefetch", OPTION_INT, &(I).prefetch, "N", "images decoded ahead of their step; changes speed and memory, not results", 0, 0,   \
             4096, NULL },                                                                                                                  \
@@ -59,8 +59,10 @@ static int infer_open(Infer *in, unsigned need, Error *e) {
     for (int i = 0; i < in->set.drops_n; i++) progress_say(&in->progress, "row dropped: %s", in->set.drops[i].reason);
     const Kernels *k = kernels_open(in->common.device, (int)in->common.threads, e);
     if (!k || vlm_open(&in->vlm, k, in->model, (DType)in->common.dtype, in->chat, in->aspect, e)) return -1;
+    char line[600];
     in->vlm.exif = (ImageExif)in->exif;
     in->vlm.ahead_images = (int)in->prefetch;
+    progress_say(&in->progress, "%s", vlm_chat_text(&in->vlm, line, sizeof line));
     size_t n = (size_t)in->set.n;
     in->prompts = mem_new(n, sizeof *in->prompts, "prompts", e);
     in->refused = mem_new(n, 1, "prompts", e);
@@ -170,7 +172,7 @@ static int answers_keep(void *context, size_t prompt, Candidate *candidates, Err
     json_t *list = json_array();
     for (int i = 0; list && i < a->n; i++) {
         const Candidate *c = &candidates[i];
-        char *text = tokenizer_decode(a->in->vlm.tokenizer, c->ids.ids, c->ids.count, e);
+        char *text = template_answer_text(a->in->vlm.chat, c->ids.ids, c->ids.count, e);
         if (!text) {
             json_decref(list);
             return -1;
@@ -273,8 +275,8 @@ int command_score(int argc, char **argv, Error *e) {
         for (size_t i = 0; i < count && !bad; i++) {
             const DataRow *r = &in.set.rows[rows[i]];
             items[i] = (ScoreItem){ &prompts[i], &answers[2 * i], 2 };
-            bad = template_answer(in.vlm.tokenizer, r->chosen, 1, &answers[2 * i], e) ||
-                  template_answer(in.vlm.tokenizer, r->rejected, 1, &answers[2 * i + 1], e);
+            bad = template_answer(in.vlm.chat, r->chosen, 1, &answers[2 * i], e) ||
+                  template_answer(in.vlm.chat, r->rejected, 1, &answers[2 * i + 1], e);
         }
         RowRefusals refused = { &in, rows };
         progress_begin(&in.progress, "score", "pairs", (int64_t)count, 0);

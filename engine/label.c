@@ -12,7 +12,7 @@ enum { LABEL_LOGITS = 16 << 20 };
 int probe_word_ids(const Vlm *v, int ids[PROBE_WORDS], Error *e) {
     for (int i = 0; i < PROBE_WORDS; i++) {
         IdList list = { 0 };
-        if (template_answer(v->tokenizer, probe_words[i], 0, &list, e)) return -1;
+        if (template_answer(v->chat, probe_words[i], 0, &list, e)) return -1;
         ids[i] = list.count > 0 ? list.ids[list.count - 1] : -1;
         idlist_free(&list);
         if (ids[i] < 0) return error_what(e, "the tokenizer gives no id for \"%s\"", probe_words[i]), error_where(e, "%s", v->model.folder);

@@ -112,6 +112,15 @@ void loop_model_drop(Loop *l) {
     l->open[0] = 0;
 }
 
+/* Each template once, by the rank that speaks. */
+static void chat_say(Loop *l) {
+    char line[600];
+    vlm_chat_text(&l->vlm, line, sizeof line);
+    if (!l->told || json_object_get(l->told, line)) return;
+    progress_say(&l->progress, "%s", line);
+    json_object_set_new(l->told, line, json_true());
+}
+
 int loop_model_as(Loop *l, const char *folder, const char *chat, Vlm **out, Error *e) {
     const RunConfig *c = l->config;
     *out = &l->vlm;
@@ -122,6 +131,7 @@ int loop_model_as(Loop *l, const char *folder, const char *chat, Vlm **out, Erro
     l->vlm.ahead_images = c->data.prefetch;
     snprintf(l->open, sizeof l->open, "%s", folder);
     snprintf(l->chat, sizeof l->chat, "%s", chat);
+    chat_say(l);
     return 0;
 }
 

@@ -24,7 +24,7 @@ typedef struct Loop {
     Progress progress;
     Vlm vlm;
     char open[PATH_SIZE]; /* folder of the model in vlm; empty: none */
-    char chat[CONFIG_WORD]; /* the template it was opened with */
+    char chat[PATH_SIZE]; /* the template it was opened with */
     KnownHash *known;     /* hashes of model folders, which nobody changes while a run is at work */
     size_t known_n, known_cap;
     json_t *told; /* what was said about data files: once is enough */

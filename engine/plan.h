@@ -47,6 +47,7 @@ typedef struct PlanNumber {
 typedef struct PlanData {
     int64_t head; /* tokens before the image */
     int images;   /* whether prompts have one */
+    char chat[1600]; /* the policy's chat template and why, or why there is none; "" without a tokenizer */
     PlanNumber prompts, prompt, eval_prompts, eval_prompt, answer, claims, probe, pairs, pair;
     int64_t claims_head; /* tokens that all prompts of the claims model begin with */
     PlanNumber claims_prompt; /* of the longest and the mean prompt of that model, without them */

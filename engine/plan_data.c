@@ -5,7 +5,7 @@
 #include "engine/arrows.h"
 #include "engine/claim_replies.h"
 #include "engine/dataset.h"
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/template.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +17,8 @@ enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE
 static const char measured[] = "measured", given_text[] = "given", bound[] = "bound", assumed[] = "assumed";
 
 typedef struct Measure {
-    const Tokenizer *tokenizer;
-    const ChatTemplate *chat;
+    Tokenizer *tokenizer;
+    ChatTemplate *chat; /* NULL: nothing can be measured */
     int head, image_tokens;
     int blind; /* pairs hold the chosen answer once more, without the image */
     int64_t n, images, longest, sum, pair_longest, pair_sum;
@@ -27,10 +27,10 @@ typedef struct Measure {
 static int row_add(Measure *m, const DataRow *r, int64_t limit, Error *e) {
     IdList head = { 0 }, tail = { 0 }, answers[2] = { 0 };
     int has_image = r->image != NULL;
-    int bad = template_prompt(m->chat, m->tokenizer, r->question, has_image, &head, &tail, e);
+    int bad = template_prompt(m->chat, r->question, has_image, &head, &tail, e);
     int64_t prompt = (int64_t)tail.count + (has_image ? m->head + m->image_tokens : 0), pair = prompt, most = 0;
     for (int side = 0; side < 2 && r->chosen && r->rejected && !bad; side++) {
-        bad = template_answer(m->tokenizer, side ? r->rejected : r->chosen, 1, &answers[side], e);
+        bad = template_answer(m->chat, side ? r->rejected : r->chosen, 1, &answers[side], e);
         pair += (int64_t)answers[side].count;
         if (m->blind && !side) pair += m->head + (int64_t)tail.count + (int64_t)answers[side].count;
         if ((int64_t)answers[side].count > most) most = (int64_t)answers[side].count;
@@ -52,7 +52,7 @@ static int file_measure(Measure *m, const RunConfig *c, const char *path, unsign
     Dataset d;
     DataOptions options = { .need = DATA_QUESTION | DATA_LOOK | need, .images = c->data.images, .limit = rows };
     m->n = m->images = m->longest = m->sum = m->pair_longest = m->pair_sum = 0;
-    if (!m->tokenizer || !path[0] || !file_exists(path) || dataset_read(&d, path, &options, NULL)) return 0;
+    if (!m->chat || !path[0] || !file_exists(path) || dataset_read(&d, path, &options, NULL)) return 0;
     int bad = 0;
     for (int i = 0; i < d.n && !bad; i++) bad = row_add(m, &d.rows[i], limit, NULL);
     dataset_free(&d);
@@ -91,15 +91,17 @@ static void claims_measure(PlanData *d, const RunConfig *c, unsigned phases, int
     tokenizer_free(t);
 }
 
-static int tokenizer_open(Measure *m, const RunConfig *c, Tokenizer **t) {
+static void tokenizer_open(Measure *m, const RunConfig *c, PlanData *d) {
     IdList head = { 0 }, tail = { 0 };
-    *t = NULL;
-    if (!(m->chat = template_find(c->chat.template_name, NULL)) || !(*t = tokenizer_load(c->model.dir, NULL))) return 0;
-    m->tokenizer = *t;
-    if (!template_prompt(m->chat, *t, "", 1, &head, &tail, NULL)) m->head = (int)head.count;
+    Error why = { 0 };
+    d->chat[0] = 0;
+    if (!(m->tokenizer = tokenizer_load(c->model.dir, NULL))) return;
+    m->chat = template_open(c->chat.template_name, m->tokenizer, c->model.dir, &why);
+    if (m->chat) snprintf(d->chat, sizeof d->chat, "%.200s (%s)", template_name(m->chat), template_why(m->chat));
+    else error_text(&why, d->chat, sizeof d->chat);
+    if (m->chat && !template_prompt(m->chat, "", 1, &head, &tail, NULL)) m->head = (int)head.count;
     idlist_free(&head);
     idlist_free(&tail);
-    return 1;
 }
 
 /* Pairs of answers that were not drawn yet. */
@@ -118,14 +120,14 @@ static PlanNumber pair_bound(const PlanData *d, const RunConfig *c, int64_t limi
 
 int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsigned phases, const PlanGiven *given, Error *e) {
     static const PlanGiven nothing;
-    Tokenizer *tokenizer;
     (void)e;
     if (!given) given = &nothing;
     int samples = !(phases >> PLAN_TRAIN & 1) || phases >> PLAN_SAMPLE & 1, image_tokens = policy->vision.layers ? policy->image_tokens : 0;
     int64_t limit = policy->decoder.positions;
     Measure m = { .head = HEAD, .image_tokens = image_tokens, .blind = c->train.conditional_weight != 0 };
-    tokenizer_open(&m, c, &tokenizer);
-    *d = (PlanData){ .head = m.head, .images = image_tokens > 0 };
+    *d = (PlanData){ .images = image_tokens > 0 };
+    tokenizer_open(&m, c, d);
+    d->head = m.head;
     int64_t trunk = m.head + image_tokens;
     d->prompts = constant(c->data.per_iteration ? c->data.per_iteration : PROMPTS, c->data.per_iteration ? bound : assumed);
     d->prompt = d->eval_prompt = constant(trunk + QUESTION, assumed);
@@ -152,6 +154,7 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
         d->images = m.images > 0;
     }
     if (given->pairs) d->pairs = constant(given->pairs, given_text);
-    tokenizer_free(tokenizer);
+    template_free(m.chat);
+    tokenizer_free(m.tokenizer);
     return 0;
 }

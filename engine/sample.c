@@ -273,7 +273,7 @@ static int take_token(Sampler *s, const Drawn *d, int id, float logp, Error *e) 
     Candidate *c = &f->candidates[d->candidate];
     if (idlist_append(&c->ids, &id, 1, e)) return -1;
     c->logp += logp;
-    c->finished = id == s->v->eos;
+    c->finished = vlm_ends(s->v, id);
     if (c->finished || (int)c->ids.count >= answer_room(s, f->tokens)) {
         f->open--;
         progress_add(s->progress, 1);

@@ -8,6 +8,7 @@
 #include "engine/checkpoint.h"
 #include "engine/commands.h"
 #include "engine/dataset.h"
+#include "engine/dialogue.h"
 #include "engine/optimizer.h"
 #include "engine/scenes/scenes.h"
 
@@ -41,28 +42,26 @@ typedef struct Sft {
     ScenesExample *example;
 } Sft;
 
+static void turn_free(Turn *t) {
+    prompt_free(&t->prompt);
+    idlist_free(&t->answer);
+}
+
 static void group_clear(Group *g) {
-    for (int i = 0; i < g->n; i++) {
-        prompt_free(&g->turns[i].prompt);
-        idlist_free(&g->turns[i].answer);
-    }
+    for (int i = 0; i < g->n; i++) turn_free(&g->turns[i]);
     free(g->turns);
     free(g->pixels);
     memset(g, 0, sizeof *g);
 }
 
-/* A turn of the group; refused when it is longer than allowed. */
-static int turn_add(Sft *s, Group *g, const char *path, const char *question, const char *answer, double weight, Error *e) {
+/* A turn of the group: the conversation up to a question, and its answer. Refused when it is longer than allowed. */
+static int turn_add(Sft *s, Group *g, const ChatTurn *turns, size_t n, const char *answer, double weight, Error *e) {
     if (mem_grow(&g->turns, &g->cap, (size_t)g->n + 1, sizeof *g->turns, "turns", e)) return -1;
     Turn *t = &g->turns[g->n];
     *t = (Turn){ .weight = (float)weight };
     int has_image = g->image.path || g->image.pixels;
-    IdList head = { 0 }; /* the model's shared head stands in for it */
-    int bad = path || !has_image ? vlm_prompt(s->v, path, question, &t->prompt, e)
-                                 : template_prompt(s->v->chat, s->v->tokenizer, question, 1, &head, &t->prompt.tail, e);
-    idlist_free(&head);
-    bad = bad || template_answer(s->v->tokenizer, answer, 1, &t->answer, e);
-    t->prompt.image = g->image;
+    int bad = (has_image && vlm_needs_tower(s->v, g->image.path ? g->image.path : "of a scene", e)) || vlm_dialogue(s->v, turns, n, has_image ? &g->image : NULL, &t->prompt, e) ||
+              template_answer(s->v->chat, answer, 1, &t->answer, e);
     int tokens = prompt_tokens(s->v, &t->prompt) + (int)t->answer.count, most = s->config->train.max_tokens;
     if (!bad && tokens > most) {
         bad = error_what(e, "turn is too long");
@@ -70,12 +69,33 @@ static int turn_add(Sft *s, Group *g, const char *path, const char *question, co
         error_expected(e, "at most %d (train.max_tokens)", most);
     }
     if (!bad) return g->n++, 0;
-    prompt_free(&t->prompt);
-    idlist_free(&t->answer);
+    turn_free(t);
     return -1;
 }
 
 static int one_word(const char *answer) { return !strpbrk(answer, " \t\n"); }
+
+/* Every answer of a row, each with the conversation before it, or none of them. A row's weight counts for all. */
+static int row_add(Sft *s, Group *g, const DataRow *r, const char *where, Error *e) {
+    const int before = g->n;
+    double weight = 0;
+    Dialogue d;
+    int weighted = json_is_number(json_object_get(r->json, "weight"));
+    if (json_may_number(r->json, "weight", where, &weight, e) || dialogue_read(r->json, where, &d, e)) return -1;
+    int bad = 0, asked = 0;
+    for (size_t i = 0; i < d.n && !bad; i++) {
+        if (d.turns[i].role != CHAT_ASSISTANT) continue;
+        const char *answer = d.turns[i].text;
+        double of_word = one_word(answer) ? s->config->sft.one_word_weight : 1;
+        asked++;
+        bad = turn_add(s, g, d.turns, i, answer, weighted ? weight : of_word, e);
+    }
+    if (!bad && !asked) bad = error_what(e, "a conversation without an answer"), error_where(e, "%.500s", where);
+    if (!bad && d.has_image && !r->image) bad = error_what(e, "a conversation with an image that its row does not name"), error_where(e, "%.500s", where);
+    dialogue_free(&d);
+    while (bad && g->n > before) turn_free(&g->turns[--g->n]);
+    return bad ? -1 : 0;
+}
 
 /* All rows of data.train; consecutive rows of one image are one group. */
 static int rows_read(Sft *s, Progress *progress, Error *e) {
@@ -87,7 +107,6 @@ static int rows_read(Sft *s, Progress *progress, Error *e) {
         DataRow *r = &s->data.rows[i];
         Group *g = s->n ? &s->groups[s->n - 1] : NULL;
         Error why = { 0 };
-        double weight = one_word(r->answer) ? c->sft.one_word_weight : 1;
         char where[PATH_SIZE + 16];
         snprintf(where, sizeof where, "%.4000s:%d", s->data.path, r->line);
         if (!g || !r->image || !g->image.path || strcmp(g->image.path, r->image)) {
@@ -96,7 +115,7 @@ static int rows_read(Sft *s, Progress *progress, Error *e) {
             *g = (Group){ .image = { .path = r->image } };
         }
         int fresh = g == &s->groups[s->n];
-        if (json_may_number(r->json, "weight", where, &weight, &why) || turn_add(s, g, r->image, r->question, r->answer, weight, &why)) {
+        if (row_add(s, g, r, where, &why)) {
             if (!why.where[0]) error_where(&why, "%.500s", where);
             if (fresh) group_clear(g);
             if (c->data.strict) {
@@ -136,7 +155,7 @@ static int scene_group(Sft *s, uint64_t index, Group *g, Error *e) {
     g->image.pixels = g->pixels;
     for (int i = 0; i < s->example->count; i++) {
         const ScenesTurn *t = &s->example->turns[i];
-        if (turn_add(s, g, NULL, t->question, t->answer, t->weight, e)) return -1;
+        if (turn_add(s, g, &(ChatTurn){ CHAT_USER, t->question }, 1, t->answer, t->weight, e)) return -1;
     }
     return 0;
 }
@@ -252,7 +271,7 @@ static int job_hash(const RunConfig *c, const Vlm *v, char out[HASH_TEXT], Error
         return -1;
     params_hash(&v->model.params, v->model.k, weights);
     if (v->model.k->sync(e)) return -1;
-    int n = snprintf(text, sizeof text, "sft %s %s %s", settings, weights, data);
+    int n = snprintf(text, sizeof text, "sft %s %s %s %s", settings, weights, data, template_hash(v->chat));
     hash_bytes(text, (size_t)n, out);
     return 0;
 }
@@ -396,9 +415,11 @@ int command_sft(int argc, char **argv, Error *e) {
         config_write(&c, path, e) || start_make(&c, k, start, e) ||
         vlm_open(&v, k, start, c.run.dtype, c.chat.template_name, c.train.image_aspect, e))
         return -1;
+    char line[600];
     v.exif = c.data.exif;
     v.ahead_images = c.data.prefetch;
     progress_init(&progress, c.run.quiet ? NULL : stderr);
+    progress_say(&progress, "%s", vlm_chat_text(&v, line, sizeof line));
     Metrics *metrics = metrics_open(c.run.dir, e);
     int bad = !metrics || (c.sft.task == SFT_TOWER ? sft_tower : sft_answers)(&v, &c, metrics, &progress, e);
     /* the result under a name that does not depend on the number of steps */

@@ -15,6 +15,7 @@ void vlm_close(Vlm *v) {
     prefetch_free(v->ahead); /* its threads look at the model's config */
     if (v->features) features_free(v->features, v->model.k);
     if (v->model.k) model_free(&v->model);
+    template_free(v->chat);
     tokenizer_free(v->tokenizer);
     idlist_free(&v->head);
     free(v->emit);
@@ -46,30 +47,49 @@ static int aspect_take(Vlm *v, int aspect, Error *e) {
            error_expected(e, "pad or crop"), error_hint(e, "checkpoints of LLaVA-NeXT are");
 }
 
+static int refuse_id(const Vlm *v, int id, const char *what, const char *hint, Error *e) {
+    error_what(e, "%s has ids that the model has no embedding for", what), error_where(e, "%s", v->model.folder);
+    error_found(e, "id %d", id), error_expected(e, "ids below vocab_size %d", v->model.config.decoder.vocab);
+    return error_hint(e, "%s", hint);
+}
+
+static int ids_check(const Vlm *v, const IdList *ids, Error *e) {
+    for (size_t i = 0; i < ids->count; i++)
+        if (ids->ids[i] >= v->model.config.decoder.vocab)
+            return refuse_id(v, ids->ids[i], "the chat template", "choose the template that this checkpoint was trained with", e);
+    return 0;
+}
+
+/* Makes the head, and refuses ids of the template beyond the embedding table. */
+static int open_chat(Vlm *v, Error *e) {
+    IdList tail = { 0 }, answer = { 0 };
+    int has_image = v->model.config.vision.layers > 0;
+    int bad = template_prompt(v->chat, "", has_image, &v->head, &tail, e) || template_answer(v->chat, "", 1, &answer, e) ||
+              ids_check(v, &v->head, e) || ids_check(v, &tail, e) || ids_check(v, &answer, e) || ids_check(v, template_stops(v->chat), e);
+    idlist_free(&tail);
+    idlist_free(&answer);
+    const IdList *stops = template_stops(v->chat);
+    for (size_t i = 0; i < stops->count && !bad; i++) v->emit[stops->ids[i]] = 1;
+    return bad ? -1 : 0;
+}
+
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e) {
     if (open_model(v, k, slices, folder, dtype, e)) return -1;
     if (aspect_take(v, aspect, e)) return fail_open(v);
-    v->chat = template_find(chat && *chat ? chat : "vicuna_v1", e);
-    if (!v->chat) return fail_open(v);
     v->tokenizer = tokenizer_load(folder, e);
     if (!v->tokenizer) return fail_open(v);
     const Tokenizer *t = v->tokenizer;
     int vocab = v->model.config.decoder.vocab;
-    v->eos = tokenizer_eos(t);
     for (int id = 0; id < tokenizer_vocab(t); id++) {
         int known = tokenizer_may_emit(t, id) || id == tokenizer_bos(t) || id == tokenizer_unk(t);
         if (id < vocab) v->emit[id] = (unsigned char)known;
         else if (known) {
-            error_what(e, "the tokenizer has ids that the model has no embedding for"), error_where(e, "%s/tokenizer.model", folder);
-            error_found(e, "id %d", id), error_expected(e, "ids below vocab_size %d", vocab);
-            error_hint(e, "take tokenizer.model from the same checkpoint as the weights");
+            refuse_id(v, id, "the tokenizer", "take the tokenizer from the same checkpoint as the weights", e);
             return fail_open(v);
         }
     }
-    IdList tail = { 0 };
-    int bad = template_prompt(v->chat, t, "", 1, &v->head, &tail, e);
-    idlist_free(&tail);
-    return bad ? fail_open(v) : 0;
+    v->chat = template_open(chat, t, folder, e);
+    return v->chat && !open_chat(v, e) ? 0 : fail_open(v);
 }
 
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e) {
@@ -80,12 +100,23 @@ int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Erro
     if (open_model(v, k, NULL, folder, dtype, e)) return -1;
     const DecoderConfig *d = &v->model.config.decoder;
     aspect_take(v, IMAGE_PAD, e);
-    v->eos = -1;
     memset(v->emit, 1, (size_t)d->vocab);
     int silent[] = { d->eos, d->pad, v->model.config.image_token };
     for (int i = 0; i < 3; i++)
         if (silent[i] >= 0 && silent[i] < d->vocab) v->emit[silent[i]] = 0;
     return idlist_append(&v->head, &d->bos, 1, e) ? fail_open(v) : 0;
+}
+
+int vlm_ends(const Vlm *v, int id) {
+    const IdList *stops = v->chat ? template_stops(v->chat) : NULL;
+    for (size_t i = 0; stops && i < stops->count; i++)
+        if (stops->ids[i] == id) return 1;
+    return 0;
+}
+
+char *vlm_chat_text(const Vlm *v, char *out, size_t size) {
+    snprintf(out, size, "chat template %s (%s)", template_name(v->chat), template_why(v->chat));
+    return out;
 }
 
 void vlm_forget_features(Vlm *v) { features_forget(v->features); }
@@ -112,34 +143,47 @@ void prompts_free(Prompt *p, size_t n) {
     free(p);
 }
 
-static int needs_tower(const Vlm *v, const char *what, Error *e) {
+int vlm_needs_tower(const Vlm *v, const char *what, Error *e) {
     if (v->model.config.vision.layers > 0) return 0;
     return error_what(e, "the model has no vision tower"), error_where(e, "%s", v->model.folder),
            error_found(e, "a prompt with image %s", what), error_hint(e, "leave the image out, or use a vision-language checkpoint");
 }
 
-int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e) {
+int vlm_dialogue(const Vlm *v, const ChatTurn *turns, size_t n, const ImageRef *image, Prompt *out, Error *e) {
+    int has_image = image != NULL;
     assert(v->tokenizer);
     memset(out, 0, sizeof *out);
-    int has_image = image_path && *image_path;
-    if (has_image && needs_tower(v, image_path, e)) return -1;
     IdList head = { 0 };
-    out->image.path = has_image ? image_path : NULL;
-    if (has_image && v->model.config.grids_n) {
-        int width, height;
-        if (image_measure(image_path, v->exif, &width, &height, e)) return -1;
-        out->image_rows = image_layout(&v->model.config, width, height).rows;
+    if (image) {
+        out->image = *image;
+        out->image_rows = v->model.config.tile_rows;
+        if (image->path && v->model.config.grids_n) {
+            int width, height;
+            if (image_measure(image->path, v->exif, &width, &height, e)) return -1;
+            out->image_rows = image_layout(&v->model.config, width, height).rows;
+        }
     }
-    int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, &out->tail, e);
+    int bad = template_dialogue(v->chat, turns, n, has_image, &head, &out->tail, e);
+    if (!bad && has_image && (head.count != v->head.count || memcmp(head.ids, v->head.ids, head.count * sizeof *head.ids))) {
+        error_what(e, "a system text of its own in a conversation with an image"), error_found(e, "\"%.60s\"", turns[0].text);
+        bad = error_hint(e, "put it into the chat template, or leave the system turn out");
+    }
+    int64_t tokens = (int64_t)out->tail.count + (has_image ? (int64_t)head.count + out->image_rows : 0);
     idlist_free(&head); /* the same for all prompts: v->head */
-    if (!bad && prompt_tokens(v, out) >= v->model.config.decoder.positions) {
-        error_what(e, "prompt too long"), error_where(e, "question \"%.60s\"", question),
-            error_found(e, "%d tokens", prompt_tokens(v, out));
-        error_expected(e, "fewer than the model's %d positions", v->model.config.decoder.positions);
-        bad = -1;
+    if (!bad && tokens >= v->model.config.decoder.positions) {
+        error_what(e, "prompt too long"), error_where(e, "question \"%.60s\"", turns[n - 1].text), error_found(e, "%lld tokens", (long long)tokens);
+        bad = error_expected(e, "fewer than the model's %d positions", v->model.config.decoder.positions);
     }
     if (bad) prompt_free(out);
     return bad ? -1 : 0;
+}
+
+int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e) {
+    const ImageRef image = { .path = image_path };
+    int has_image = image_path && *image_path;
+    memset(out, 0, sizeof *out);
+    if (has_image && vlm_needs_tower(v, image_path, e)) return -1;
+    return vlm_dialogue(v, &(ChatTurn){ CHAT_USER, question }, 1, has_image ? &image : NULL, out, e);
 }
 
 int refuse(const Refusals *refusals, size_t item, const Error *why, Error *e) {

@@ -11,6 +11,7 @@
 #include "model/anyres.h"
 #include "model/image.h"
 #include "model/model.h"
+#include "tokenizer/template.h"
 #include "tokenizer/tokenizer.h"
 
 typedef struct FeatureCache FeatureCache;
@@ -29,27 +30,29 @@ typedef struct VlmWork {
 typedef struct Vlm {
     Model model;
     Tokenizer *tokenizer; /* NULL after vlm_open_ids */
-    const ChatTemplate *chat;
-    int aspect; /* ImageAspect */
-    ImageExif exif;          /* ignored unless set after opening */
-    int ahead_images;        /* held by threads that decode ahead (vlm_ahead); VLM_AHEAD unless set after opening; 0: none */
+    ChatTemplate *chat;   /* NULL likewise */
+    int aspect;           /* ImageAspect */
+    ImageExif exif;       /* ignored unless set after opening */
+    int ahead_images;     /* held by threads that decode ahead (vlm_ahead); VLM_AHEAD unless set after opening; 0: none */
     struct Prefetch *ahead;
-    int eos;
-    unsigned char *emit; /* (V): ids sampling may emit: all the tokenizer knows except added tokens (<image>, <pad>) */
-    IdList head;         /* ids before the image, the same for all prompts */
+    unsigned char *emit;  /* (V): ids sampling may emit: what ends an answer, and all the tokenizer knows except added tokens (<image>, <pad>) */
+    IdList head;          /* ids before the image, the same for all prompts */
     FeatureCache *features;
     int tower_trained; /* features are not cached: pixels are kept for every image, and vlm_features encodes them with save */
     VlmWork work;
 } Vlm;
 
-/* chat: name of a template, NULL for vicuna_v1. aspect: how images are fitted to one tile; a model of tiled images has its own way (IMAGE_ANYRES), which
- * others refuse. 0, or -1 with nothing held. Refuses a tokenizer with ids that the model has no row for. */
+/* chat: a template's name or path, NULL or "auto" for the checkpoint's own (template.h). aspect: how images are fitted to one tile; a model of tiled images
+ * has its own way (IMAGE_ANYRES), which others refuse. 0, or -1 with nothing held. Refuses a tokenizer or a template with ids that the model has no row for. */
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* The same with a slice of the model (model_load_slice). */
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* Without a tokenizer: the head is BOS alone, and answers never end by themselves. */
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e);
 void vlm_close(Vlm *v);
+int vlm_ends(const Vlm *v, int id); /* 1 when this id ends an answer */
+/* "chat template vicuna_v1 (config.json: model_type llava)". Returns out. */
+char *vlm_chat_text(const Vlm *v, char *out, size_t size);
 /* Drops cached features: the tower's weights changed, or the memory is wanted. Paths stay known. */
 void vlm_forget_features(Vlm *v);
 void vlm_feature_budget(Vlm *v, size_t bytes); /* 512 MiB unless set */
@@ -71,8 +74,12 @@ int prompt_has_image(const Prompt *p);
 int prompt_tokens(const Vlm *v, const Prompt *p); /* head and image included */
 void prompt_free(Prompt *p);
 void prompts_free(Prompt *p, size_t n); /* the array too */
+int vlm_needs_tower(const Vlm *v, const char *image, Error *e); /* refuses a text model; `image` names what it was to see */
 /* Encodes a question (image_path borrowed; NULL or "": text alone). Refuses prompts that leave no position for an answer of one token. */
 int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e);
+/* The same for a conversation that ends with a question; image (what it refers to is borrowed) NULL: text alone. Refuses one with an image and a
+ * system text of its own: the ids before the image are the model's head. */
+int vlm_dialogue(const Vlm *v, const ChatTurn *turns, size_t n, const ImageRef *image, Prompt *out, Error *e);
 
 /* What happens to an item (by index) whose image cannot be read or that is too long: called with the reason; 0: go on without the item. A
  * NULL Refusals means the first such item ends the call. */

@@ -6,7 +6,7 @@
 
 #include "base/json.h"
 #include "model/checkpoint.h"
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/template.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -132,6 +132,15 @@ static int inspect_tensors(Inspection *x, Error *e) {
 
 /* ---- companion files ---- */
 
+static void inspect_chat(Inspection *x, const Tokenizer *t) {
+    Error e = { 0 };
+    char text[2048];
+    ChatTemplate *c = template_open(TEMPLATE_AUTO, t, x->folder, &e);
+    if (c) fprintf(x->out, "chat template %s (%s)\n", template_name(c), template_why(c));
+    else odd(x, "%s", error_text(&e, text, sizeof text));
+    template_free(c);
+}
+
 static void inspect_tokenizer(Inspection *x) {
     Error e = { 0 };
     char path[PATH_SIZE], json[PATH_SIZE], text[2048];
@@ -150,6 +159,7 @@ static void inspect_tokenizer(Inspection *x) {
     if (tokenizer_vocab(t) > d->vocab) odd(x, "the tokenizer has %d ids, the embedding table only %d rows", tokenizer_vocab(t), d->vocab);
     if (tokenizer_bos(t) != d->bos || tokenizer_eos(t) != d->eos)
         odd(x, "bos and eos are %d and %d in config.json, %d and %d in the tokenizer", d->bos, d->eos, tokenizer_bos(t), tokenizer_eos(t));
+    inspect_chat(x, t);
     tokenizer_free(t);
 }
 

@@ -63,17 +63,4 @@ char *tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, Error *e);
 /* A hash of everything that determines ids, for cache keys. */
 void tokenizer_hash(const Tokenizer *t, char out[33]);
 
-/* template.c - what a conversation looks like as ids. `head` is everything before the image features (BOS first), `tail` what stands
- * between the image and the answer; each is tokenised as a chunk of its own, the second without BOS (LLaVA's two-chunk rule). A prompt
- * without an image is one chunk, all in `tail` (BOS included), head empty. */
-typedef struct ChatTemplate {
-    const char *name;
-    const char *before_image, *after_image; /* after_image holds one {question} */
-    const char *without_image;              /* for text-only prompts, holds one {question} */
-} ChatTemplate;
-const ChatTemplate *template_find(const char *name, Error *e); /* vicuna_v1, llava_v1 */
-int template_prompt(const ChatTemplate *c, const Tokenizer *t, const char *question, int has_image, IdList *head, IdList *tail, Error *e);
-/* Ids of an answer (its own word-start mark), ended by eos when `closed`. */
-int template_answer(const Tokenizer *t, const char *answer, int closed, IdList *out, Error *e);
-
 #endif

@@ -36,6 +36,8 @@ device = $device
 dtype = $dtype
 [model]
 dir = $PWD/tests/golden/$1/model
+[chat]
+template = vicuna_v1
 [data]
 train = $PWD/tests/golden/$1/pairs.jsonl
 [train]
@@ -69,13 +71,13 @@ for name in llava15-hub llava15-orig llava15-v5 next-mistral next-yi; do
         check "$name pixels, $aspect" "$compare" pixels "$golden/expect/pixels.safetensors" "$at/$aspect.safetensors" $aspect
     done
 
-    check "$name score" "$program" score --strict --device "$device" --dtype "$dtype" --model "$golden/model" --data "$golden/pairs.jsonl" --out "$at/score.jsonl"
+    check "$name score" "$program" score --template vicuna_v1 --strict --device "$device" --dtype "$dtype" --model "$golden/model" --data "$golden/pairs.jsonl" --out "$at/score.jsonl"
     check "$name log-probs" "$compare" score "$golden/expect/score.jsonl" "$at/score.jsonl" $score
 
-    check "$name generate" "$program" generate --strict --device "$device" --dtype "$dtype" --temperature 0 --max-new-tokens 16 --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/greedy.jsonl"
+    check "$name generate" "$program" generate --template vicuna_v1 --strict --device "$device" --dtype "$dtype" --temperature 0 --max-new-tokens 16 --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/greedy.jsonl"
     check "$name greedy ids" "$compare" greedy "$golden/expect/greedy.jsonl" "$at/greedy.jsonl" $gap
 
-    check "$name probe" "$program" probe --strict --device "$device" --dtype "$dtype" --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/probe.jsonl"
+    check "$name probe" "$program" probe --template vicuna_v1 --strict --device "$device" --dtype "$dtype" --model "$golden/model" --data "$at/prompts.jsonl" --out "$at/probe.jsonl"
     check "$name yes and no" "$compare" probe "$golden/expect/greedy.jsonl" "$at/probe.jsonl" $probe
 
     train_config $name "$at/run" 8 0 >"$at/train.ini"

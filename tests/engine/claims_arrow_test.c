@@ -178,7 +178,7 @@ static void who_is_asked_how(void **state) {
     (void)state;
     RunConfig *c = config_new();
     assert_string_equal(claims_model(c, "labeler"), "labeler");
-    assert_string_equal(claims_template(c), "vicuna_v1"); /* the labeler's own */
+    assert_string_equal(claims_template(c), TEMPLATE_AUTO); /* the labeler's */
     strcpy(c->claims.dir, "llama");
     assert_string_equal(claims_model(c, "labeler"), "llama");
     assert_string_equal(claims_template(c), ""); /* the checkpoint says */

@@ -32,7 +32,7 @@ static void test_defaults(void **state) {
     assert_int_equal(c->train.batch_pairs, 8);
     assert_int_equal(c->train.freeze, 1u << PART_VISION);
     assert_int_equal(c->train.loss, LOSS_SIGMOID);
-    assert_string_equal(c->chat.template_name, "vicuna_v1");
+    assert_string_equal(c->chat.template_name, "auto");
     assert_string_equal(c->run.device, "cpu");
     assert_string_equal(c->labeler.dir, "");
     assert_int_equal(c->eval.max_new_tokens, 1024);

@@ -32,7 +32,7 @@ static inline const char *golden_path(const char *name, const char *file) {
 static inline void golden_open(Vlm *v, const char *name, DType dtype) {
     Error e = { 0 };
     const Kernels *k = kernels_open("cpu", 0, &e);
-    if (!k || vlm_open(v, k, golden_path(name, "model"), dtype, NULL, IMAGE_PAD, &e)) fail_with(&e);
+    if (!k || vlm_open(v, k, golden_path(name, "model"), dtype, "vicuna_v1", IMAGE_PAD, &e)) fail_with(&e);
 }
 
 /* All rows of a JSONL file of a case, as an array. */

@@ -11,7 +11,7 @@
 static void answer_of(const Vlm *v, const json_t *row, const char *key, IdList *out) {
     Error e = { 0 };
     *out = (IdList){ 0 };
-    if (template_answer(v->tokenizer, text_of(row, key), 1, out, &e)) fail_with(&e);
+    if (template_answer(v->chat, text_of(row, key), 1, out, &e)) fail_with(&e);
 }
 
 /* tests/golden/blind_vectors.py masks the image's rows in attention; here they are not there. */

@@ -57,8 +57,8 @@ static void case_open(Case *c) {
     for (size_t i = 0; i < c->n; i++) {
         json_t *row = json_array_get(c->rows, i);
         golden_prompt(&c->v, name, row, c->paths[i], &c->prompts[i]);
-        if (template_answer(c->v.tokenizer, text_of(row, "chosen"), 1, &c->answers[2 * i], &e) ||
-            template_answer(c->v.tokenizer, text_of(row, "rejected"), 1, &c->answers[2 * i + 1], &e))
+        if (template_answer(c->v.chat, text_of(row, "chosen"), 1, &c->answers[2 * i], &e) ||
+            template_answer(c->v.chat, text_of(row, "rejected"), 1, &c->answers[2 * i + 1], &e))
             fail_with(&e);
     }
 }

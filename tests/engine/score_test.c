@@ -32,7 +32,7 @@ static void rows_open(Rows *r, const char *name) {
         json_t *row = json_array_get(r->pairs, i);
         golden_prompt(&r->v, name, row, r->paths[i], &r->prompts[i]);
         for (int s = 0; s < 2; s++)
-            if (template_answer(r->v.tokenizer, text_of(row, sides[s]), 1, &r->answers[2 * i + (size_t)s], &e)) fail_with(&e);
+            if (template_answer(r->v.chat, text_of(row, sides[s]), 1, &r->answers[2 * i + (size_t)s], &e)) fail_with(&e);
         r->items[i] = (ScoreItem){ &r->prompts[i], &r->answers[2 * i], 2 };
     }
 }
@@ -143,7 +143,7 @@ static void refusals(void **state) {
     assert_int_equal(score_answers(&r.v, &nothing, 1, 0, &scores, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "an empty answer cannot be scored");
     IdList endless = { 0 };
-    for (int i = 0; i < r.v.model.config.decoder.positions; i++) assert_int_equal(idlist_append(&endless, &r.v.eos, 1, &e), 0);
+    for (int i = 0; i < r.v.model.config.decoder.positions; i++) assert_int_equal(idlist_append(&endless, &template_stops(r.v.chat)->ids[0], 1, &e), 0);
     ScoreItem longer = { &r.prompts[0], &endless, 1 };
     assert_int_equal(score_answers(&r.v, &longer, 1, 0, &scores, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "answer too long");

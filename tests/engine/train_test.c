@@ -146,8 +146,8 @@ static void golden_gradients(void **state) {
         for (int i = 0; i < 2; i++) {
             const json_t *row = json_array_get(rows, (size_t)i);
             golden_prompt(&v, golden_cases[g], row, paths[i], &prompts[i]);
-            if (template_answer(v.tokenizer, text_of(row, "chosen"), 1, &answers[2 * i], &e) ||
-                template_answer(v.tokenizer, text_of(row, "rejected"), 1, &answers[2 * i + 1], &e))
+            if (template_answer(v.chat, text_of(row, "chosen"), 1, &answers[2 * i], &e) ||
+                template_answer(v.chat, text_of(row, "rejected"), 1, &answers[2 * i + 1], &e))
                 fail_with(&e);
         }
         for (int pass = 0; pass < 2; pass++) { /* reference log-probs, then gradients at the same weights */

@@ -39,7 +39,7 @@ static void emits_no_added_token(void **state) {
     assert_true(image > 0 && pad > 0);
     assert_int_equal(v.emit[image], 0);
     assert_int_equal(v.emit[pad], 0);
-    assert_int_equal(v.emit[v.eos], 1);
+    assert_int_equal(v.emit[template_stops(v.chat)->ids[0]], 1);
     for (int id = tokenizer_vocab(v.tokenizer); id < v.model.config.decoder.vocab; id++) assert_int_equal(v.emit[id], 0);
     vlm_close(&v);
 }
