@@ -116,6 +116,7 @@ int hub_visit_added(const Hub *h, const AddedTree *tree, const char *text, size_
         at = end;
         if (a->special || (a->single_word && !stands_alone(text, size, start, end))) continue;
         while (a->lstrip && start > done && utf8_last(text, start, &code) && is_space(code)) start -= (size_t)utf8_last(text, start, &code);
+        if (a->rstrip && end < done) end = done; /* the token before took these spaces already */
         while (a->rstrip && end < size && utf8_next(text + end, size - end, &code) && is_space(code))
             end += (size_t)utf8_next(text + end, size - end, &code);
         if (done < start && v->between(v->self, text + done, start - done, done, e)) return -1;
