@@ -13,15 +13,21 @@ typedef enum Layout {
     LAYOUT_V5,       /* as Transformers 5 saves a model made from scratch: like hub without vision_model. */
     LAYOUT_MEMORY,   /* as Transformers 5 names them in memory: model.language_model.*, model.vision_tower.*, lm_head */
     LAYOUT_TEXT,     /* a text decoder alone: model.layers.*, lm_head */
+    LAYOUT_OMNILMM,  /* model.vision_tower.* with timm's names, model.resampler.*, model.layers.*, lm_head */
     LAYOUTS
 } Layout;
 extern const char *const layout_names[LAYOUTS];
 
+/* Which tower: CLIP's pre-norm blocks (clip.c), or EVA-02-enormous', whose norms stand behind the branches (eva.c). */
+typedef enum TowerKind { TOWER_CLIP, TOWER_EVA } TowerKind;
+
 typedef struct VisionConfig {
+    TowerKind kind;
     int width, ff, layers, heads, image_side, patch; /* layers 0: a text model */
     int patches;                                    /* (image_side / patch)^2 */
     int feature_layers;                             /* blocks that run: hidden_states[feature_layer] */
     int keep_class;                                 /* vision_feature_select_strategy "full" */
+    int positions_side; /* EVA: rows and columns of the grid that its table of positions is for */
     float eps;
     Activation activation;
 } VisionConfig;
@@ -38,7 +44,10 @@ typedef struct ModelConfig {
     VisionConfig vision;
     DecoderConfig decoder;
     int image_token;  /* id of the image placeholder, -1 when the layout has none */
-    int image_tokens; /* rows an image occupies: patches, + 1 when the class token is kept */
+    int tile_rows;    /* rows of features of one pass of the tower: patches, + 1 when the class token is kept */
+    int image_tokens; /* rows an image occupies in the decoder, at most */
+    int queries, resampler_heads; /* rows an image occupies when a resampler stands in the projector's place (resampler.c); else 0 */
+    int squash; /* images are always resized to the tower's square, whatever their aspect */
     float image_mean[3], image_std[3];
     char model_type[64], vision_folder[PATH_SIZE]; /* vision_folder: where the tower's own config (and weights) stand in the original layout */
 } ModelConfig;

@@ -25,7 +25,8 @@ typedef struct Image {
 
 typedef enum ImageAspect {
     IMAGE_PAD, /* centred on a square of colour int(255 * mean), then resized (LLaVA's expand2square) */
-    IMAGE_CROP /* shortest side resized to S, then the centre cut out (CLIP) */
+    IMAGE_CROP, /* shortest side resized to S, then the centre cut out (CLIP) */
+    IMAGE_SQUASH /* both sides resized to S, whatever their ratio (OmniLMM) */
 } ImageAspect;
 
 /* `name` stands for the bytes in messages. 0 or -1 with nothing held. Damaged and cut-short files are refused. */

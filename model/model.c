@@ -3,6 +3,7 @@
  * The lm_head touches only scored rows, in chunks, inside the logprob kernels; logits exist whole only for rows being sampled or probed. */
 #include "model/model.h"
 #include "model/decoder.h"
+#include "model/names.h"
 #include "model/safetensors.h"
 #include "model/slices.h"
 
@@ -33,7 +34,7 @@ int model_load(Model *m, const Kernels *k, const char *folder, DType dtype, Erro
 
 int model_init(Model *m, const Kernels *k, const char *folder, DType dtype, uint64_t seed, Error *e) {
     if (!model_open(m, k, NULL, folder, dtype, e) &&
-        !params_init(&m->params, k, dtype, m->config.vision.layers ? LAYOUT_HUB : LAYOUT_TEXT, seed, e))
+        !params_init(&m->params, k, dtype, names_preferred(&m->config), seed, e))
         return 0;
     model_free(m);
     return -1;
@@ -46,7 +47,10 @@ void model_free(Model *m) {
     memset(m, 0, sizeof *m);
 }
 
-void model_weights_changed(Model *m) { m->k->weights_changed(m->params.weights, m->params.count); }
+void model_weights_changed(Model *m) {
+    if (m->params.weights.at) m->k->weights_changed(m->params.weights, m->params.count);
+    m->work->vision_positions_made = 0;
+}
 
 static int step_check(const Model *m, const Forest *f, Buf vision, StepMode mode, Error *e) {
     if (f->rows_n == 0 || f->scored_n == 0)
@@ -138,10 +142,10 @@ Buf model_dlogp(Model *m, const Forest *f, Error *e) {
 
 /* Parts behind the decoder that this step's gradients reach. */
 static int tower_reached(const Model *m) {
-    return m->work->image_rows > 0 && m->config.vision.feature_layers > 0 && params_is_trained(&m->params, P_VISION_PATCH, -1);
+    return m->work->image_rows > 0 && params_part_is_trained(&m->params, PART_VISION);
 }
 static int projector_reached(const Model *m) {
-    return m->work->image_rows > 0 && (tower_reached(m) || params_is_trained(&m->params, P_PROJECTOR_1_W, -1));
+    return m->work->image_rows > 0 && (tower_reached(m) || params_part_is_trained(&m->params, PART_PROJECTOR));
 }
 
 static int backward_need(Model *m, const Forest *f, Error *e) {

@@ -48,7 +48,8 @@ enum {
 typedef struct StepSize {
     unsigned uses;
     int64_t rows, tail, scored; /* T; rows of the last block (tail_find in decoder.c; at most T); R */
-    int64_t image_rows;         /* of all images of the step */
+    int64_t image_rows;         /* of all images of the step, in the decoder */
+    int64_t feature_rows;       /* of all images of the step, of the tower: what the projector reads */
     int64_t images;             /* of one tower pass */
     int64_t slots;
 } StepSize;
@@ -121,7 +122,7 @@ Buf model_dlogp(Model *m, const Forest *f, Error *e);
 /* params_hash of the whole model. Whether weights could be read is for the next sync to say. */
 int model_hash(Model *m, char out[HASH_TEXT], Error *e);
 
-/* After weights were stepped or loaded: cached packs are dropped. */
+/* After weights were stepped or loaded: cached packs, and tables made of weights, are dropped. */
 void model_weights_changed(Model *m);
 
 /* Names an activation to keep at the next model_forward ("vision_features", "projected", "hidden", "logits"): written as safetensors to

@@ -5,7 +5,7 @@ int projector_forward(Model *m, Buf vision, int rows, Error *e) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
     int W = m->config.vision.width, D = m->config.decoder.width;
-    if (workspace_need(m, &(StepSize){ .uses = USES_PROJECTOR, .image_rows = rows }, e)) return -1;
+    if (workspace_need(m, &(StepSize){ .uses = USES_PROJECTOR, .image_rows = rows, .feature_rows = rows }, e)) return -1;
     k->linear_forward(
         w->projector_hidden.buf, vision, weight(m, P_PROJECTOR_1_W, -1), weight(m, P_PROJECTOR_1_B, -1), BUF_NONE, rows, D, W);
     k->activation_forward(w->projector_act.buf, w->projector_hidden.buf, GELU, (int64_t)rows * D);

@@ -1,0 +1,27 @@
+/* tower.h - what the two kinds of vision tower share, private to the model room. */
+#ifndef RLAIFV_MODEL_TOWER_H
+#define RLAIFV_MODEL_TOWER_H
+
+#include "model/workspace.h"
+
+typedef struct TowerPass {
+    int images, rows; /* rows of the stream: the class token's and the patches', image by image */
+    int save;         /* what the way back reads is kept */
+    AttentionPlan plan;
+} TowerPass;
+
+/* From patches (workspace: vision_patches) to the stream that is returned; and back from dx, the gradient of that stream, which is overwritten. */
+Buf clip_forward(Model *m, const TowerPass *pass);
+void clip_backward(Model *m, const TowerPass *pass, Buf dx);
+/* positions_need: the table of positions at the size of the image, made of the weights where they changed; before forward. */
+int eva_positions_need(Model *m, Error *e);
+Buf eva_forward(Model *m, const TowerPass *pass);
+int eva_backward(Model *m, const TowerPass *pass, Buf dx, Error *e);
+
+/* Where block l keeps its activations, and where its result goes: the next block's input, or the stream that leaves the last. */
+static inline VisionLayer *tower_block(const Model *m, const TowerPass *pass, int l) { return &m->work->vision_layers[pass->save ? l : 0]; }
+static inline Buf tower_next(const Model *m, const TowerPass *pass, int l) {
+    return l + 1 == m->config.vision.feature_layers ? m->work->vision_final.buf : tower_block(m, pass, l + 1)->x.buf;
+}
+
+#endif
