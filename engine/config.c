@@ -32,7 +32,6 @@ static const char *const schedules[] = {
 };
 static const char *const orders[] = { [ORDER_SHUFFLE] = "shuffle", [ORDER_FILE] = "file", NULL };
 static const char *const parts[] = { [PART_VISION] = "vision", [PART_PROJECTOR] = "projector", [PART_DECODER] = "decoder", NULL };
-static const char *const aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
 static const char *const save_dtypes[] = { [SAVE_SAME] = "same", [SAVE_FP32] = "fp32", [SAVE_BF16] = "bf16", [SAVE_FP16] = "fp16", NULL };
 static const char *const select_rules[] = { [SELECT_LAST] = "last", [SELECT_REJECTIONS] = "rejections", NULL };
 static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCENES] = "scenes", NULL };
@@ -153,7 +152,8 @@ static const Key keys[] = {
     NUMBER("train", "weight_decay", train.weight_decay, "0.01", 0, 100, "of parameters with two or more dimensions"),
     NUMBER("train", "clip", train.clip, "0", 0, 1e9, "largest norm of the gradient; 0: off, as upstream's DeepSpeed settings leave it"),
     SET("train", "freeze", train.freeze, "vision", parts, "parts that do not learn; upstream's tower gets no gradient"),
-    CHOICE("train", "image_aspect", train.image_aspect, "pad", aspects, "for every arrow; upstream trains on crops but samples and evaluates padded images"),
+    CHOICE("train", "image_aspect", train.image_aspect, "pad", image_aspects,
+        "for every arrow; upstream trains on crops but samples and evaluates padded images. Checkpoints of tiled images are always given tiles (anyres)"),
     WHOLE("train", "save_every", train.save_every, "0", 0, 1e9, "steps between checkpoints; 0: only at the end"),
     WHOLE("train", "keep", train.keep, "0", 0, 1e6, "newest checkpoints kept; 0: all"),
     WHOLE("train", "rows", train.rows, "8192", 1, 1e7, "token rows computed at once: a step of more is cut into chunks whose gradients add up"),

@@ -21,6 +21,7 @@ enum {
 typedef struct PathEntry {
     struct PathEntry *next;
     char hash[HASH_TEXT];
+    ImageLayout layout;
     int64_t size, seconds, nanoseconds;
     char path[];
 } PathEntry;
@@ -29,7 +30,7 @@ typedef struct FeatureEntry {
     struct FeatureEntry *next;          /* of its bucket */
     struct FeatureEntry *newer, *older; /* by use */
     char hash[HASH_TEXT];
-    unsigned char *bytes; /* (image_tokens, W) in model dtype */
+    unsigned char *bytes; /* (tiles * tile_rows, W) in model dtype */
     size_t size;
 } FeatureEntry;
 
@@ -129,17 +130,17 @@ static int entry_keep(FeatureCache *c, const Kernels *k, const char *hash, Buf f
 /* ---- the step's images ---- */
 
 void step_images_clear(StepImages *s) {
-    for (int i = 0; i < s->n; i++) free(s->pixels[i]);
-    s->n = 0;
+    for (int i = 0; i < s->n; i++) free(s->list[i].pixels);
+    s->n = s->tiles = 0;
 }
 
 void step_images_free(StepImages *s) {
     step_images_clear(s);
-    free(s->hashes);
-    free(s->pixels);
+    free(s->list);
     memset(s, 0, sizeof *s);
 }
 
+/* Of one tile. */
 static size_t pixel_count(const Vlm *v) {
     size_t side = (size_t)v->model.config.vision.image_side;
     return 3 * side * side;
@@ -147,31 +148,37 @@ static size_t pixel_count(const Vlm *v) {
 
 static int images_find(const StepImages *s, const char *hash) {
     for (int i = s->n; i-- > 0;)
-        if (!strcmp(s->hashes[i], hash)) return i;
+        if (!strcmp(s->list[i].hash, hash)) return i;
     return -1;
 }
 
 /* Appends an image that the step does not have; takes `pixels`, also on failure. */
-static int images_append(StepImages *s, const char *hash, float *pixels, Error *e) {
+static int images_append(StepImages *s, const char *hash, const ImageLayout *layout, float *pixels, Error *e) {
     if (s->n >= VLM_IMAGES) {
         free(pixels);
         return error_what(e, "too many images in one step"), error_expected(e, "at most %d", VLM_IMAGES),
                error_hint(e, "use smaller batches");
     }
-    if (mem_grow(&s->hashes, &s->cap, (size_t)s->n + 1, sizeof *s->hashes, "step images", e) ||
-        mem_grow(&s->pixels, &s->pixels_cap, (size_t)s->n + 1, sizeof *s->pixels, "step images", e)) {
+    if (mem_grow(&s->list, &s->cap, (size_t)s->n + 1, sizeof *s->list, "step images", e)) {
         free(pixels);
         return -1;
     }
-    memcpy(s->hashes[s->n], hash, HASH_TEXT);
-    s->pixels[s->n] = pixels;
+    StepImage *x = &s->list[s->n];
+    *x = (StepImage){ .pixels = pixels, .layout = *layout, .tile = s->tiles };
+    memcpy(x->hash, hash, HASH_TEXT);
+    s->tiles += layout->tiles;
     return s->n++;
 }
 
-/* Adds preprocessed pixels (taken, also on failure); hash (may be NULL) receives their content's. */
-static int images_take(Vlm *v, StepImages *s, float *pixels, char *hash_out, Error *e) {
+/* Adds preprocessed pixels (taken, also on failure); hash (may be NULL) receives their content's, which of tiled images includes how they are read. */
+static int images_take(Vlm *v, StepImages *s, const ImageLayout *layout, float *pixels, char *hash_out, Error *e) {
     char hash[HASH_TEXT];
-    hash_bytes(pixels, pixel_count(v) * sizeof *pixels, hash);
+    hash_bytes(pixels, (size_t)layout->tiles * pixel_count(v) * sizeof *pixels, hash);
+    if (layout->tiles > 1) {
+        char text[HASH_TEXT + 64];
+        int n = snprintf(text, sizeof text, "%s %d %d %d %d", hash, layout->top, layout->left, layout->height, layout->width);
+        hash_bytes(text, (size_t)n, hash);
+    }
     if (hash_out) memcpy(hash_out, hash, HASH_TEXT);
     int at = images_find(s, hash);
     if (at >= 0) {
@@ -182,18 +189,20 @@ static int images_take(Vlm *v, StepImages *s, float *pixels, char *hash_out, Err
         free(pixels);
         pixels = NULL;
     }
-    return images_append(s, hash, pixels, e);
+    return images_append(s, hash, layout, pixels, e);
 }
 
-static float *pixels_of(const Vlm *v, const Image *image, Error *e) {
+static float *pixels_of(const Vlm *v, const Image *image, ImageLayout *layout, Error *e) {
     const ModelConfig *c = &v->model.config;
-    float *pixels = mem_new(pixel_count(v), sizeof *pixels, "image pixels", e);
+    *layout = image_layout(c, image->width, image->height);
+    int S = c->vision.image_side;
+    float *pixels = mem_new((size_t)layout->tiles * pixel_count(v), sizeof *pixels, "image pixels", e);
     if (!pixels) return NULL;
-    if (image_preprocess(image, (ImageAspect)v->aspect, c->vision.image_side, c->image_mean, c->image_std, pixels, e)) {
-        free(pixels);
-        return NULL;
-    }
-    return pixels;
+    int bad = layout->tiles > 1 ? image_tiles(image, layout->grid.down, layout->grid.across, S, c->image_mean, c->image_std, pixels, e)
+                                : image_preprocess(image, (ImageAspect)v->aspect, S, c->image_mean, c->image_std, pixels, e);
+    if (!bad) return pixels;
+    free(pixels);
+    return NULL;
 }
 
 int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
@@ -206,11 +215,12 @@ int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
     if (known && known->size == st.st_size && known->seconds == st.st_mtim.tv_sec && known->nanoseconds == st.st_mtim.tv_nsec) {
         int at = images_find(s, known->hash);
         if (at >= 0) return at;
-        if (!v->tower_trained && entry_find(c, known->hash)) return images_append(s, known->hash, NULL, e);
+        if (!v->tower_trained && entry_find(c, known->hash)) return images_append(s, known->hash, &known->layout, NULL, e);
     }
     Image image;
     if (image_load(path, &image, e)) return -1;
-    float *pixels = pixels_of(v, &image, e);
+    ImageLayout layout;
+    float *pixels = pixels_of(v, &image, &layout, e);
     image_free(&image);
     if (!pixels) return -1;
     if (!known) {
@@ -224,23 +234,26 @@ int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
         known->next = *bucket;
         *bucket = known;
     }
+    known->layout = layout;
     known->size = st.st_size;
     known->seconds = st.st_mtim.tv_sec;
     known->nanoseconds = st.st_mtim.tv_nsec;
-    return images_take(v, s, pixels, known->hash, e);
+    return images_take(v, s, &layout, pixels, known->hash, e);
 }
 
 int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e) {
     Image image = { .width = width, .height = height, .rgb = (uint8_t *)rgb };
-    float *pixels = pixels_of(v, &image, e);
-    return pixels ? images_take(v, s, pixels, NULL, e) : -1;
+    ImageLayout layout;
+    float *pixels = pixels_of(v, &image, &layout, e);
+    return pixels ? images_take(v, s, &layout, pixels, NULL, e) : -1;
 }
 
 int vlm_image_pixels(Vlm *v, StepImages *s, const float *pixels, Error *e) {
     float *own = mem_new(pixel_count(v), sizeof *own, "image pixels", e);
     if (!own) return -1;
     memcpy(own, pixels, pixel_count(v) * sizeof *own);
-    return images_take(v, s, own, NULL, e);
+    ImageLayout one = image_layout(&v->model.config, 0, 0);
+    return images_take(v, s, &one, own, NULL, e);
 }
 
 int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e) {
@@ -250,28 +263,31 @@ int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e) {
 
 /* ---- features ---- */
 
-/* FLOPs of the tower for one image. */
+/* FLOPs of the tower for one tile. */
 static double tower_flops(const VisionConfig *c) {
     double W = c->width, rows = c->patches + 1.0;
     return 2 * rows * c->feature_layers * (4 * W * W + 2 * W * c->ff + 2 * rows * W) + 2.0 * c->patches * W * 3 * c->patch * c->patch;
 }
 
+/* Elements of a tile's features. */
+static int64_t tile_count(const Vlm *v) { return (int64_t)v->model.config.tile_rows * v->model.config.vision.width; }
+
 /* Runs the tower on images first .. first + n - 1 of the step. */
 static int encode(Vlm *v, StepImages *s, int first, int n, int save, Error *e) {
-    const ModelConfig *c = &v->model.config;
+    const StepImage *x = &s->list[first], *last = x + n - 1;
+    int tiles = last->tile + last->layout.tiles - x->tile;
     size_t count = pixel_count(v);
-    float *pixels = s->pixels[first], *joined = NULL;
+    float *pixels = x->pixels, *joined = NULL;
     if (n > 1) {
-        joined = mem_new((size_t)n * count, sizeof *joined, "image pixels", e);
+        joined = mem_new((size_t)tiles * count, sizeof *joined, "image pixels", e);
         if (!joined) return -1;
-        for (int i = 0; i < n; i++) memcpy(joined + (size_t)i * count, s->pixels[first + i], count * sizeof *joined);
+        for (int i = 0; i < n; i++) memcpy(joined + (size_t)(x[i].tile - x->tile) * count, x[i].pixels, (size_t)x[i].layout.tiles * count * sizeof *joined);
         pixels = joined;
     }
-    Buf to = buf_at(v->features->step, (int64_t)first * c->image_tokens * c->vision.width);
-    int bad = model_encode(&v->model, to, pixels, n, save, e);
+    int bad = model_encode(&v->model, buf_at(v->features->step, x->tile * tile_count(v)), pixels, tiles, save, e);
     free(joined);
     v->work.images += n;
-    v->work.tower_flops += n * tower_flops(&c->vision);
+    v->work.tower_flops += tiles * tower_flops(&v->model.config.vision);
     return bad;
 }
 
@@ -291,22 +307,24 @@ int features_reserve(FeatureCache *c, const Kernels *k, DType dtype, int64_t cou
 int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e) {
     const Kernels *k = v->model.k;
     FeatureCache *c = v->features;
-    int64_t each = (int64_t)v->model.config.image_tokens * v->model.config.vision.width;
     assert(s->n > 0 && s->n <= VLM_IMAGES);
-    if (features_reserve(c, k, v->model.dtype, each * s->n, e)) return -1;
+    if (features_reserve(c, k, v->model.dtype, tile_count(v) * s->tiles, e)) return -1;
     *features = c->step;
     if (v->tower_trained) return encode(v, s, 0, s->n, 1, e);
     for (int i = 0; i < s->n; i++) { /* before anything new pushes them out */
-        if (s->pixels[i]) continue;
-        FeatureEntry *x = entry_find(c, s->hashes[i]);
-        if (!x)
+        const StepImage *x = &s->list[i];
+        if (x->pixels) continue;
+        FeatureEntry *kept = entry_find(c, x->hash);
+        if (!kept)
             return error_what(e, "image features were dropped before their step"), error_hint(e, "vlm_forget_features between steps only");
-        k->upload(buf_at(c->step, i * each), x->bytes, each);
+        k->upload(buf_at(c->step, x->tile * tile_count(v)), kept->bytes, x->layout.tiles * tile_count(v));
     }
     /* One by one: what is kept under a picture's hash must not depend on the pictures beside it, and products of many rows may add in another order. */
     for (int i = 0; i < s->n; i++) {
-        if (!s->pixels[i]) continue;
-        if (encode(v, s, i, 1, 0, e) || k->sync(e) || entry_keep(c, k, s->hashes[i], buf_at(c->step, i * each), each, e)) return -1;
+        const StepImage *x = &s->list[i];
+        Buf own = buf_at(c->step, x->tile * tile_count(v));
+        if (!x->pixels) continue;
+        if (encode(v, s, i, 1, 0, e) || k->sync(e) || entry_keep(c, k, x->hash, own, x->layout.tiles * tile_count(v), e)) return -1;
     }
     return 0;
 }

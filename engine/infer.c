@@ -26,8 +26,6 @@ typedef struct Infer {
     Progress progress;
 } Infer;
 
-static const char *const aspect_choices[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
-
 #define INFER_DEFAULTS                                                                                                                     \
     { .chat = "vicuna_v1", .images = "", .aspect = IMAGE_PAD, .common = COMMON_DEFAULTS }
 #define OPTIONS_INFER(I)                                                                                                                   \
@@ -35,7 +33,7 @@ static const char *const aspect_choices[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] 
         { "data", OPTION_TEXT, &(I).data, "FILE", "JSONL rows; image paths are relative to it", 1, 0, 0, NULL },                           \
         { "out", OPTION_TEXT, &(I).out, "FILE", "JSONL results, one row per usable input row", 1, 0, 0, NULL },                            \
         { "template", OPTION_TEXT, &(I).chat, "NAME", "vicuna_v1, llava_v1", 0, 0, 0, NULL },                                              \
-        { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images become square", 0, 0, 0, aspect_choices },                              \
+        { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images are fitted to one tile; models of tiled images have their own way", 0, 0, 0, image_aspects },                              \
         { "images", OPTION_TEXT, &(I).images, "DIR", "where images are looked for by file name", 0, 0, 0, NULL },                          \
         { "strict", OPTION_FLAG, &(I).strict, NULL, "an unusable row ends the command", 0, 0, 0, NULL }, OPTIONS_COMMON((I).common)
 

@@ -58,7 +58,8 @@ static int64_t factors(const Params *p, int unit) {
     int64_t n = 0;
     for (int i = 0; i < p->n; i++) {
         const Param *q = &p->list[i];
-        int looked_up = (q->kind == P_EMBED && !p->config->decoder.tied) || q->kind == P_VISION_POSITION;
+        int looked_up = (q->kind == P_EMBED && !p->config->decoder.tied) || q->kind == P_VISION_POSITION || q->kind == P_EVA_CLASS ||
+                        q->kind == P_EVA_POSITION || q->kind == P_RESAMPLER_POSITION || q->kind == P_RESAMPLER_QUERY;
         if (q->used && q->ndim >= 2 && !looked_up && (unit < 0 || q->unit == unit)) n += q->count;
     }
     return n;
@@ -97,22 +98,22 @@ static void step_add(const Making *m, PlanPhase *phase, const Params *p, const S
         .head_size = d->head_size,
         .vocab = config_head_rows(c),
         .threads = m->threads };
-    int64_t image = 3LL * c->vision.image_side * c->vision.image_side * 4,
-            step_images = c->image_tokens > 0 ? s->image_rows / c->image_tokens : 0;
+    int64_t tile = 3LL * c->vision.image_side * c->vision.image_side * 4,
+            step_tiles = c->tile_rows > 0 ? s->feature_rows / c->tile_rows : 0;
     on_device(phase, "weights", p->count * m->size);
     if (packs_bytes(m, p, travel)) on_device(phase, "packed weights", packs_bytes(m, p, travel));
     model_sizes(c, m->dtype, s, on_device, phase);
-    if (s->image_rows) on_device(phase, "image features", s->image_rows * c->vision.width * m->size);
+    if (s->feature_rows) on_device(phase, "image features", s->feature_rows * c->vision.width * m->size);
     overhead_sizes(m->c->run.device, &o, on_device, phase);
     const int groups[] = { m->copies, m->c->ranks.tensor };
     for (int i = 0; i < 2; i++)
         if (groups[i] > 1) on_device(phase, "pieces of sums over ranks", (int64_t)groups[i] * COMM_PIECE_BYTES);
-    if (step_images) on_host(phase, "pixels", step_images * image);
+    if (step_tiles) on_host(phase, "pixels", step_tiles * tile);
 }
 
 /* Features of a frozen tower are kept in host memory, as many as the budget holds. */
 static void features_add(const Making *m, PlanPhase *phase, const ModelConfig *c, int64_t images) {
-    int64_t each = (int64_t)c->image_tokens * c->vision.width * m->size, kept = each ? FEATURE_BUDGET / each : 0;
+    int64_t each = (int64_t)c->tiles * c->tile_rows * c->vision.width * m->size, kept = each ? FEATURE_BUDGET / each : 0;
     if (m->plan->data->images && each) on_host(phase, "image features kept", (images < kept ? images : kept) * each);
 }
 

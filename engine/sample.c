@@ -136,7 +136,7 @@ static int no_slots(const Error *e) { return !strcmp(e->what, "no free slots"); 
 
 /* Index of the held image with these contents, made when there is none; -1 with the Error filled. */
 static int image_hold(Sampler *s, int image, Error *e) {
-    const char *hash = s->images.hashes[image];
+    const char *hash = s->images.list[image].hash;
     size_t at = s->held_n;
     for (size_t i = 0; i < s->held_n; i++) {
         if (s->held[i].segment >= 0 && !strcmp(s->held[i].hash, hash)) return (int)i;
@@ -144,7 +144,7 @@ static int image_hold(Sampler *s, int image, Error *e) {
     }
     if (s->root < 0 && (s->root = vlm_root(s->v, &s->forest, e)) < 0) return -1;
     if (at == s->held_n && mem_grow(&s->held, &s->held_cap, s->held_n + 1, sizeof *s->held, "images in flight", e)) return -1;
-    int segment = vlm_image_trunk(s->v, &s->forest, s->root, image, e);
+    int segment = vlm_image_trunk(s->v, &s->forest, s->root, &s->images, image, e);
     if (segment < 0) return -1;
     s->held[at] = (HeldImage){ .segment = segment };
     memcpy(s->held[at].hash, hash, HASH_TEXT);

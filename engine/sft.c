@@ -149,7 +149,7 @@ typedef struct SftSums {
 } SftSums;
 
 static int group_rows(const Sft *s, const Group *g) {
-    int rows = s->v->model.config.image_tokens;
+    int known = g->n ? g->turns[0].prompt.image_rows : 0, rows = known ? known : config_rows_of_tile(&s->v->model.config);
     for (int i = 0; i < g->n; i++) rows += (int)(g->turns[i].prompt.tail.count + g->turns[i].answer.count);
     return rows;
 }
@@ -167,7 +167,7 @@ static int chunk_run(Sft *s, Trunks *trunks, Group *const *groups, int n, double
         int trunk = -1;
         if (g->image.path || g->image.pixels) {
             int image = vlm_image(s->v, &trunks->images, &g->image, e);
-            if (image < 0 || (root < 0 && (root = vlm_root(s->v, f, e)) < 0) || (trunk = vlm_image_trunk(s->v, f, root, image, e)) < 0)
+            if (image < 0 || (root < 0 && (root = vlm_root(s->v, f, e)) < 0) || (trunk = vlm_image_trunk(s->v, f, root, &trunks->images, image, e)) < 0)
                 return -1;
         }
         for (int j = 0; j < g->n; j++) {

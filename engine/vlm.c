@@ -35,9 +35,17 @@ static int open_model(Vlm *v, const Kernels *k, Comm *slices, const char *folder
     return v->features && v->emit ? 0 : fail_open(v);
 }
 
+static int aspect_take(Vlm *v, int aspect, Error *e) {
+    const ModelConfig *c = &v->model.config;
+    v->aspect = c->grids_n ? IMAGE_ANYRES : c->squash ? IMAGE_SQUASH : aspect;
+    if (v->aspect != IMAGE_ANYRES || c->grids_n) return 0;
+    return error_what(e, "the model was not trained on tiled images"), error_where(e, "%s", v->model.folder), error_found(e, "image aspect anyres"),
+           error_expected(e, "pad, crop or squash"), error_hint(e, "checkpoints of LLaVA-NeXT are");
+}
+
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e) {
     if (open_model(v, k, slices, folder, dtype, e)) return -1;
-    v->aspect = aspect;
+    if (aspect_take(v, aspect, e)) return fail_open(v);
     v->chat = template_find(chat && *chat ? chat : "vicuna_v1", e);
     if (!v->chat) return fail_open(v);
     v->tokenizer = tokenizer_load(folder, e);
@@ -68,7 +76,7 @@ int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const ch
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e) {
     if (open_model(v, k, NULL, folder, dtype, e)) return -1;
     const DecoderConfig *d = &v->model.config.decoder;
-    v->aspect = IMAGE_PAD;
+    aspect_take(v, IMAGE_PAD, e);
     v->eos = -1;
     memset(v->emit, 1, (size_t)d->vocab);
     int silent[] = { d->eos, d->pad, v->model.config.image_token };
@@ -85,7 +93,8 @@ void vlm_feature_budget(Vlm *v, size_t bytes) { features_budget(v->features, byt
 int prompt_has_image(const Prompt *p) { return p->image.path || p->image.pixels; }
 
 int prompt_tokens(const Vlm *v, const Prompt *p) {
-    return (int)p->tail.count + (prompt_has_image(p) ? (int)v->head.count + v->model.config.image_tokens : 0);
+    int rows = p->image_rows ? p->image_rows : config_rows_of_tile(&v->model.config);
+    return (int)p->tail.count + (prompt_has_image(p) ? (int)v->head.count + rows : 0);
 }
 
 void prompt_free(Prompt *p) {
@@ -112,6 +121,11 @@ int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Promp
     if (has_image && needs_tower(v, image_path, e)) return -1;
     IdList head = { 0 };
     out->image.path = has_image ? image_path : NULL;
+    if (has_image && v->model.config.grids_n) {
+        int width, height;
+        if (image_measure(image_path, &width, &height, e)) return -1;
+        out->image_rows = image_layout(&v->model.config, width, height).rows;
+    }
     int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, &out->tail, e);
     idlist_free(&head); /* the same for all prompts: v->head */
     if (!bad && prompt_tokens(v, out) >= v->model.config.decoder.positions) {
@@ -141,38 +155,16 @@ int vlm_root(Vlm *v, Forest *f, Error *e) { return segment_of(f, -1, v->head.ids
 
 int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e) { return segment_of(f, parent, tail->ids, tail->count, e); }
 
-int vlm_image_trunk(Vlm *v, Forest *f, int root, int image, Error *e) {
-    int rows = v->model.config.image_tokens;
-    int s = forest_segment(f, root, rows, e);
-    return s < 0 || forest_extend_image(f, s, image * rows, rows, e) ? -1 : s;
-}
-
-static int question_ids(const Vlm *v, const char *question, int has_image, IdList *tail, Error *e) {
-    IdList head = { 0 };
-    int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, tail, e);
-    idlist_free(&head);
-    return bad;
-}
-
-int vlm_question(Vlm *v, Forest *f, int image_trunk, const char *question, Error *e) {
-    IdList tail = { 0 };
-    int s = question_ids(v, question, 1, &tail, e) ? -1 : vlm_tail(f, image_trunk, &tail, e);
-    idlist_free(&tail);
-    return s;
-}
-
-int vlm_trunk(Vlm *v, Forest *f, int root, int image, const char *question, Error *e) {
-    IdList tail = { 0 };
-    int s = -1, rows = v->model.config.image_tokens;
-    if (question_ids(v, question, image >= 0, &tail, e)) goto done;
-    if (image < 0) {
-        s = vlm_tail(f, -1, &tail, e);
-        goto done;
-    }
-    s = forest_segment(f, root, rows + (int)tail.count, e);
-    if (s >= 0 && (forest_extend_image(f, s, image * rows, rows, e) || forest_extend(f, s, tail.ids, (int)tail.count, e))) s = -1;
-done:
-    idlist_free(&tail);
+int vlm_image_trunk(Vlm *v, Forest *f, int root, const StepImages *images, int image, Error *e) {
+    const StepImage *x = &images->list[image];
+    const ModelConfig *c = &v->model.config;
+    int s = -1, end = config_image_rows(c, x->tile + x->layout.tiles);
+    int *rows = mem_new((size_t)x->layout.rows, sizeof *rows, "rows of an image", e);
+    if (!rows) return -1;
+    image_layout_rows(c, &x->layout, x->tile, rows);
+    s = forest_segment(f, root, x->layout.rows, e);
+    if (s >= 0 && forest_extend_rows(f, s, rows, x->layout.rows, end, e)) s = -1;
+    free(rows);
     return s;
 }
 
@@ -192,7 +184,7 @@ static double step_flops(const ModelConfig *c, const Forest *f) {
     }
     double layers = d->layers - 1.0 + kept / f->rows_n; /* the share of the last block's attention that is computed */
     return 2 * rows * (2 * D * q + 3.0 * D * d->ff) + 4.0 * d->layers * f->rows_n * D * kv + 4.0 * layers * q * keys +
-           2.0 * D * config_head_rows(c) * f->scored_n + 2.0 * f->image_rows_n * (c->vision.width * D + D * D);
+           2.0 * D * config_head_rows(c) * f->scored_n + (f->image_rows_n > 0 ? config_feature_rows(c, f->image_rows_n) / c->tile_rows * model_projector_flops(c) : 0);
 }
 
 StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained) {
@@ -203,8 +195,9 @@ StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64
     int64_t held = rows / c->image_tokens;
     images = images < held ? images : held;
     images = images < 1 ? 1 : images > VLM_IMAGES ? VLM_IMAGES : images;
-    s.image_rows = images * c->image_tokens;
-    s.images = tower_trained ? images : 1;
+    s.feature_rows = images * c->tiles * c->tile_rows;
+    s.image_rows = config_image_rows(c, (int)images * c->tiles);
+    s.images = (tower_trained ? images : 1) * c->tiles;
     s.uses |= USES_PROJECTOR | USES_TOWER;
     if (mode == STEP_TRAIN) s.uses |= USES_PROJECTOR_BACKWARD;
     if (mode == STEP_TRAIN && tower_trained) s.uses |= USES_TOWER_KEEP | USES_TOWER_BACKWARD | USES_DFEATURES;
@@ -212,7 +205,7 @@ StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64
 }
 
 int vlm_reserve(Vlm *v, const StepSize *s, Error *e) {
-    return features_reserve(v->features, v->model.k, v->model.dtype, s->image_rows * v->model.config.vision.width, e) || model_reserve(&v->model, s, e) ? -1 : 0;
+    return features_reserve(v->features, v->model.k, v->model.dtype, s->feature_rows * v->model.config.vision.width, e) || model_reserve(&v->model, s, e) ? -1 : 0;
 }
 
 void vlm_release(Vlm *v) {
@@ -279,7 +272,7 @@ int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e) {
     if (image >= 0) {
         if (t->root < 0 && (t->root = vlm_root(v, &t->forest, e)) < 0) return -1;
         parent = trunk_lookup(t, image, NULL);
-        if (parent < 0) parent = trunk_keep(t, image, NULL, vlm_image_trunk(v, &t->forest, t->root, image, e), e);
+        if (parent < 0) parent = trunk_keep(t, image, NULL, vlm_image_trunk(v, &t->forest, t->root, &t->images, image, e), e);
         if (parent < 0) return -1;
     }
     return trunk_keep(t, image, &p->tail, vlm_tail(&t->forest, parent, &p->tail, e), e);

@@ -40,14 +40,22 @@ typedef struct DecoderConfig {
     int slice, slices; /* slices above 1: heads, kv_heads and ff are those of one of so many equal slices (config_slice); vocab stays the whole one */
 } DecoderConfig;
 
+enum { GRIDS_MOST = 64 };
+
 typedef struct ModelConfig {
     VisionConfig vision;
     DecoderConfig decoder;
     int image_token;  /* id of the image placeholder, -1 when the layout has none */
     int tile_rows;    /* rows of features of one pass of the tower: patches, + 1 when the class token is kept */
     int image_tokens; /* rows an image occupies in the decoder, at most */
-    int queries, resampler_heads; /* rows an image occupies when a resampler stands in the projector's place (resampler.c); else 0 */
+    int queries, resampler_heads; /* queries above 0: the rows of an image in the decoder, made by a resampler in the projector's place (resampler.c) */
     int squash; /* images are always resized to the tower's square, whatever their aspect */
+    int tiles;        /* passes of the tower an image takes, at most: 1 unless it is tiled */
+    int newline;      /* rows of tiled images end with a learned row, `image_newline` */
+    int grids_n;      /* above 0: images are cut into tiles (anyres.h), one of these ways */
+    struct TileGrid {
+        int down, across; /* tiles */
+    } grids[GRIDS_MOST];
     float image_mean[3], image_std[3];
     char model_type[64], vision_folder[PATH_SIZE]; /* vision_folder: where the tower's own config (and weights) stand in the original layout */
 } ModelConfig;
@@ -62,6 +70,14 @@ int config_slice(ModelConfig *c, int slice, int slices, const char *folder, Erro
 static inline int config_slices(const ModelConfig *c) { return c->decoder.slices > 1 ? c->decoder.slices : 1; }
 /* Rows of lm_head here, and the first of them. */
 static inline int config_head_rows(const ModelConfig *c) { return c->decoder.vocab / config_slices(c); }
+/* Rows of the projector's output before those of images: the learned end of a row of patches (P_NEWLINE). */
+static inline int config_image_lead(const ModelConfig *c) { return c->newline; }
+/* Of those of images: that one tile gives; that `tiles` tiles give, the lead included; and the rows of features they are made of. */
+static inline int config_rows_of_tile(const ModelConfig *c) { return c->queries ? c->queries : c->tile_rows; }
+static inline int config_image_rows(const ModelConfig *c, int tiles) { return config_image_lead(c) + tiles * config_rows_of_tile(c); }
+static inline int config_feature_rows(const ModelConfig *c, int image_rows) {
+    return (image_rows - config_image_lead(c)) / config_rows_of_tile(c) * c->tile_rows;
+}
 static inline int config_head_first(const ModelConfig *c) { return c->decoder.slice * config_head_rows(c); }
 
 #endif

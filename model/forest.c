@@ -161,6 +161,18 @@ int forest_extend_image(Forest *f, int segment, int feature, int n, Error *e) {
     return 0;
 }
 
+int forest_extend_rows(Forest *f, int segment, const int *rows, int n, int end, Error *e) {
+    int first = rows_append(f, segment, n, e);
+    if (first < 0) return -1;
+    for (int i = 0; i < n; i++) {
+        assert(rows[i] >= 0 && rows[i] < end);
+        f->ids[first + i] = FOREST_IMAGE;
+        f->image_rows[first + i] = rows[i];
+    }
+    if (end > f->image_rows_n) f->image_rows_n = end;
+    return 0;
+}
+
 static int score_append(Forest *f, int row, int target, Error *e) {
     size_t own = f->scored_cap;
     if (mem_grow(&f->score_rows, &own, (size_t)f->scored_n + 1, sizeof(int), "scored rows", e)) return -1;

@@ -26,12 +26,17 @@ typedef struct Image {
 typedef enum ImageAspect {
     IMAGE_PAD, /* centred on a square of colour int(255 * mean), then resized (LLaVA's expand2square) */
     IMAGE_CROP, /* shortest side resized to S, then the centre cut out (CLIP) */
-    IMAGE_SQUASH /* both sides resized to S, whatever their ratio (OmniLMM) */
+    IMAGE_ANYRES, /* tiles (image_tiles); of one tile, the whole image squeezed into it */
+    IMAGE_SQUASH /* the whole image squeezed into the tile (OmniLMM) */
 } ImageAspect;
+
+extern const char *const image_aspects[]; /* "pad", "crop", "anyres", "squash", NULL */
 
 /* `name` stands for the bytes in messages. 0 or -1 with nothing held. Damaged and cut-short files are refused. */
 int image_decode(const void *bytes, size_t size, const char *name, Image *out, Error *e);
 int image_load(const char *path, Image *out, Error *e);
+/* Width and height alone, from the file's header. */
+int image_measure(const char *path, int *width, int *height, Error *e);
 void image_free(Image *image);
 /* Deterministic: the same pixels give the same bytes. */
 int image_write_png(const char *path, const Image *image, Error *e);
@@ -40,5 +45,8 @@ int image_write_png(const char *path, const Image *image, Error *e);
 int image_fit(const Image *image, ImageAspect aspect, int S, const float mean[3], Image *out, Error *e);
 /* image_fit, then (x / 255 - mean) / std into out (3, S, S) fp32, rounded where Transformers rounds. */
 int image_preprocess(const Image *image, ImageAspect aspect, int S, const float mean[3], const float std[3], float *out, Error *e);
+/* The tiles of an image (anyres.h), normalised, into out (1 + down * across, 3, S, S) fp32: the whole image squeezed into one tile; then the image resized to
+ * fit into down x across tiles, centred on black, cut into them row by row. Sides of at most 4096. */
+int image_tiles(const Image *image, int down, int across, int S, const float mean[3], const float std[3], float *out, Error *e);
 
 #endif

@@ -267,6 +267,21 @@ int image_load(const char *path, Image *out, Error *e) {
     return result;
 }
 
+int image_measure(const char *path, int *width, int *height, Error *e) {
+    char *bytes;
+    size_t size;
+    int channels, result = 0;
+    if (file_read(path, IMAGE_FILE_BYTES, &bytes, &size, e)) return -1;
+    Bytes b = { (const uint8_t *)bytes, size, path };
+    if (starts(&b, "P5", 2) || starts(&b, "P6", 2)) {
+        size_t at = 2;
+        *width = (int)pnm_number(&b, &at), *height = (int)pnm_number(&b, &at);
+    } else if (!stbi_info_from_memory(b.at, (int)size, width, height, &channels)) result = format_unknown(&b, e);
+    if (!result) result = dimensions_check(&b, "image", *width, *height, e);
+    free(bytes);
+    return result;
+}
+
 int image_write_png(const char *path, const Image *image, Error *e) {
     Bytes b = { NULL, 0, path };
     if (dimensions_check(&b, "PNG", image->width, image->height, e)) return -1;

@@ -46,8 +46,12 @@ static void describe_shape(const Inspection *x) {
     if (!v->layers) return;
     fprintf(x->out, "vision tower  %d layers, of which %d run, width %d, feed-forward %d, %d heads, %s\n", v->layers, v->feature_layers,
         v->width, v->ff, v->heads, v->activation == GELU ? "gelu" : "quick-gelu");
-    fprintf(x->out, "              image %d x %d in patches of %d: %d rows an image (class token %s)\n", v->image_side, v->image_side,
-        v->patch, x->config.image_tokens, v->keep_class ? "kept" : "dropped");
+    fprintf(x->out, "              image %d x %d in patches of %d: %d rows a tile (class token %s)\n", v->image_side, v->image_side,
+        v->patch, x->config.tile_rows, v->keep_class ? "kept" : "dropped");
+    if (!x->config.grids_n) return;
+    fprintf(x->out, "images        tiled (anyres): one whole and a grid of tiles (down x across):");
+    for (int i = 0; i < x->config.grids_n; i++) fprintf(x->out, " %d x %d", x->config.grids[i].down, x->config.grids[i].across);
+    fprintf(x->out, "; at most %d rows%s\n", x->config.image_tokens, x->config.newline ? ", each row of patches ended by image_newline" : "");
 }
 
 /* ---- tensors ---- */
@@ -160,8 +164,8 @@ static void inspect_companions(Inspection *x) {
             rows = field_of(x, "config.json", NULL, "image_seq_length");
     if (side >= 0 && side != c->vision.image_side)
         odd(x, "preprocessor_config.json crops to %lld pixels, the tower sees %d", (long long)side, c->vision.image_side);
-    if (rows >= 0 && rows != c->image_tokens)
-        odd(x, "config.json says %lld rows an image (image_seq_length), the tower gives %d", (long long)rows, c->image_tokens);
+    if (rows >= 0 && rows != c->tile_rows && !c->grids_n)
+        odd(x, "config.json says %lld rows an image (image_seq_length), the tower gives %d", (long long)rows, c->tile_rows);
     if (!path_join(path, x->folder, "preprocessor_config.json", NULL) && !file_exists(path))
         odd(x, "no preprocessor_config.json: CLIP's mean and deviation are assumed");
 }

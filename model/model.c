@@ -83,10 +83,11 @@ int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e) {
     w->image_rows = f->image_rows_n;
     Buf features = BUF_NONE;
     if (f->image_rows_n > 0) {
-        if (projector_forward(m, vision, f->image_rows_n, e)) return -1;
+        if (m->config.queries ? resampler_forward(m, vision, f->image_rows_n, e) : projector_forward(m, vision, f->image_rows_n, e)) return -1;
         features = w->projected.buf;
-        if (dump_write(m, "vision_features", vision, f->image_rows_n, m->config.vision.width, e) ||
-            dump_write(m, "projected", features, f->image_rows_n, m->config.decoder.width, e))
+        int rows = config_feature_rows(&m->config, f->image_rows_n), lead = config_image_lead(&m->config), D = m->config.decoder.width;
+        if (dump_write(m, "vision_features", vision, rows, m->config.vision.width, e) ||
+            dump_write(m, "projected", buf_at(features, (int64_t)lead * D), f->image_rows_n - lead, D, e))
             return -1;
     }
     if (decoder_forward(m, f, features, mode, e)) return -1;
@@ -150,7 +151,8 @@ static int projector_reached(const Model *m) {
 
 static int backward_need(Model *m, const Forest *f, Error *e) {
     const Workspace *w = m->work;
-    StepSize s = { .uses = USES_BACKWARD, .rows = f->rows_n, .tail = w->tail_n, .scored = f->scored_n, .image_rows = w->image_rows };
+    StepSize s = { .uses = USES_BACKWARD, .rows = f->rows_n, .tail = w->tail_n, .scored = f->scored_n };
+    if (w->image_rows) s.image_rows = w->image_rows, s.feature_rows = config_feature_rows(&m->config, w->image_rows);
     if (projector_reached(m)) s.uses |= USES_PROJECTOR_BACKWARD;
     if (tower_reached(m)) s.uses |= USES_TOWER_BACKWARD | USES_DFEATURES, s.images = w->vision_images;
     return workspace_need(m, &s, e);
@@ -167,8 +169,11 @@ int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
         head_of(m), targets, R, V, D);
     if (slices_sum(m, "summing gradients of scored rows", w->dhidden.buf, (int64_t)R * D, e)) return -1;
     int tower = tower_reached(m), projector = projector_reached(m);
+    if (projector && m->config.grids_n) k->zero(w->dprojected.buf, (int64_t)rows * D); /* rows in the margins of a fitted image are not read */
     if (decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE, e)) return -1;
-    if (projector) projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows);
+    Buf dfeatures = tower ? w->dfeatures.buf : BUF_NONE;
+    if (projector && m->config.queries && resampler_backward(m, w->dprojected.buf, w->vision, dfeatures, rows, e)) return -1;
+    if (projector && !m->config.queries) projector_backward(m, w->dprojected.buf, w->vision, dfeatures, rows);
     if (tower && model_encode_backward(m, w->dfeatures.buf, e)) return -1;
     return k->sync(e);
 }

@@ -8,8 +8,11 @@
  *     model_forward(m, f, vision, mode)                   hidden states of the scored rows
  *     model_score(m, f, ...) or model_logits(m, f)        log-probs, or logits for sampling and probing
  *     model_backward(m, f, dlogp)                         gradients, added to m->params.grads (mode TRAIN)
- * `vision` holds tower features, (image rows, W): of model_encode for a frozen tower (cache them by content), or of this step's
+ * `vision` holds tower features, (feature rows, W): of model_encode for a frozen tower (cache them by content), or of this step's
  * model_encode with save when the tower is trained, in which case model_backward carries the gradient on into the tower.
+ *
+ * Image rows are what the projector makes of the features, which a Forest refers to: one of each feature row, in order, after
+ * config_image_lead rows that the model has learned (image_newline). anyres.h says which of them the decoder reads of a tiled image.
  *
  * Buffers of a step are kept and reused; they grow to the largest step seen. Nothing here depends on the device. */
 #ifndef RLAIFV_MODEL_H
@@ -48,9 +51,9 @@ enum {
 typedef struct StepSize {
     unsigned uses;
     int64_t rows, tail, scored; /* T; rows of the last block (tail_find in decoder.c; at most T); R */
-    int64_t image_rows;         /* of all images of the step, in the decoder */
-    int64_t feature_rows;       /* of all images of the step, of the tower: what the projector reads */
-    int64_t images;             /* of one tower pass */
+    int64_t image_rows;         /* of all images of the step, the learned ones included */
+    int64_t feature_rows;       /* of all images */
+    int64_t images;             /* tiles of one call of model_encode */
     int64_t slots;
 } StepSize;
 
@@ -103,6 +106,8 @@ int model_encode(Model *m, Buf features, const float *pixels, int images, int sa
 int model_encode_backward(Model *m, Buf dfeatures, Error *e);
 
 int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e);
+/* FLOPs of what stands between tower and decoder, forward, for one tile. */
+double model_projector_flops(const ModelConfig *c);
 
 /* Per scored row (host arrays of f->scored_n, each may be NULL): log-prob of its target, entropy, whether the target is the argmax, mean logit. */
 int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *hit, float *mean_logit, Error *e);

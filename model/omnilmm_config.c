@@ -119,5 +119,6 @@ int omnilmm_load(const char *folder, const json_t *o, const char *where, ModelCo
     c->squash = 1;
     if (hf_check_vision(where, &c->vision, e)) return -1;
     c->tile_rows = c->vision.patches;
+    c->tiles = 1;
     return 0;
 }

@@ -31,6 +31,7 @@ static const struct Row {
     { P_PROJECTOR_1_B, PART_PROJECTOR, ALONE, ALIGNED, ".bias", { D } },
     { P_PROJECTOR_2_W, PART_PROJECTOR, ALONE, ALIGNED, ".weight", { D, D } },
     { P_PROJECTOR_2_B, PART_PROJECTOR, ALONE, ALIGNED, ".bias", { D } },
+    { P_NEWLINE, PART_PROJECTOR, ALONE, ALIGNED, "image_newline", { D } },
 
     { P_RESAMPLER_POSITION, PART_PROJECTOR, ALONE, ALIGNED, "pos_embed", { QUERIES, D } },
     { P_RESAMPLER_QUERY, PART_PROJECTOR, ALONE, ALIGNED, "query", { QUERIES, D } },
@@ -178,9 +179,11 @@ int64_t params_whole_at(const Params *p, const Param *q, int64_t i, int64_t *run
 static int layers_of(const ModelConfig *c, ParamPart part) { return part == PART_VISION ? c->vision.layers : c->decoder.layers; }
 
 static int row_exists(const ModelConfig *c, const struct Row *row) {
-    if (row->part == PART_VISION && c->vision.layers > 0) return (c->vision.kind == TOWER_EVA) == (row->kind >= P_EVA_CLASS);
-    if (row->part == PART_PROJECTOR && c->vision.layers > 0) return (c->queries > 0) == (row->kind >= P_RESAMPLER_POSITION);
-    return row->part == PART_DECODER && (row->kind != P_HEAD || !c->decoder.tied);
+    int vision = c->vision.layers > 0;
+    if (row->kind == P_NEWLINE) return c->newline;
+    if (row->part == PART_VISION) return vision && (c->vision.kind == TOWER_EVA) == (row->kind >= P_EVA_CLASS);
+    if (row->part == PART_PROJECTOR) return vision && (c->queries > 0) == (row->kind >= P_RESAMPLER_POSITION);
+    return row->kind != P_HEAD || !c->decoder.tied;
 }
 
 static int64_t aligned(int64_t count) { return (count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }

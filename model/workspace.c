@@ -30,6 +30,7 @@ typedef struct SlabRow {
         return (int64_t)(value);                                                                                                           \
     }
 WIDTH(width_one, 1)
+WIDTH(width_newline, c->newline ? d->width : 0)
 WIDTH(width_d, d->width)
 WIDTH(width_q, (d->heads + 2 * d->kv_heads) * d->head_size)
 WIDTH(width_kv, 2 * d->kv_heads * d->head_size)
@@ -109,6 +110,7 @@ static const SlabRow table[] = {
     { OF_WORK(projected), USES_PROJECTOR, IMAGE_ROWS, width_d, 0, "projector" },
     { OF_WORK(dprojected), USES_PROJECTOR_BACKWARD, IMAGE_ROWS, width_d, 0, "projector gradient" },
     { OF_WORK(dprojector_hidden), USES_PROJECTOR_BACKWARD, FEATURE_ROWS, width_projector, 0, "projector gradient" },
+    { OF_WORK(dnewline), USES_PROJECTOR_BACKWARD, ONCE, width_newline, 1, "projector gradient" },
     { OF_WORK(dfeatures), USES_DFEATURES, FEATURE_ROWS, width_w, 0, "tower gradient" },
 
     { OF_WORK(resampler_positions), USES_PROJECTOR, ONCE, width_resampler_positions, 0, "resampler positions" },

@@ -36,7 +36,7 @@ struct Workspace {
     AttentionSegment *tail_segments;
     int tail_segments_n;
     StepMode mode; /* of the last forward */
-    int image_rows, images_from_tower;
+    int image_rows;
     Buf vision;
     /* projector */
     Slab projector_hidden, projector_act, projected; /* (feature rows, D), twice; (image rows, D) */
@@ -61,7 +61,7 @@ struct Workspace {
     float *slice_said; /* slice_scores on the host */
     size_t slice_targets_cap, slice_rows_cap, slice_said_cap;
     /* backward */
-    Slab dx, dnorm, dqkv, dattended, dgate_up, dgated, dhidden, dtail, dtail_attended, dprojected, dprojector_hidden, dfeatures;
+    Slab dx, dnorm, dqkv, dattended, dgate_up, dgated, dhidden, dtail, dtail_attended, dprojected, dprojector_hidden, dnewline, dfeatures;
     /* tower */
     VisionLayer *vision_layers;
     Slab vision_patches, vision_embedded, vision_pixels, vision_final;
@@ -83,10 +83,10 @@ void workspace_close(Model *m);
 int workspace_need(Model *m, const StepSize *s, Error *e);
 int64_t workspace_bytes(const Model *m);
 
-/* projector.c: (rows, W) -> (rows, D) and back; dvision may be none */
-int projector_forward(Model *m, Buf vision, int rows, Error *e);
-void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows);
-/* resampler.c: the same where a resampler stands in the projector's place; image_rows is a multiple of config.queries */
+/* projector.c: features (feature_rows, W) -> image rows (image_rows, D) and back; dvision may be none */
+int projector_forward(Model *m, Buf vision, int image_rows, Error *e);
+void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows);
+/* resampler.c: the same where a resampler stands in the projector's place */
 int resampler_forward(Model *m, Buf vision, int image_rows, Error *e);
 int resampler_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows, Error *e);
 /* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for. */

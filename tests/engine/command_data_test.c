@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-static const char *const cases[] = { "llava15-hub", "llava15-orig", "llava15-v5" };
+static const char *const cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi" };
 enum { CASES = sizeof cases / sizeof *cases, WORDS = 16 };
 static char folder[PATH_SIZE];
 
@@ -115,8 +115,10 @@ static void test_preprocess(void **state) {
             snprintf(name, sizeof name, "images/%d.png", j);
             golden(images[j], i, name);
         }
-        for (int crop = 0; crop < 2; crop++) {
-            assert_int_equal(call(command_preprocess, &e, "--model", model, crop ? "--aspect=crop" : "--threads=1", "--out", out, images[0],
+        int tiled = !strncmp(cases[i], "next", 4);
+        for (int aspect = 0; aspect < 2 + tiled; aspect++) {
+            static const char *const aspects[] = { "--aspect=pad", "--aspect=crop", "--aspect=anyres" };
+            assert_int_equal(call(command_preprocess, &e, "--model", model, aspect ? aspects[aspect] : "--threads=1", "--out", out, images[0],
                                  images[1], images[2], images[3], NULL),
                 0);
             TensorSet ours, theirs;
@@ -126,11 +128,12 @@ static void test_preprocess(void **state) {
             for (int j = 0; j < 4; j++) {
                 char name[16], golden_name[32];
                 snprintf(name, sizeof name, "%d", j);
-                snprintf(golden_name, sizeof golden_name, "%s.%d", crop ? "crop" : "pad", j);
+                snprintf(golden_name, sizeof golden_name, "%s.%d", aspects[aspect] + strlen("--aspect="), j);
                 const Tensor *a = tensors_find(&ours, name), *b = tensors_find(&theirs, golden_name);
                 assert_non_null(a);
                 assert_non_null(b);
-                assert_int_equal(a->count, b->count);
+                assert_int_equal(a->ndim, b->ndim);
+                for (int d = 0; d < a->ndim; d++) assert_int_equal(a->shape[d], b->shape[d]);
                 assert_memory_equal(a->data, b->data, (size_t)a->count * 4); /* bit for bit on PNG */
             }
             tensors_close(&ours);
@@ -143,8 +146,11 @@ static void test_preprocess(void **state) {
     assert_false(file_exists(out));
     assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, NULL), 2);
     error_says(&e, "no images given");
-    assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, "--aspect=anyres", images[0], NULL), 2);
-    error_says(&e, "pad | crop");
+    assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, "--aspect=square", images[0], NULL), 2);
+    error_says(&e, "pad | crop | anyres");
+    golden(model, 0, "model");
+    assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, "--aspect=anyres", images[0], NULL), -1);
+    error_says(&e, "image_grid_pinpoints");
 }
 
 static void test_inspect(void **state) {

@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-static const char *const golden_cases[] = { "llava15-hub", "llava15-orig", "llava15-v5" };
-enum { GOLDEN_CASES = 3 };
+static const char *const golden_cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi" };
+enum { GOLDEN_CASES = 5 };
 
 static inline void fail_with(const Error *e) {
     char text[sizeof(Error) + 64];

@@ -205,7 +205,7 @@ static void limits_and_refusals(void **state) {
     p.v.model.config.decoder.positions = positions;
 
     int refused = 0;
-    Prompt list[3] = { p.list[0], { { "/nonexistent.png", NULL }, p.list[1].tail }, p.list[2] };
+    Prompt list[3] = { p.list[0], { .image.path = "/nonexistent.png", .tail = p.list[1].tail }, p.list[2] };
     config.max_new_tokens = 3;
     assert_int_equal(sample_all(&p.v, list, 3, &config, &got, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "no such image");
