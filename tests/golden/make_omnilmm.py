@@ -2,8 +2,7 @@
 """make_omnilmm.py OUT - the golden case of OmniLMM: a tiny random checkpoint in the published naming, and what PyTorch makes of it.
 
 Tower: timm's own Eva class with the flags of eva02_enormous_patch14_clip_224 (post-norm blocks, absolute positions, q and v biases), its last block
-replaced by an identity, read at another size than it was trained for. Resampler: torch.nn.MultiheadAttention between LayerNorms, as the case's
-README-like comments below say. Decoder: Transformers' MistralForCausalLM on embeddings. All in float32; sums of log-probs in float64.
+replaced by an identity, read at another size than it was trained for. Resampler: torch.nn.MultiheadAttention between LayerNorms. Decoder: Transformers' MistralForCausalLM on embeddings. All in float32; sums of log-probs in float64.
 OUT needs nothing; images, pairs and the SentencePiece model come from tests/golden/llava15-v5. Needs torch, timm, transformers, sentencepiece,
 safetensors, pillow, numpy."""
 import json
@@ -117,9 +116,10 @@ class Model(nn.Module):
 
 
 def decoder_config(vocab):
+    """config.json says pad 2, as published, which is </s>; to PyTorch that would mean that this row of the embedding learns nothing."""
     return MistralConfig(vocab_size=vocab, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
         head_dim=8, hidden_act="silu", max_position_embeddings=32768, rms_norm_eps=1e-5, rope_theta=1e4, sliding_window=4096, bos_token_id=1,
-        eos_token_id=2, pad_token_id=2, tie_word_embeddings=False, attn_implementation="eager")
+        eos_token_id=2, pad_token_id=None, tie_word_embeddings=False, attn_implementation="eager")
 
 
 def randomise(model):
@@ -162,9 +162,9 @@ def positions():
     g, out = torch.Generator().manual_seed(SEED + 1), {}
     for own, side in ((3, 5), (4, 5), (2, 4), (5, 3), (7, 4), (16, 32), (4, 4)):
         table = torch.randn(1, 1 + own * own, 3, generator=g)
-        out[f"{own}.{side}.table"] = table[0].contiguous()
-        out[f"{own}.{side}.tower"] = resample_abs_pos_embed(table, [side, side], num_prefix_tokens=1)[0].contiguous()
-        out[f"{own}.{side}.resampler"] = table_resized(table[0, 1:], side).contiguous()
+        out[f"{own}.{side}.table"] = table[0].clone()
+        out[f"{own}.{side}.tower"] = resample_abs_pos_embed(table, [side, side], num_prefix_tokens=1)[0].clone()
+        out[f"{own}.{side}.resampler"] = table_resized(table[0, 1:], side).clone()
     return out
 
 
@@ -196,13 +196,16 @@ def main(out):
     save_file(model.state(), os.path.join(out, "model/model.safetensors"), metadata={"format": "pt"})
 
     # ---- forward ----
-    # Text that goes on behind a token has no word-start mark: tokenised by a second processor that adds none.
-    inner = sentencepiece.SentencePieceProcessor(os.path.join(SOURCE, "model", "tokenizer.model"))
-    inner.override_normalizer_spec(add_dummy_prefix=False)
+    def inner(text):
+        """Text that goes on behind a token has no word-start mark: encoded behind other text, which is cut off again."""
+        lead = sp.encode("<unk>")
+        ids = sp.encode("<unk>" + text)
+        assert ids[: len(lead)] == lead
+        return ids[len(lead) :]
 
     def prompt(question):
-        ids = [1] + sp.encode("<|system|>\n" + SYSTEM) + [2] + inner.encode("\n<|user|>\n") + [im_start] + [IM_PATCH] * QUERIES
-        return ids + [im_end] + inner.encode(f"\n{question}") + [2] + inner.encode("\n<|assistant|>\n")
+        ids = [1] + sp.encode("<|system|>\n" + SYSTEM) + [2] + inner("\n<|user|>\n") + [im_start] + [IM_PATCH] * QUERIES
+        return ids + [im_end] + inner(f"\n{question}") + [2] + inner("\n<|assistant|>\n")
 
     pixels = {path: squashed(os.path.join(out, path)) for path in sorted({p["image"] for p in pairs})}
     features = {path: model.features(x[None]) for path, x in pixels.items()}
@@ -210,7 +213,7 @@ def main(out):
     save_file(positions(), os.path.join(out, "expect/positions.safetensors"))
 
     def response(text):
-        return inner.encode(text) + [2]
+        return inner(text) + [2]
 
     def logps(row, side, features=features):
         ids, answer = prompt(row["question"]), response(row[side])
@@ -233,7 +236,7 @@ def main(out):
             reference.append([entry["chosen"]["sum"], entry["rejected"]["sum"]])
             rows.append(entry)
         write_json(rows, out, "expect/score.jsonl", lines=True)
-        words = {word: inner.encode(word)[-1] for word in ("yes", "Yes", "no", "No")}
+        words = {word: inner(word)[-1] for word in ("yes", "Yes", "no", "No")}
         rows = []
         for path in sorted(pixels):
             for question in ("Describe this image in detail.", "Is there a cat? Please answer yes or no."):
