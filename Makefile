@@ -126,6 +126,10 @@ bench: deps
 	$(BUILD)/rlaifv bench kernels
 peer-tokenizer: all
 	python3 -m venv build/venv && build/venv/bin/pip install -q sentencepiece && build/venv/bin/python tests/tokenizer/peer_sentencepiece.py
+# What training exports is opened by Transformers, which says the same of it.
+peer-export: all
+	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers safetensors pillow sentencepiece
+	build/venv/bin/python tests/golden/peer_export.py $(BUILD)/rlaifv
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 help:
@@ -137,8 +141,9 @@ help:
 	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
-	@echo "make deps found debug format peer-tokenizer clean"
+	@echo "make deps found debug format clean"
+	@echo "make peer-tokenizer peer-export  beside SentencePiece, and Transformers (installed into build/venv)"
 clean:
 	rm -rf build build-* rlaifv
-.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench peer-tokenizer format help
+.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench peer-tokenizer peer-export format help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,4 +1,4 @@
-/* command_data.c - the commands that look at inputs and make data, without running a model: tokenize, preprocess, inspect, scenes.
+/* command_data.c - the commands that look at inputs and make data, without running a model: tokenize, preprocess, scenes.
  *
  * Their outputs line up with their inputs one to one, so unlike the loop they refuse a bad row instead of dropping it. */
 #include "engine/commands.h"
@@ -10,7 +10,6 @@
 #include "model/anyres.h"
 #include "model/config.h"
 #include "model/image.h"
-#include "model/inspect.h"
 #include "model/safetensors.h"
 #include "tokenizer/tokenizer.h"
 
@@ -157,20 +156,6 @@ int command_preprocess(int argc, char **argv, Error *e) {
         return error_what(e, "no vision tower"), error_where(e, "%s", model), error_found(e, "a text model"),
                error_expected(e, "a LLaVA checkpoint");
     return preprocess_images(&config, (ImageAspect)aspect, argv, images, out, e);
-}
-
-/* ---- inspect ---- */
-
-int command_inspect(int argc, char **argv, Error *e) {
-    CommonOptions common = COMMON_DEFAULTS;
-    int folders;
-    const Option table[] = { OPTIONS_COMMON(common), { 0 } };
-    int parsed = options_parse(table, argc, argv, &folders, e);
-    if (parsed == OPTIONS_HELP)
-        return options_help(table, "inspect DIR", "What a checkpoint is, its shapes, and what is missing or odd.", stdout), 0;
-    if (parsed) return 2;
-    if (folders != 1) return error_what(e, "inspect takes one folder"), error_where(e, "command line"), error_found(e, "%d", folders), 2;
-    return model_inspect(argv[0], stdout, e);
 }
 
 /* ---- scenes ---- */

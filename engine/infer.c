@@ -15,7 +15,7 @@
 
 /* What the three have in common. */
 typedef struct Infer {
-    const char *model, *data, *out, *chat, *images;
+    const char *model, *data, *out, *chat, *images, *dump, *dump_to;
     int aspect, strict;
     int64_t rows; /* of one step */
     CommonOptions common;
@@ -35,6 +35,8 @@ typedef struct Infer {
         { "template", OPTION_TEXT, &(I).chat, "NAME", "vicuna_v1, llava_v1", 0, 0, 0, NULL },                                              \
         { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images are fitted to one tile; models of tiled images have their own way", 0, 0, 0, image_aspects },                              \
         { "images", OPTION_TEXT, &(I).images, "DIR", "where images are looked for by file name", 0, 0, 0, NULL },                          \
+        { "dump", OPTION_TEXT, &(I).dump, "NAME", "writes an activation of the first step: see inspect --help", 0, 0, 0, NULL },           \
+        { "dump-to", OPTION_TEXT, &(I).dump_to, "FILE", "safetensors file for it", 0, 0, 0, NULL },                                        \
         { "strict", OPTION_FLAG, &(I).strict, NULL, "an unusable row ends the command", 0, 0, 0, NULL }, OPTIONS_COMMON((I).common)
 
 static void infer_close(Infer *in) {
@@ -55,7 +57,10 @@ static int infer_open(Infer *in, unsigned need, Error *e) {
     size_t n = (size_t)in->set.n;
     in->prompts = mem_new(n, sizeof *in->prompts, "prompts", e);
     in->refused = mem_new(n, 1, "prompts", e);
-    return in->prompts && in->refused ? 0 : -1;
+    if (!in->prompts || !in->refused) return -1;
+    if (!in->dump != !in->dump_to)
+        return error_what(e, "half a request"), error_where(e, in->dump ? "--dump" : "--dump-to"), error_expected(e, "--dump NAME --dump-to FILE");
+    return in->dump ? model_dump(&in->vlm.model, in->dump, in->dump_to, e) : 0;
 }
 
 /* A row that the model or the image decoder will not take: said and marked, or, with --strict, the end. */
@@ -102,6 +107,9 @@ static int infer_done(Infer *in, FileOut *out, int bad, Error *e) {
         error_what(e, "no usable row"), error_where(e, "%s", in->data), error_hint(e, "the messages above say why each was dropped");
         bad = -1;
     }
+    if (!bad && in->dump && model_dump_waits(&in->vlm.model))
+        bad = error_what(e, "the activation was not computed"), error_where(e, "--dump"), error_found(e, "%s", in->dump),
+        error_hint(e, "no row of %s has an image?", in->data);
     if (bad) {
         file_abandon(out);
         return -1;

@@ -13,14 +13,15 @@ static struct TileGrid grid_choose(const ModelConfig *c, int width, int height) 
     for (int i = 0; i < c->grids_n; i++) {
         int64_t w = (int64_t)c->grids[i].across * c->vision.image_side, h = (int64_t)c->grids[i].down * c->vision.image_side;
         double across = (double)w / width, down = (double)h / height, scale = across < down ? across : down;
-        int64_t fitted = (int64_t)(width * scale) * (int64_t)(height * scale), own = (int64_t)width * height, kept = fitted < own ? fitted : own;
+        int64_t fitted = (int64_t)(width * scale) * (int64_t)(height * scale), own = (int64_t)width * height,
+                kept = fitted < own ? fitted : own;
         if (kept > most || (kept == most && w * h - kept < least)) best = c->grids[i], most = kept, least = w * h - kept;
     }
     return best;
 }
 
-/* What is cut off either end of `grid` patches along the side that does not fill them: the image has `own` pixels along it, and the other side's `other`
- * pixels fill `full` patches. */
+/* What is cut off either end of `grid` patches along the side that does not fill them: the image has `own` pixels along it, and the other
+ * side's `other` pixels fill `full` patches. */
 static int margin(int own, int other, int full, int grid) {
     double pixels = own * ((double)full / other);
     int patches = (int)(round(pixels * 1e7) / 1e7); /* rounded to 7 places first, as there */

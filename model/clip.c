@@ -5,7 +5,7 @@
  * gradient. */
 #include "model/tower.h"
 
-Buf clip_forward(Model *m, const TowerPass *pass) {
+int clip_forward(Model *m, const TowerPass *pass, Buf *stream, Error *e) {
     const VisionConfig *c = &m->config.vision;
     const Kernels *k = m->k;
     Workspace *w = m->work;
@@ -14,6 +14,7 @@ Buf clip_forward(Model *m, const TowerPass *pass) {
         w->vision_embedded.buf, w->vision_patches.buf, weight(m, P_VISION_PATCH, -1), BUF_NONE, BUF_NONE, images * P, W, patch_size);
     k->patches_embed(
         w->vision_pre.buf, w->vision_embedded.buf, weight(m, P_VISION_CLASS, -1), weight(m, P_VISION_POSITION, -1), images, P, W);
+    if (dump_write(m, "vision.embedded", 0, w->vision_pre.buf, T, W, e)) return -1;
     Buf x = L > 0 ? w->vision_layers[0].x.buf : w->vision_final.buf;
     k->layernorm_forward(x, w->vision_pre_mean.buf, w->vision_pre_rstd.buf, w->vision_pre.buf, weight(m, P_VISION_PRE_W, -1),
         weight(m, P_VISION_PRE_B, -1), T, W, c->eps);
@@ -31,9 +32,11 @@ Buf clip_forward(Model *m, const TowerPass *pass) {
         k->linear_forward(y->fc1.buf, y->norm2.buf, weight(m, P_VISION_FC1_W, l), weight(m, P_VISION_FC1_B, l), BUF_NONE, T, F, W);
         k->activation_forward(y->activated.buf, y->fc1.buf, c->activation, (int64_t)T * F);
         k->linear_forward(next, y->activated.buf, weight(m, P_VISION_FC2_W, l), weight(m, P_VISION_FC2_B, l), y->mid.buf, T, W, F);
+        if (tower_block_dump(m, pass, l, next, e)) return -1;
         x = next;
     }
-    return x;
+    *stream = x;
+    return 0;
 }
 
 void clip_backward(Model *m, const TowerPass *pass, Buf dx) {

@@ -10,7 +10,8 @@
 
 static int grid_side(const VisionConfig *c) { return c->image_side / c->patch; }
 
-int eva_positions_need(Model *m, Error *e) {
+/* Makes the table at the size of the image, of the weights as they are, unless it is made. */
+static int positions_need(Model *m, Error *e) {
     Workspace *w = m->work;
     const VisionConfig *c = &m->config.vision;
     if (w->vision_positions_made) return 0;
@@ -19,16 +20,18 @@ int eva_positions_need(Model *m, Error *e) {
     return 0;
 }
 
-Buf eva_forward(Model *m, const TowerPass *pass) {
+int eva_forward(Model *m, const TowerPass *pass, Buf *stream, Error *e) {
     const VisionConfig *c = &m->config.vision;
     const Kernels *k = m->k;
     Workspace *w = m->work;
     int images = pass->images, T = pass->rows, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers, patch_size = 3 * c->patch * c->patch;
     int64_t TW = (int64_t)T * W;
+    if (positions_need(m, e)) return -1;
     Buf x = L > 0 ? w->vision_layers[0].x.buf : w->vision_final.buf;
     k->linear_forward(w->vision_embedded.buf, w->vision_patches.buf, weight(m, P_EVA_PATCH_W, -1), weight(m, P_EVA_PATCH_B, -1), BUF_NONE, images * P,
         W, patch_size);
     k->patches_embed(x, w->vision_embedded.buf, weight(m, P_EVA_CLASS, -1), w->vision_positions.buf, images, P, W);
+    if (dump_write(m, "vision.embedded", 0, x, T, W, e)) return -1;
     for (int l = 0; l < L; l++) { /* norm1 and norm2 hold what the norms read */
         VisionLayer *y = tower_block(m, pass, l);
         Buf next = tower_next(m, pass, l);
@@ -45,11 +48,13 @@ Buf eva_forward(Model *m, const TowerPass *pass) {
         k->layernorm_forward(
             next, y->mean2.buf, y->rstd2.buf, y->norm2.buf, weight(m, P_EVA_LN2_W, l), weight(m, P_EVA_LN2_B, l), T, W, c->eps);
         k->add(next, next, y->mid.buf, TW);
+        if (tower_block_dump(m, pass, l, next, e)) return -1;
         x = next;
     }
     k->layernorm_forward(w->vision_pre.buf, w->vision_pre_mean.buf, w->vision_pre_rstd.buf, x, weight(m, P_EVA_NORM_W, -1),
         weight(m, P_EVA_NORM_B, -1), T, W, c->eps);
-    return w->vision_pre.buf;
+    *stream = w->vision_pre.buf;
+    return 0;
 }
 
 /* dposition: the gradient of the table at the image's size, fp32. */

@@ -86,12 +86,12 @@ int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e) {
         if (m->config.queries ? resampler_forward(m, vision, f->image_rows_n, e) : projector_forward(m, vision, f->image_rows_n, e)) return -1;
         features = w->projected.buf;
         int rows = config_feature_rows(&m->config, f->image_rows_n), lead = config_image_lead(&m->config), D = m->config.decoder.width;
-        if (dump_write(m, "vision_features", vision, rows, m->config.vision.width, e) ||
-            dump_write(m, "projected", buf_at(features, (int64_t)lead * D), f->image_rows_n - lead, D, e))
+        if (dump_write(m, "vision_features", 0, vision, rows, m->config.vision.width, e) ||
+            dump_write(m, "projected", 0, buf_at(features, (int64_t)lead * D), f->image_rows_n - lead, D, e))
             return -1;
     }
     if (decoder_forward(m, f, features, mode, e)) return -1;
-    return dump_write(m, "hidden", w->hidden.buf, f->scored_n, m->config.decoder.width, e);
+    return dump_write(m, "hidden", 0, w->hidden.buf, f->scored_n, m->config.decoder.width, e);
 }
 
 static ParamKind head_kind(const Model *m) { return m->config.decoder.tied ? P_EMBED : P_HEAD; }
@@ -125,7 +125,7 @@ int model_logits(Model *m, const Forest *f, Buf *logits, Error *e) {
     m->k->logits(slices_logits_place(m, R), w->hidden.buf, head_of(m), R, config_head_rows(&m->config), m->config.decoder.width);
     if (slices_logits(m, R, e)) return -1;
     *logits = w->logits.buf;
-    return dump_write(m, "logits", w->logits.buf, R, V, e);
+    return dump_write(m, "logits", 0, w->logits.buf, R, V, e);
 }
 
 int model_probe(Model *m, const Forest *f, const int *ids, int n, float *p, Error *e) {
@@ -176,21 +176,6 @@ int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
     if (projector && !m->config.queries) projector_backward(m, w->dprojected.buf, w->vision, dfeatures, rows);
     if (tower && model_encode_backward(m, w->dfeatures.buf, e)) return -1;
     return k->sync(e);
-}
-
-int model_dump(Model *m, const char *name, const char *path, Error *e) {
-    static const char *const names[] = { "vision_features", "projected", "hidden", "logits" };
-    size_t n = sizeof names / sizeof *names;
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(name, names[i])) {
-            snprintf(m->work->dump_name, sizeof m->work->dump_name, "%s", name);
-            if (strlen(path) >= sizeof m->work->dump_path) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
-            strcpy(m->work->dump_path, path);
-            return 0;
-        }
-    const char *near = nearest_name(name, names, n);
-    return error_what(e, "no such activation"), error_where(e, "--dump"), error_found(e, "%s", name),
-           error_hint(e, "known: vision_features, projected, hidden, logits%s%s", near ? "; nearest: " : "", near ? near : "");
 }
 
 int64_t model_bytes(const Model *m) {

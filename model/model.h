@@ -130,9 +130,10 @@ int model_hash(Model *m, char out[HASH_TEXT], Error *e);
 /* After weights were stepped or loaded: cached packs, and tables made of weights, are dropped. */
 void model_weights_changed(Model *m);
 
-/* Names an activation to keep at the next model_forward ("vision_features", "projected", "hidden", "logits"): written as safetensors to
- * `path` when the step ends. */
+/* Asks for an activation by its name (dump.c): the first step that computes it writes it to `path` as safetensors, (rows, width) fp32. Refuses names that
+ * this model does not compute. model_dump_waits: it was asked for and not computed yet. */
 int model_dump(Model *m, const char *name, const char *path, Error *e);
+int model_dump_waits(const Model *m);
 
 /* Bytes held by weights, what params_train_begin made, activations and key/value memory. */
 int64_t model_bytes(const Model *m);

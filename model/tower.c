@@ -35,6 +35,17 @@ static int feature_rows(Model *m, int images, Error *e) {
     return n;
 }
 
+int tower_block_dump(Model *m, const TowerPass *pass, int l, Buf next, Error *e) {
+    const VisionLayer *y = tower_block(m, pass, l);
+    int T = pass->rows, W = m->config.vision.width;
+    return dump_write(m, "vision.{i}.qkv", l, y->qkv.buf, T, 3 * W, e) || dump_write(m, "vision.{i}.attended", l, y->attended.buf, T, W, e) ||
+                   dump_write(m, "vision.{i}.mid", l, y->mid.buf, T, W, e) ||
+                   dump_write(m, "vision.{i}.activated", l, y->activated.buf, T, m->config.vision.ff, e) ||
+                   dump_write(m, "vision.{i}.out", l, next, T, W, e)
+               ? -1
+               : 0;
+}
+
 int model_encode(Model *m, Buf features, const float *pixels, int images, int save, Error *e) {
     const VisionConfig *c = &m->config.vision;
     const Kernels *k = m->k;
@@ -43,14 +54,14 @@ int model_encode(Model *m, Buf features, const float *pixels, int images, int sa
         return error_what(e, "this model has no vision tower"), error_where(e, "%s", m->folder), error_hint(e, "use text-only prompts");
     int S = c->image_side, C = 3;
     TowerPass pass;
+    Buf stream;
     if (pass_open(m, images, save, &pass, e)) return -1;
     int features_n = feature_rows(m, images, e);
     if (features_n < 0) return -1;
     if (workspace_need(m, &(StepSize){ .uses = save ? USES_TOWER | USES_TOWER_KEEP : USES_TOWER, .images = images }, e)) return -1;
-    if (c->kind == TOWER_EVA && eva_positions_need(m, e)) return -1;
     k->upload(w->vision_pixels.buf, pixels, (int64_t)images * C * S * S);
     k->patches_gather(w->vision_patches.buf, w->vision_pixels.buf, images, C, S, c->patch);
-    Buf stream = c->kind == TOWER_EVA ? eva_forward(m, &pass) : clip_forward(m, &pass);
+    if (c->kind == TOWER_EVA ? eva_forward(m, &pass, &stream, e) : clip_forward(m, &pass, &stream, e)) return -1;
     k->rows_gather(features, stream, w->vision_rows, features_n, c->width);
     w->vision_images = save ? images : 0;
     return 0;

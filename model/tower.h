@@ -10,12 +10,10 @@ typedef struct TowerPass {
     AttentionPlan plan;
 } TowerPass;
 
-/* From patches (workspace: vision_patches) to the stream that is returned; and back from dx, the gradient of that stream, which is overwritten. */
-Buf clip_forward(Model *m, const TowerPass *pass);
+/* From patches (workspace: vision_patches) to *stream; and back from dx, the gradient of that stream, which is overwritten. */
+int clip_forward(Model *m, const TowerPass *pass, Buf *stream, Error *e);
 void clip_backward(Model *m, const TowerPass *pass, Buf dx);
-/* positions_need: the table of positions at the size of the image, made of the weights where they changed; before forward. */
-int eva_positions_need(Model *m, Error *e);
-Buf eva_forward(Model *m, const TowerPass *pass);
+int eva_forward(Model *m, const TowerPass *pass, Buf *stream, Error *e);
 int eva_backward(Model *m, const TowerPass *pass, Buf dx, Error *e);
 
 /* Where block l keeps its activations, and where its result goes: the next block's input, or the stream that leaves the last. */
@@ -23,5 +21,8 @@ static inline VisionLayer *tower_block(const Model *m, const TowerPass *pass, in
 static inline Buf tower_next(const Model *m, const TowerPass *pass, int l) {
     return l + 1 == m->config.vision.feature_layers ? m->work->vision_final.buf : tower_block(m, pass, l + 1)->x.buf;
 }
+
+/* Writes what a dump asked for of block l, whose result is `next`. */
+int tower_block_dump(Model *m, const TowerPass *pass, int l, Buf next, Error *e);
 
 #endif

@@ -89,8 +89,8 @@ void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int i
 /* resampler.c: the same where a resampler stands in the projector's place */
 int resampler_forward(Model *m, Buf vision, int image_rows, Error *e);
 int resampler_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows, Error *e);
-/* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for. */
-int dump_write(Model *m, const char *name, Buf b, int rows, int width, Error *e);
+/* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for; {i} in the name stands for `layer`. */
+int dump_write(Model *m, const char *name, int layer, Buf b, int rows, int width, Error *e);
 
 static inline Buf weight(const Model *m, ParamKind kind, int layer) { return params_weight(&m->params, kind, layer); }
 /* The gradient of a tensor, or none when it is frozen. */

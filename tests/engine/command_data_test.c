@@ -180,6 +180,42 @@ static int lines_of(const char *path) {
     return n;
 }
 
+static void test_dump(void **state) {
+    (void)state;
+    Error e;
+    char model[PATH_SIZE], image[PATH_SIZE], expect[PATH_SIZE], out[PATH_SIZE];
+    static const struct {
+        const char *name;
+        int width;
+    } names[] = { { "vision.embedded", 32 }, { "vision.1.out", 32 }, { "vision_features", 32 }, { "projected", 48 }, { "decoder.embedded", 48 },
+        { "decoder.1.qkv", (6 + 2 * 3) * 8 }, { "decoder.0.gated", 96 }, { "decoder.1.out", 48 }, { "hidden", 48 }, { "logits", 512 } };
+    golden(model, 3, "model"), golden(image, 3, "images/1.png"), golden(expect, 3, "expect/forward.safetensors");
+    snprintf(out, sizeof out, "%s", at(folder, "dump.safetensors"));
+    TensorSet set, wanted;
+    assert_int_equal(tensors_open(&wanted, expect, &e), 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_int_equal(call(command_inspect, &e, model, "--dump", names[i].name, "--dump-to", out, "--image", image, NULL), 0);
+        assert_int_equal(tensors_open(&set, out, &e), 0);
+        const Tensor *t = tensors_find(&set, names[i].name), *golden = tensors_find(&wanted, names[i].name);
+        assert_non_null(t);
+        assert_int_equal(t->ndim, 2);
+        assert_int_equal(t->shape[1], names[i].width);
+        for (int64_t j = 0; golden && i < 4 && j < t->count; j++) /* what does not depend on the question */
+            assert_float_equal(((const float *)t->data)[j], ((const float *)golden->data)[j], 1e-4);
+        tensors_close(&set);
+        remove(out);
+    }
+    tensors_close(&wanted);
+    assert_int_equal(call(command_inspect, &e, model, "--dump", "decoder.2.qkv", "--dump-to", out, NULL), -1);
+    error_says(&e, "decoder.{i}.qkv");
+    error_says(&e, "0 to 1");
+    assert_int_equal(call(command_inspect, &e, model, "--dump", "projected", "--dump-to", out, NULL), -1);
+    error_says(&e, "give an --image");
+    assert_int_equal(call(command_inspect, &e, model, "--dump", "projected", NULL), -1);
+    error_says(&e, "--dump-to FILE");
+    assert_false(file_exists(out));
+}
+
 static void test_scenes(void **state) {
     (void)state;
     Error e;
@@ -205,6 +241,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_tokenize, setup, teardown),
         cmocka_unit_test_setup_teardown(test_preprocess, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inspect, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dump, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scenes, setup, teardown),
     };
     return cmocka_run_group_tests(command_data_test, NULL, NULL);
