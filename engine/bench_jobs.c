@@ -105,11 +105,10 @@ static void fill_normal(float *x, size_t n, uint64_t seed) {
 static int pairs_of(Bench *b, DpoPair pairs[BENCH_PAIRS], Error *e) {
     trunks_clear(&b->trunks);
     for (int i = 0; i < BENCH_PAIRS; i++) {
-        const IdList *chosen = &b->answers[2 * i], *rejected = chosen + 1;
         int trunk = trunks_find(&b->v, &b->trunks, &b->prompts[i], e);
         if (trunk < 0) return -1;
-        pairs[i] = (DpoPair){ trunk, chosen->ids, rejected->ids, (int)chosen->count, (int)rejected->count,
-            { b->reference[2 * i], b->reference[2 * i + 1] } };
+        for (int s = 0; s < 2; s++)
+            pairs[i].sequences[s] = (DpoSequence){ .trunk = trunk, .answer = &b->answers[2 * i + s], .reference = b->reference[2 * i + s] };
     }
     return 0;
 }

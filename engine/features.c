@@ -6,15 +6,18 @@
  * backward needs. Refuses images that cannot be read (image.h says which), and more than VLM_IMAGES of them in a step. */
 #include "engine/features.h"
 
+#include "engine/prefetch.h"
 #include "engine/vlm.h"
 
 #include <assert.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum {
-    FEATURE_BUCKETS = 4096 /* power of two */
+    FEATURE_BUCKETS = 4096, /* power of two */
+    AHEAD_THREADS = 4       /* each holds a picture at full size while it works (docs/images.md) */
 };
 
 /* What a path held when it was last read. */
@@ -22,7 +25,7 @@ typedef struct PathEntry {
     struct PathEntry *next;
     char hash[HASH_TEXT];
     ImageLayout layout;
-    int64_t size, seconds, nanoseconds;
+    struct stat file;
     char path[];
 } PathEntry;
 
@@ -94,9 +97,15 @@ void features_free(FeatureCache *c, const Kernels *k) {
     free(c);
 }
 
-static FeatureEntry *entry_find(FeatureCache *c, const char *hash) {
+static FeatureEntry *entry_look(const FeatureCache *c, const char *hash) {
     FeatureEntry *x = c->entries[bucket_of(hash, HASH_TEXT - 1)];
     while (x && strcmp(x->hash, hash)) x = x->next;
+    return x;
+}
+
+/* The same, for use: it becomes the latest used. */
+static FeatureEntry *entry_find(FeatureCache *c, const char *hash) {
+    FeatureEntry *x = entry_look(c, hash);
     if (x) {
         use_remove(c, x);
         use_first(c, x);
@@ -205,40 +214,100 @@ static float *pixels_of(const Vlm *v, const Image *image, ImageLayout *layout, E
     return NULL;
 }
 
-int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
-    struct stat st;
-    if (stat(path, &st))
-        return error_what(e, "no such image"), error_where(e, "%s", path), error_hint(e, "image paths are relative to the data file");
-    FeatureCache *c = v->features;
-    PathEntry **bucket = &c->paths[bucket_of(path, strlen(path))], *known = *bucket;
-    while (known && strcmp(known->path, path)) known = known->next;
-    if (known && known->size == st.st_size && known->seconds == st.st_mtim.tv_sec && known->nanoseconds == st.st_mtim.tv_nsec) {
-        int at = images_find(s, known->hash);
-        if (at >= 0) return at;
-        if (!v->tower_trained && entry_find(c, known->hash)) return images_append(s, known->hash, &known->layout, NULL, e);
-    }
-    Image image;
-    if (image_load(path, &image, e)) return -1;
+/* ---- images of files, now or ahead ---- */
+
+static PathEntry **path_slot(FeatureCache *c, const char *path) {
+    PathEntry **slot = &c->paths[bucket_of(path, strlen(path))];
+    while (*slot && strcmp((*slot)->path, path)) slot = &(*slot)->next;
+    return slot;
+}
+
+/* What a file gave, and the file as it was before it was read. */
+typedef struct Loaded {
+    float *pixels; /* NULL once taken */
     ImageLayout layout;
-    float *pixels = pixels_of(v, &image, &layout, e);
+    struct stat file;
+} Loaded;
+
+static void loaded_drop(void *result) {
+    Loaded *l = result;
+    if (l) free(l->pixels);
+    free(l);
+}
+
+static Loaded *file_load(const Vlm *v, const char *path, Error *e) {
+    Image image = { 0 };
+    Loaded *l = mem_new(1, sizeof *l, "image", e);
+    if (!l) return NULL;
+    if (stat(path, &l->file)) file_error(e, "cannot inspect file", path);
+    else if (!image_load_exif(path, v->exif, &image, e)) l->pixels = pixels_of(v, &image, &l->layout, e);
     image_free(&image);
-    if (!pixels) return -1;
+    if (l->pixels) return l;
+    loaded_drop(l);
+    return NULL;
+}
+
+/* Run by threads beside the caller's: of the Vlm they see the config and what is set before its first image. */
+static void *load_ahead(const void *context, const char *path) { return file_load(context, path, NULL); }
+
+static int needless_ahead(const void *context, const char *path) {
+    const Vlm *v = context;
+    const PathEntry *known = *path_slot(v->features, path);
+    return known && !v->tower_trained && entry_look(v->features, known->hash);
+}
+
+void vlm_ahead(Vlm *v, const ImageRef *image) {
+    if (!image->path || image->pixels || v->ahead_images <= 0) return;
+    if (!v->ahead) {
+        int threads = omp_get_max_threads();
+        v->ahead = prefetch_new(
+            &(PrefetchWork){ v, load_ahead, loaded_drop, needless_ahead }, v->ahead_images, threads < AHEAD_THREADS ? threads : AHEAD_THREADS, NULL);
+    }
+    if (v->ahead) prefetch_add(v->ahead, image->path);
+}
+
+void vlm_ahead_clear(Vlm *v) {
+    if (v->ahead) prefetch_clear(v->ahead);
+}
+
+static int same_file(const struct stat *a, const struct stat *b) {
+    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
+    Loaded *l = v->ahead ? prefetch_take(v->ahead, path) : NULL; /* asked in any case: the list goes on by it */
+    FeatureCache *c = v->features;
+    PathEntry **slot = path_slot(c, path), *known = *slot;
+    struct stat st;
+    int result = -1;
+    if (stat(path, &st)) {
+        error_what(e, "no such image"), error_where(e, "%s", path), error_hint(e, "image paths are relative to the data file");
+        goto done;
+    }
+    if (known && same_file(&known->file, &st)) {
+        if ((result = images_find(s, known->hash)) >= 0) goto done;
+        if (!v->tower_trained && entry_find(c, known->hash)) {
+            result = images_append(s, known->hash, &known->layout, NULL, e);
+            goto done;
+        }
+    }
+    if (!l || !same_file(&l->file, &st)) {
+        loaded_drop(l);
+        if (!(l = file_load(v, path, e))) goto done;
+    }
     if (!known) {
         size_t size = strlen(path) + 1;
-        known = mem_new(1, sizeof *known + size, "image path", e);
-        if (!known) {
-            free(pixels);
-            return -1;
-        }
+        if (!(known = mem_new(1, sizeof *known + size, "image path", e))) goto done;
         memcpy(known->path, path, size);
-        known->next = *bucket;
-        *bucket = known;
+        *slot = known;
     }
-    known->layout = layout;
-    known->size = st.st_size;
-    known->seconds = st.st_mtim.tv_sec;
-    known->nanoseconds = st.st_mtim.tv_nsec;
-    return images_take(v, s, &layout, pixels, known->hash, e);
+    known->layout = l->layout;
+    known->file = l->file;
+    result = images_take(v, s, &l->layout, l->pixels, known->hash, e);
+    l->pixels = NULL;
+done:
+    loaded_drop(l);
+    return result;
 }
 
 int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e) {

@@ -5,12 +5,14 @@
 #include "engine/vlm.h"
 
 #include "engine/features.h"
+#include "engine/prefetch.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 void vlm_close(Vlm *v) {
+    prefetch_free(v->ahead); /* its threads look at the model's config */
     if (v->features) features_free(v->features, v->model.k);
     if (v->model.k) model_free(&v->model);
     tokenizer_free(v->tokenizer);
@@ -30,6 +32,7 @@ static int open_model(Vlm *v, const Kernels *k, Comm *slices, const char *folder
         memset(v, 0, sizeof *v);
         return -1;
     }
+    v->ahead_images = VLM_AHEAD;
     v->features = features_new(e);
     v->emit = mem_new((size_t)v->model.config.decoder.vocab, 1, "table of ids to emit", e);
     return v->features && v->emit ? 0 : fail_open(v);
@@ -92,9 +95,10 @@ void vlm_feature_budget(Vlm *v, size_t bytes) { features_budget(v->features, byt
 
 int prompt_has_image(const Prompt *p) { return p->image.path || p->image.pixels; }
 
+static int image_rows(const Vlm *v, const Prompt *p) { return p->image_rows ? p->image_rows : config_rows_of_tile(&v->model.config); }
+
 int prompt_tokens(const Vlm *v, const Prompt *p) {
-    int rows = p->image_rows ? p->image_rows : config_rows_of_tile(&v->model.config);
-    return (int)p->tail.count + (prompt_has_image(p) ? (int)v->head.count + rows : 0);
+    return (int)p->tail.count + (prompt_has_image(p) ? (int)v->head.count + image_rows(v, p) : 0);
 }
 
 void prompt_free(Prompt *p) {
@@ -123,7 +127,7 @@ int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Promp
     out->image.path = has_image ? image_path : NULL;
     if (has_image && v->model.config.grids_n) {
         int width, height;
-        if (image_measure(image_path, &width, &height, e)) return -1;
+        if (image_measure(image_path, v->exif, &width, &height, e)) return -1;
         out->image_rows = image_layout(&v->model.config, width, height).rows;
     }
     int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, &out->tail, e);
@@ -245,16 +249,28 @@ static int same_ids(const IdList *a, const IdList *b) {
     return a == b || (a && b && a->count == b->count && !memcmp(a->ids, b->ids, a->count * sizeof *a->ids));
 }
 
-static int trunk_lookup(const Trunks *t, int image, const IdList *tail) {
+static int trunk_lookup(const Trunks *t, int image, int hidden, const IdList *tail) {
     for (size_t i = t->n; i-- > 0;) /* the latest first: neighbours in a file share images */
-        if (t->list[i].image == image && same_ids(t->list[i].tail, tail)) return t->list[i].segment;
+        if (t->list[i].image == image && t->list[i].hidden == hidden && same_ids(t->list[i].tail, tail)) return t->list[i].segment;
     return -1;
 }
 
-static int trunk_keep(Trunks *t, int image, const IdList *tail, int segment, Error *e) {
+static int trunk_keep(Trunks *t, int image, int hidden, const IdList *tail, int segment, Error *e) {
     if (segment < 0 || mem_grow(&t->list, &t->cap, t->n + 1, sizeof *t->list, "trunks", e)) return -1;
-    t->list[t->n++] = (struct Trunk){ .image = image, .segment = segment, .tail = tail };
+    t->list[t->n++] = (struct Trunk){ .image = image, .hidden = hidden, .segment = segment, .tail = tail };
     return segment;
+}
+
+static int trunks_root(Vlm *v, Trunks *t, Error *e) { return t->root >= 0 ? t->root : (t->root = vlm_root(v, &t->forest, e)); }
+
+int trunks_find_blind(Vlm *v, Trunks *t, const Prompt *p, Error *e) {
+    if (!prompt_has_image(p)) return trunks_find(v, t, p, e);
+    int rows = image_rows(v, p), segment = trunk_lookup(t, -1, rows, &p->tail);
+    if (segment >= 0) return segment;
+    if (trunks_root(v, t, e) < 0 || (segment = forest_segment(&t->forest, t->root, (int)p->tail.count, e)) < 0) return -1;
+    forest_skip(&t->forest, segment, rows);
+    if (forest_extend(&t->forest, segment, p->tail.ids, (int)p->tail.count, e)) return -1;
+    return trunk_keep(t, -1, rows, &p->tail, segment, e);
 }
 
 int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e) {
@@ -267,13 +283,13 @@ int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e) {
         }
         image = t->last_image;
     }
-    int segment = trunk_lookup(t, image, &p->tail);
+    int segment = trunk_lookup(t, image, 0, &p->tail);
     if (segment >= 0) return segment;
     if (image >= 0) {
-        if (t->root < 0 && (t->root = vlm_root(v, &t->forest, e)) < 0) return -1;
-        parent = trunk_lookup(t, image, NULL);
-        if (parent < 0) parent = trunk_keep(t, image, NULL, vlm_image_trunk(v, &t->forest, t->root, &t->images, image, e), e);
+        if (trunks_root(v, t, e) < 0) return -1;
+        parent = trunk_lookup(t, image, 0, NULL);
+        if (parent < 0) parent = trunk_keep(t, image, 0, NULL, vlm_image_trunk(v, &t->forest, t->root, &t->images, image, e), e);
         if (parent < 0) return -1;
     }
-    return trunk_keep(t, image, &p->tail, vlm_tail(&t->forest, parent, &p->tail, e), e);
+    return trunk_keep(t, image, 0, &p->tail, vlm_tail(&t->forest, parent, &p->tail, e), e);
 }

@@ -15,7 +15,10 @@
 
 typedef struct FeatureCache FeatureCache;
 
-enum { VLM_IMAGES = 256 }; /* distinct images of one step at most: bounds the feature buffer */
+enum {
+    VLM_IMAGES = 256, /* distinct images of one step at most: bounds the feature buffer */
+    VLM_AHEAD = 16    /* images preprocessed ahead of their step unless set: 22 MB of tiles at side 336 */
+};
 
 /* What passed through the model since the Vlm was opened (or the caller zeroed it): for progress lines and roofs. */
 typedef struct VlmWork {
@@ -28,6 +31,9 @@ typedef struct Vlm {
     Tokenizer *tokenizer; /* NULL after vlm_open_ids */
     const ChatTemplate *chat;
     int aspect; /* ImageAspect */
+    ImageExif exif;          /* ignored unless set after opening */
+    int ahead_images;        /* held by threads that decode ahead (vlm_ahead); VLM_AHEAD unless set after opening; 0: none */
+    struct Prefetch *ahead;
     int eos;
     unsigned char *emit; /* (V): ids sampling may emit: all the tokenizer knows except added tokens (<image>, <pad>) */
     IdList head;         /* ids before the image, the same for all prompts */
@@ -99,6 +105,10 @@ int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e);
 int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e);
 int vlm_image_pixels(Vlm *v, StepImages *s, const float *pixels, Error *e);
 int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e);
+/* Says that `image` will be asked for after those said before: threads decode and preprocess its file while the device computes. Changes no
+ * result. vlm_ahead_clear takes back what was said. */
+void vlm_ahead(Vlm *v, const ImageRef *image);
+void vlm_ahead_clear(Vlm *v);
 /* Tower features of all the step's images, on the device, (tiles * tile_rows, W): from the cache, the tower run once for those missing.
  * Valid until the next call. */
 int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e);
@@ -131,6 +141,7 @@ typedef struct Trunks {
     int root; /* -1: none yet */
     struct Trunk {
         int image, segment; /* image -1: text alone */
+        int hidden;         /* positions left out where an image is not seen */
         const IdList *tail; /* NULL: the image's rows alone */
     } * list;
     size_t n, cap;
@@ -143,5 +154,8 @@ void trunks_free(Trunks *t);
 /* The segment that ends where the answer of `p` begins, made when the step has none. p must outlive the step. The segment; TRUNK_REFUSED
  * when the image cannot be read (the step is as it was); -1 for other failures. */
 int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e);
+/* The same prompt as one that does not see its image: tokens and positions are as they were, the image's rows are not there (mDPO, Wang et al. 2024, arXiv
+ * 2406.11839). */
+int trunks_find_blind(Vlm *v, Trunks *t, const Prompt *p, Error *e);
 
 #endif

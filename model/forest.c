@@ -138,6 +138,12 @@ static int rows_append(Forest *f, int segment, int n, Error *e) {
     return first;
 }
 
+void forest_skip(Forest *f, int segment, int by) {
+    Segment *s = &f->segments[segment];
+    assert(by >= 0 && s->rows == 0 && s->cached == 0);
+    s->position += by;
+}
+
 int forest_extend(Forest *f, int segment, const int *ids, int n, Error *e) {
     int first = rows_append(f, segment, n, e);
     if (first < 0) return -1;

@@ -66,6 +66,8 @@ int forest_slots(Forest *f, int slots, Error *e);
 /* A new, empty segment below `parent` (-1 for none); `capacity` tokens at most when the forest has slots. Returns its index, or -1 with the Error filled (no
  * room among the slots: error what "no free slots"). A parent must be complete: it may not grow once it has children. */
 int forest_segment(Forest *f, int parent, int capacity, Error *e);
+/* Moves the positions of an empty segment `by` tokens on, as if its parent were that much longer: what would stand there is not seen. */
+void forest_skip(Forest *f, int segment, int by);
 /* Appends tokens as rows of this step. All rows of a segment in a step must be appended before another segment's. Refuses zero tokens, growth beyond
  * capacity, a segment with children. */
 int forest_extend(Forest *f, int segment, const int *ids, int n, Error *e);

@@ -60,6 +60,15 @@ static void describe_shape(const Inspection *x) {
 
 /* ---- tensors ---- */
 
+/* "2 files of PyTorch (.bin)"; of which, when there are both sorts. */
+static char *describe_files(const TensorSet *s, char *out, size_t size) {
+    size_t torch = 0;
+    for (size_t i = 0; i < s->files_n; i++) torch += s->files[i].format == FORMAT_TORCH;
+    int n = snprintf(out, size, "%zu file%s of %s", s->files_n, s->files_n == 1 ? "" : "s", torch == s->files_n ? "PyTorch (.bin)" : "safetensors");
+    if (torch && torch < s->files_n && n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, ", %zu of them PyTorch's (.bin)", torch);
+    return out;
+}
+
 static void describe_parts(const Inspection *x, const Checkpoint *c) {
     static const char *const names[PARTS] = { "vision", "projector", "decoder" };
     for (int part = 0; part < PARTS; part++) {
@@ -103,7 +112,8 @@ static void describe_oddities(Inspection *x, const Checkpoint *c) {
     for (size_t i = 0; i < c->main.n; i++) harmless += c->taken[i] == 2;
     if (absent) odd(x, "%d tensors of the tower are absent; nothing computes with them", absent);
     if (harmless) odd(x, "%d tensors are skipped: buffers that are computed", harmless);
-    if (c->tower.n) fprintf(x->out, "tower from    %s\n", x->config.vision_folder);
+    char files[96];
+    if (c->tower.n) fprintf(x->out, "tower from    %s, %s\n", x->config.vision_folder, describe_files(&c->tower, files, sizeof files));
 }
 
 static int inspect_tensors(Inspection *x, Error *e) {
@@ -112,7 +122,7 @@ static int inspect_tensors(Inspection *x, Error *e) {
     char text[2048];
     int problems = 0;
     if (checkpoint_open(&c, &x->params, x->folder, e)) return -1;
-    fprintf(x->out, "layout        %s, %zu file%s\n", layout_names[c.layout], c.main.files_n, c.main.files_n == 1 ? "" : "s");
+    fprintf(x->out, "layout        %s, %s\n", layout_names[c.layout], describe_files(&c.main, text, sizeof text));
     describe_parts(x, &c);
     for (int i = 0; (i = checkpoint_problem(&c, i, &problem)) >= 0; i++) {
         if (!problems) *e = problem;
@@ -128,11 +138,11 @@ static int inspect_tensors(Inspection *x, Error *e) {
 
 static void inspect_tokenizer(Inspection *x) {
     Error e = { 0 };
-    char path[PATH_SIZE], text[2048];
+    char path[PATH_SIZE], json[PATH_SIZE], text[2048];
     const DecoderConfig *d = &x->config.decoder;
-    if (path_join(path, x->folder, "tokenizer.model", &e)) return;
-    if (!file_exists(path)) {
-        odd(x, "no tokenizer.model: text cannot be read or written");
+    if (path_join(path, x->folder, "tokenizer.model", &e) || path_join(json, x->folder, "tokenizer.json", &e)) return;
+    if (!file_exists(path) && !file_exists(json)) {
+        odd(x, "no tokenizer.model and no tokenizer.json: text cannot be read or written");
         return;
     }
     Tokenizer *t = tokenizer_load(x->folder, &e);

@@ -241,7 +241,7 @@ static void dpo_step(const char *folder) {
     Buf dlogp = model_dlogp(&m, &f, &e);
     ok(!dlogp.at, &e);
     const PreferenceLoss loss = { .kind = LOSS_SIGMOID, .beta = .1f, .pair_scale = 1.f / PAIRS };
-    k->preference_loss(dlogp, columns, model_logp(&m), first, ref, PAIRS, &loss);
+    k->preference_loss(dlogp, columns, model_logp(&m), NULL, first, ref, PAIRS, &loss);
     for (int pair = 0; pair < PAIRS; pair++) assert_float_equal(columns[pair * PAIR_COLUMNS + PAIR_LOSS], log(2), 2e-5);
     ok(model_backward(&m, &f, dlogp, &e), &e);
     check_gradients(&m, folder);

@@ -280,7 +280,7 @@ static void test_tower_gradients(void **state) {
     Buf dlogp = model_dlogp(&m, &f, &e);
     ok(!dlogp.at, &e);
     const PreferenceLoss loss = { .kind = LOSS_SIGMOID, .beta = .1f, .pair_scale = 1.f / PAIRS };
-    k->preference_loss(dlogp, columns, model_logp(&m), first, reference, PAIRS, &loss);
+    k->preference_loss(dlogp, columns, model_logp(&m), NULL, first, reference, PAIRS, &loss);
     ok(model_backward(&m, &f, dlogp, &e), &e);
 
     TensorSet want;
