@@ -9,7 +9,8 @@ int clip_forward(Model *m, const TowerPass *pass, Buf *stream, Error *e) {
     const VisionConfig *c = &m->config.vision;
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int images = pass->images, T = pass->rows, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers, patch_size = 3 * c->patch * c->patch;
+    int images = pass->images, T = pass->rows, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers,
+        patch_size = 3 * c->patch * c->patch;
     k->linear_forward(
         w->vision_embedded.buf, w->vision_patches.buf, weight(m, P_VISION_PATCH, -1), BUF_NONE, BUF_NONE, images * P, W, patch_size);
     k->patches_embed(
@@ -43,7 +44,8 @@ void clip_backward(Model *m, const TowerPass *pass, Buf dx) {
     const VisionConfig *c = &m->config.vision;
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int images = pass->images, T = pass->rows, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers, patch_size = 3 * c->patch * c->patch;
+    int images = pass->images, T = pass->rows, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers,
+        patch_size = 3 * c->patch * c->patch;
     Buf dnorm = w->vision_dnorm.buf, dff = w->vision_dff.buf, dqkv = w->vision_dqkv.buf, dattended = w->vision_dattended.buf;
     for (int l = L - 1; l >= 0; l--) {
         VisionLayer *y = &w->vision_layers[l];

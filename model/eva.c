@@ -1,8 +1,10 @@
-/* eva.c - the tower of OmniLMM: EVA-02-enormous (Sun et al. 2023, arXiv 2303.15389; as in timm's eva02_enormous_patch14_clip_224), forward and backward.
+/* eva.c - the tower of OmniLMM: EVA-02-enormous (Sun et al. 2023, arXiv 2303.15389; as in timm's eva02_enormous_patch14_clip_224), forward
+ * and backward.
  *
- * Patch embedding with bias, class token, learned positions, blocks with exact GELU, a norm at the end. The norms of a block stand behind its branches:
- * x + norm(attention(x)), x + norm(mlp(x)); keys have no bias. OmniLMM drops the last block. The table of positions is for a coarser grid than the image
- * is read at; it is resampled on the host once for a set of weights, its first row, the class token's, kept as it is. */
+ * Patch embedding with bias, class token, learned positions, blocks with exact GELU, a norm at the end. The norms of a block stand behind
+ * its branches: x + norm(attention(x)), x + norm(mlp(x)); keys have no bias. OmniLMM drops the last block. The table of positions is for a
+ * coarser grid than the image is read at; it is resampled on the host once for a set of weights, its first row, the class token's, kept as
+ * it is. */
 #include "model/positions.h"
 #include "model/tower.h"
 
@@ -15,7 +17,9 @@ static int positions_need(Model *m, Error *e) {
     Workspace *w = m->work;
     const VisionConfig *c = &m->config.vision;
     if (w->vision_positions_made) return 0;
-    if (positions_table(m->k, w->vision_positions.buf, grid_side(c), weight(m, P_EVA_POSITION, -1), c->positions_side, c->width, 1, POSITIONS_SMOOTH, e)) return -1;
+    if (positions_table(m->k, w->vision_positions.buf, grid_side(c), weight(m, P_EVA_POSITION, -1), c->positions_side, c->width, 1,
+            POSITIONS_SMOOTH, e))
+        return -1;
     w->vision_positions_made = 1;
     return 0;
 }
@@ -24,12 +28,13 @@ int eva_forward(Model *m, const TowerPass *pass, Buf *stream, Error *e) {
     const VisionConfig *c = &m->config.vision;
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int images = pass->images, T = pass->rows, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers, patch_size = 3 * c->patch * c->patch;
+    int images = pass->images, T = pass->rows, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers,
+        patch_size = 3 * c->patch * c->patch;
     int64_t TW = (int64_t)T * W;
     if (positions_need(m, e)) return -1;
     Buf x = L > 0 ? w->vision_layers[0].x.buf : w->vision_final.buf;
-    k->linear_forward(w->vision_embedded.buf, w->vision_patches.buf, weight(m, P_EVA_PATCH_W, -1), weight(m, P_EVA_PATCH_B, -1), BUF_NONE, images * P,
-        W, patch_size);
+    k->linear_forward(w->vision_embedded.buf, w->vision_patches.buf, weight(m, P_EVA_PATCH_W, -1), weight(m, P_EVA_PATCH_B, -1), BUF_NONE,
+        images * P, W, patch_size);
     k->patches_embed(x, w->vision_embedded.buf, weight(m, P_EVA_CLASS, -1), w->vision_positions.buf, images, P, W);
     if (dump_write(m, "vision.embedded", 0, x, T, W, e)) return -1;
     for (int l = 0; l < L; l++) { /* norm1 and norm2 hold what the norms read */
@@ -63,7 +68,8 @@ static int positions_backward(Model *m, Buf dposition, Error *e) {
     const VisionConfig *c = &m->config.vision;
     Buf grad = trained_grad(m, P_EVA_POSITION, -1);
     int64_t W = c->width, own = ((int64_t)c->positions_side * c->positions_side + 1) * W, n = (c->patches + 1) * W;
-    float *resized = mem_new((size_t)n, sizeof *resized, "positions", e), *table = resized ? mem_new((size_t)own, sizeof *table, "positions", e) : NULL;
+    float *resized = mem_new((size_t)n, sizeof *resized, "positions", e),
+          *table = resized ? mem_new((size_t)own, sizeof *table, "positions", e) : NULL;
     int bad = !table;
     if (!bad) {
         k->download(resized, dposition, n);
@@ -84,7 +90,8 @@ int eva_backward(Model *m, const TowerPass *pass, Buf dx, Error *e) {
     const VisionConfig *c = &m->config.vision;
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int images = pass->images, T = pass->rows, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers, patch_size = 3 * c->patch * c->patch;
+    int images = pass->images, T = pass->rows, P = c->patches, W = c->width, F = c->ff, L = c->feature_layers,
+        patch_size = 3 * c->patch * c->patch;
     int64_t TW = (int64_t)T * W;
     Buf dnorm = w->vision_dnorm.buf, dff = w->vision_dff.buf, dqkv = w->vision_dqkv.buf, dattended = w->vision_dattended.buf;
     Buf dposition = w->vision_dposition.buf;
@@ -114,7 +121,7 @@ int eva_backward(Model *m, const TowerPass *pass, Buf dx, Error *e) {
     }
     k->zero(dposition, (int64_t)(P + 1) * W);
     k->patches_embed_backward(w->vision_dembedded.buf, trained_grad(m, P_EVA_CLASS, -1), dposition, dx, images, P, W);
-    linear_grads(m, trained_grad(m, P_EVA_PATCH_W, -1), trained_grad(m, P_EVA_PATCH_B, -1), w->vision_dembedded.buf, w->vision_patches.buf, images * P, W,
-        patch_size);
+    linear_grads(m, trained_grad(m, P_EVA_PATCH_W, -1), trained_grad(m, P_EVA_PATCH_B, -1), w->vision_dembedded.buf, w->vision_patches.buf,
+        images * P, W, patch_size);
     return trained_grad(m, P_EVA_POSITION, -1).at ? positions_backward(m, dposition, e) : 0;
 }

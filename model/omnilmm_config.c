@@ -1,8 +1,9 @@
-/* omnilmm_config.c - owns the reading of OmniLMM's config.json: Mistral's keys for the decoder, and beside them what says how an image becomes num_query rows.
+/* omnilmm_config.c - owns the reading of OmniLMM's config.json: Mistral's keys for the decoder, and beside them what says how an image
+ * becomes num_query rows.
  *
- * The tower is known by timm's name, eva02_enormous_patch14_clip_224; a folder of that name with a config.json in timm's form (architecture, and model_args
- * that say what differs) describes another size of it. Its last block is not used, and the image is read at image_size, whatever the tower was made for.
- * Refuses other architectures and arguments that change what is computed. */
+ * The tower is known by timm's name, eva02_enormous_patch14_clip_224; a folder of that name with a config.json in timm's form
+ * (architecture, and model_args that say what differs) describes another size of it. Its last block is not used, and the image is read at
+ * image_size, whatever the tower was made for. Refuses other architectures and arguments that change what is computed. */
 #include "model/hf_config.h"
 
 #include <math.h>
@@ -37,12 +38,15 @@ static int read_arguments(const json_t *args, const char *where, VisionConfig *v
     double ratio = 15360.0 / 1792.0;
     *v = (VisionConfig){ .kind = TOWER_EVA, .eps = 1e-6f, .activation = GELU };
     if (args && check_arguments(args, where, e)) return -1;
-    if (argument(args, "img_size", where, MOST_SIDE, 224, &v->image_side, e) || argument(args, "patch_size", where, MOST_PATCH, 14, &v->patch, e) ||
-        argument(args, "embed_dim", where, MOST_WIDTH, 1792, &v->width, e) || argument(args, "depth", where, MOST_LAYERS, 64, &v->layers, e) ||
+    if (argument(args, "img_size", where, MOST_SIDE, 224, &v->image_side, e) ||
+        argument(args, "patch_size", where, MOST_PATCH, 14, &v->patch, e) ||
+        argument(args, "embed_dim", where, MOST_WIDTH, 1792, &v->width, e) ||
+        argument(args, "depth", where, MOST_LAYERS, 64, &v->layers, e) ||
         argument(args, "num_heads", where, MOST_HEADS, 16, &v->heads, e) || json_may_number(args, "mlp_ratio", where, &ratio, e))
         return -1;
     if (!(ratio > 0) || (int64_t)v->width * ratio < 1 || (double)v->width * ratio > MOST_FF || v->layers < 2)
-        return error_what(e, "out of range"), error_where(e, "%s: model_args", where), error_found(e, "depth %d, mlp_ratio %g", v->layers, ratio),
+        return error_what(e, "out of range"), error_where(e, "%s: model_args", where),
+               error_found(e, "depth %d, mlp_ratio %g", v->layers, ratio),
                error_expected(e, "at least 2 blocks, and feed-forward layers of 1 to %d columns", MOST_FF);
     v->ff = (int)(v->width * ratio);
     v->layers--; /* the last block is an identity in OmniLMM, and has no weights */
@@ -97,8 +101,8 @@ static int read_queries(const json_t *o, const char *where, ModelConfig *c, Erro
         return -1;
     int64_t side = lround(sqrt((double)queries));
     if (side * side != queries)
-        return error_what(e, "queries do not form a square"), error_where(e, "%s: field \"num_query\"", where), error_found(e, "%lld", (long long)queries),
-               error_expected(e, "a square number");
+        return error_what(e, "queries do not form a square"), error_where(e, "%s: field \"num_query\"", where),
+               error_found(e, "%lld", (long long)queries), error_expected(e, "a square number");
     c->queries = c->image_tokens = (int)queries;
     c->resampler_heads = heads < 1 ? 1 : (int)heads;
     return hf_heads_fit(where, "resampler: hidden_size", c->decoder.width, c->resampler_heads, e);
@@ -107,9 +111,10 @@ static int read_queries(const json_t *o, const char *where, ModelConfig *c, Erro
 int omnilmm_load(const char *folder, const json_t *o, const char *where, ModelConfig *c, Error *e) {
     const char *tower;
     int64_t side;
-    if (read_decoder(o, where, &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) || find_tower(folder, tower, c, e) ||
-        json_need_integer(o, "image_size", where, 1, MOST_SIDE, &side, e) ||
-        hf_need_flag(o, "mm_use_im_start_end", where, 1, 1, "images stand between <im_start> and <im_end> in this family", e) || read_queries(o, where, c, e))
+    if (read_decoder(o, where, &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
+        find_tower(folder, tower, c, e) || json_need_integer(o, "image_size", where, 1, MOST_SIDE, &side, e) ||
+        hf_need_flag(o, "mm_use_im_start_end", where, 1, 1, "images stand between <im_start> and <im_end> in this family", e) ||
+        read_queries(o, where, c, e))
         return -1;
     if (c->vision.width == c->decoder.width)
         return error_what(e, "tower and decoder have one width"), error_where(e, "%s", where), error_found(e, "%d", c->vision.width),

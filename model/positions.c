@@ -129,11 +129,13 @@ static int floats_upload(const Kernels *k, Buf b, const float *from, int64_t cou
 
 int positions_table(const Kernels *k, Buf to, int to_side, Buf from, int from_side, int width, int lead, PositionsFilter filter, Error *e) {
     int64_t W = width, own = (from_side * from_side + lead) * W, n = (to_side * to_side + lead) * W;
-    float *table = mem_new((size_t)own, sizeof *table, "positions", e), *resized = table ? mem_new((size_t)n, sizeof *resized, "positions", e) : NULL;
+    float *table = mem_new((size_t)own, sizeof *table, "positions", e),
+          *resized = table ? mem_new((size_t)n, sizeof *resized, "positions", e) : NULL;
     int bad = !resized || floats_download(k, table, from, own, e);
     if (!bad) {
         memcpy(resized, table, (size_t)(lead * W) * sizeof *resized);
-        bad = positions_resize(resized + lead * W, to_side, table + lead * W, from_side, width, filter, e) || floats_upload(k, to, resized, n, e);
+        bad = positions_resize(resized + lead * W, to_side, table + lead * W, from_side, width, filter, e) ||
+              floats_upload(k, to, resized, n, e);
     }
     free(table);
     free(resized);
@@ -142,6 +144,7 @@ int positions_table(const Kernels *k, Buf to, int to_side, Buf from, int from_si
 
 float positions_sincos(int64_t at, int side, int width) {
     int64_t row = at / width, i = at % width, quarter = width / 4;
-    double place = i < 2 * quarter ? (double)(row % side) : (double)(row / side), angle = place / pow(10000, (double)(i % quarter) / (double)quarter);
+    double place = i < 2 * quarter ? (double)(row % side) : (double)(row / side),
+           angle = place / pow(10000, (double)(i % quarter) / (double)quarter);
     return (float)(i / quarter % 2 ? cos(angle) : sin(angle));
 }

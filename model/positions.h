@@ -8,7 +8,8 @@
 
 /* Both are cubic convolution (Keys, IEEE Trans. ASSP 29, 1981) between centres of cells. */
 typedef enum PositionsFilter {
-    POSITIONS_SMOOTH, /* a = -1/2, widened when shrinking, weights of what lies outside dealt to the rest: PyTorch's bicubic with antialias, as timm's towers */
+    POSITIONS_SMOOTH, /* a = -1/2, widened when shrinking, weights of what lies outside dealt to the rest: PyTorch's bicubic with antialias,
+                         as timm's towers */
     POSITIONS_PLAIN   /* a = -3/4, the border repeated: PyTorch's bicubic without */
 } PositionsFilter;
 
@@ -20,8 +21,8 @@ int positions_resize_backward(float *dfrom, int from_side, const float *dto, int
 /* The same for tables on the device, of any dtype, that begin with `lead` rows which are copied. */
 int positions_table(const Kernels *k, Buf to, int to_side, Buf from, int from_side, int width, int lead, PositionsFilter filter, Error *e);
 
-/* Element `at` (row-major) of the table that resamplers start from: sines and cosines of the column in the first half of a row's `width` (a multiple of
- * four) elements, of the row in the second, with the frequencies of Vaswani et al. 2017. */
+/* Element `at` (row-major) of the table that resamplers start from: sines and cosines of the column in the first half of a row's `width` (a
+ * multiple of four) elements, of the row in the second, with the frequencies of Vaswani et al. 2017. */
 float positions_sincos(int64_t at, int side, int width);
 
 #endif

@@ -1,12 +1,12 @@
-/* resampler.c - what stands in the projector's place in OmniLMM: one cross attention from learned queries to an image's features (the perceiver resampler of
- * Qwen-VL, Bai et al. 2023, arXiv 2308.12966), forward and backward.
+/* resampler.c - what stands in the projector's place in OmniLMM: one cross attention from learned queries to an image's features (the
+ * perceiver resampler of Qwen-VL, Bai et al. 2023, arXiv 2308.12966), forward and backward.
  *
  *     v = ln_kv(x kv_proj^T)        k = v + positions of the features' grid        q = ln_q(query) + positions of the queries' grid
  *     y = ln_post(attention(q, k, v)) proj        attention with in and out products and their biases
  *
- * The positions are a constant table for the queries' grid, which is resampled to the features' once. Queries are the same for every image, so they are
- * computed once a step and copied. In proj the input comes first, as PyTorch multiplies a parameter from the right: the roles of linear_forward and
- * linear_backward_input are exchanged. */
+ * The positions are a constant table for the queries' grid, which is resampled to the features' once. Queries are the same for every image,
+ * so they are computed once a step and copied. In proj the input comes first, as PyTorch multiplies a parameter from the right: the roles
+ * of linear_forward and linear_backward_input are exchanged. */
 #include "model/positions.h"
 #include "model/workspace.h"
 
@@ -23,7 +23,8 @@ static int shape_open(Model *m, int rows, Shape *s, Error *e) {
     Workspace *w = m->work;
     const ModelConfig *c = &m->config;
     int Q = c->queries, P = c->tile_rows, D = c->decoder.width, images = rows / Q, size = D / c->resampler_heads;
-    if (mem_grow(&w->resampler_segments, &w->resampler_segments_cap, (size_t)images, sizeof *w->resampler_segments, "resampler plan", e)) return -1;
+    if (mem_grow(&w->resampler_segments, &w->resampler_segments_cap, (size_t)images, sizeof *w->resampler_segments, "resampler plan", e))
+        return -1;
     for (int b = 0; b < images; b++) /* not causal: every query sees all self_before + q_count keys */
         w->resampler_segments[b] = (AttentionSegment){ .q_first = b * Q, .q_count = Q, .self_first = b * P, .self_before = P - Q };
     *s = (Shape){ .images = images,
@@ -48,15 +49,19 @@ static int positions_need(Model *m, const Shape *s, Error *e) {
     Workspace *w = m->work;
     if (w->resampler_positions_made) return 0;
     int side = m->config.vision.image_side / m->config.vision.patch, own = (int)lround(sqrt(s->Q));
-    if (positions_table(m->k, w->resampler_positions.buf, side, weight(m, P_RESAMPLER_POSITION, -1), own, s->D, 0, POSITIONS_PLAIN, e)) return -1;
+    if (positions_table(m->k, w->resampler_positions.buf, side, weight(m, P_RESAMPLER_POSITION, -1), own, s->D, 0, POSITIONS_PLAIN, e))
+        return -1;
     w->resampler_positions_made = 1;
     return 0;
 }
 
 /* One of the three products that make queries, keys and values: 0, 1, 2. */
-static Buf in_weight(const Model *m, const Shape *s, int which) { return buf_at(weight(m, P_RESAMPLER_IN_W, -1), (int64_t)which * s->D * s->D); }
+static Buf in_weight(const Model *m, const Shape *s, int which) {
+    return buf_at(weight(m, P_RESAMPLER_IN_W, -1), (int64_t)which * s->D * s->D);
+}
 static void in_forward(const Model *m, const Shape *s, int which, Buf y, Buf x, int rows) {
-    m->k->linear_forward(y, x, in_weight(m, s, which), buf_at(weight(m, P_RESAMPLER_IN_B, -1), (int64_t)which * s->D), BUF_NONE, rows, s->D, s->D);
+    m->k->linear_forward(
+        y, x, in_weight(m, s, which), buf_at(weight(m, P_RESAMPLER_IN_B, -1), (int64_t)which * s->D), BUF_NONE, rows, s->D, s->D);
 }
 static void in_grads(const Model *m, const Shape *s, int which, Buf dy, Buf x, int rows) {
     Buf dw = trained_grad(m, P_RESAMPLER_IN_W, -1), db = trained_grad(m, P_RESAMPLER_IN_B, -1);
@@ -68,7 +73,8 @@ int resampler_forward(Model *m, Buf vision, int image_rows, Error *e) {
     Workspace *w = m->work;
     Shape s;
     if (shape_open(m, image_rows, &s, e)) return -1;
-    if (workspace_need(m, &(StepSize){ .uses = USES_PROJECTOR, .image_rows = image_rows, .feature_rows = s.features }, e) || positions_need(m, &s, e))
+    if (workspace_need(m, &(StepSize){ .uses = USES_PROJECTOR, .image_rows = image_rows, .feature_rows = s.features }, e) ||
+        positions_need(m, &s, e))
         return -1;
     const float eps = 1e-6f;
     int Q = s.Q, D = s.D;
@@ -88,13 +94,15 @@ int resampler_forward(Model *m, Buf vision, int image_rows, Error *e) {
     in_forward(m, &s, 1, w->resampler_k.buf, w->resampler_keys.buf, s.features);
     in_forward(m, &s, 2, w->resampler_v.buf, w->resampler_values.buf, s.features);
 
-    k->attention_forward(w->resampler_attended.buf, w->resampler_lse.buf, w->resampler_q.buf, w->resampler_k.buf, w->resampler_v.buf, D, D, &s.plan);
-    k->linear_forward(w->resampler_out.buf, w->resampler_attended.buf, weight(m, P_RESAMPLER_OUT_W, -1), weight(m, P_RESAMPLER_OUT_B, -1), BUF_NONE,
-        s.rows, D, D);
+    k->attention_forward(
+        w->resampler_attended.buf, w->resampler_lse.buf, w->resampler_q.buf, w->resampler_k.buf, w->resampler_v.buf, D, D, &s.plan);
+    k->linear_forward(w->resampler_out.buf, w->resampler_attended.buf, weight(m, P_RESAMPLER_OUT_W, -1), weight(m, P_RESAMPLER_OUT_B, -1),
+        BUF_NONE, s.rows, D, D);
     k->layernorm_forward(w->resampler_normed.buf, w->resampler_out_mean.buf, w->resampler_out_rstd.buf, w->resampler_out.buf,
         weight(m, P_RESAMPLER_LN_POST_W, -1), weight(m, P_RESAMPLER_LN_POST_B, -1), s.rows, D, eps);
     for (int b = 0; b < s.images; b++) /* one by one: the bits of this product may depend on how many rows it has */
-        k->linear_backward_input(buf_at(w->projected.buf, b * QD), buf_at(w->resampler_normed.buf, b * QD), weight(m, P_RESAMPLER_PROJ, -1), Q, D, D, 0);
+        k->linear_backward_input(
+            buf_at(w->projected.buf, b * QD), buf_at(w->resampler_normed.buf, b * QD), weight(m, P_RESAMPLER_PROJ, -1), Q, D, D, 0);
     return 0;
 }
 
@@ -113,7 +121,8 @@ int resampler_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int im
     k->zero(dout, RD);
     k->layernorm_backward(dout, trained_grad(m, P_RESAMPLER_LN_POST_W, -1), trained_grad(m, P_RESAMPLER_LN_POST_B, -1), dattended,
         w->resampler_out.buf, weight(m, P_RESAMPLER_LN_POST_W, -1), w->resampler_out_mean.buf, w->resampler_out_rstd.buf, R, D);
-    linear_grads(m, trained_grad(m, P_RESAMPLER_OUT_W, -1), trained_grad(m, P_RESAMPLER_OUT_B, -1), dout, w->resampler_attended.buf, R, D, D);
+    linear_grads(
+        m, trained_grad(m, P_RESAMPLER_OUT_W, -1), trained_grad(m, P_RESAMPLER_OUT_B, -1), dout, w->resampler_attended.buf, R, D, D);
     k->linear_backward_input(dattended, dout, weight(m, P_RESAMPLER_OUT_W, -1), R, D, D, 0);
     k->attention_backward(dq, dk, dv, dattended, w->resampler_attended.buf, w->resampler_lse.buf, w->resampler_q.buf, w->resampler_k.buf,
         w->resampler_v.buf, D, D, R, K, &s.plan);
@@ -135,7 +144,8 @@ int resampler_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int im
     Buf dquery = trained_grad(m, P_RESAMPLER_QUERY, -1);
     k->zero(dq, QD);
     k->layernorm_backward(dq, trained_grad(m, P_RESAMPLER_LN_Q_W, -1), trained_grad(m, P_RESAMPLER_LN_Q_B, -1), dasked,
-        weight(m, P_RESAMPLER_QUERY, -1), weight(m, P_RESAMPLER_LN_Q_W, -1), w->resampler_asked_mean.buf, w->resampler_asked_rstd.buf, Q, D);
+        weight(m, P_RESAMPLER_QUERY, -1), weight(m, P_RESAMPLER_LN_Q_W, -1), w->resampler_asked_mean.buf, w->resampler_asked_rstd.buf, Q,
+        D);
     if (dquery.at) {
         k->copy(w->dresampler_query.buf, dq, QD); /* to fp32 */
         k->add(dquery, dquery, w->dresampler_query.buf, QD);

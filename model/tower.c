@@ -1,6 +1,6 @@
-/* tower.c - owns one pass of a vision tower, forward and backward: pixels to patches, the attention plan, and which rows of the stream are features.
- * What lies between is clip.c's or eva.c's. The rows of an image are one segment that sees all of itself. Refuses models without a tower, and a way back
- * whose way there was not kept. */
+/* tower.c - owns one pass of a vision tower, forward and backward: pixels to patches, the attention plan, and which rows of the stream are
+ * features. What lies between is clip.c's or eva.c's. The rows of an image are one segment that sees all of itself. Refuses models without
+ * a tower, and a way back whose way there was not kept. */
 #include "model/tower.h"
 
 #include <math.h>
@@ -38,7 +38,8 @@ static int feature_rows(Model *m, int images, Error *e) {
 int tower_block_dump(Model *m, const TowerPass *pass, int l, Buf next, Error *e) {
     const VisionLayer *y = tower_block(m, pass, l);
     int T = pass->rows, W = m->config.vision.width;
-    return dump_write(m, "vision.{i}.qkv", l, y->qkv.buf, T, 3 * W, e) || dump_write(m, "vision.{i}.attended", l, y->attended.buf, T, W, e) ||
+    return dump_write(m, "vision.{i}.qkv", l, y->qkv.buf, T, 3 * W, e) ||
+                   dump_write(m, "vision.{i}.attended", l, y->attended.buf, T, W, e) ||
                    dump_write(m, "vision.{i}.mid", l, y->mid.buf, T, W, e) ||
                    dump_write(m, "vision.{i}.activated", l, y->activated.buf, T, m->config.vision.ff, e) ||
                    dump_write(m, "vision.{i}.out", l, next, T, W, e)

@@ -58,7 +58,7 @@ def run(program, folder, dtype):
     out = {}
     for name in ("vision_features", "projected"):
         subprocess.run([program, "score", "--strict", "--dtype", dtype, "--template", "vicuna_v1", "--model", folder, "--data", os.path.join(folder, "row.jsonl"),
-            "--out", os.path.join(folder, "score.jsonl"), "--dump", f"{name}={folder}/dump.safetensors"], check=True, stderr=subprocess.DEVNULL)
+            "--out", os.path.join(folder, "score.jsonl"), "--dump", name, "--dump-to", os.path.join(folder, "dump.safetensors")], check=True, stderr=subprocess.DEVNULL)
         out[name] = load_file(os.path.join(folder, "dump.safetensors"))[name]
     row = json.loads(open(os.path.join(folder, "score.jsonl")).readline())
     out["logps"] = torch.tensor([x for side in ("chosen", "rejected") for x in row[side]["logps"]])

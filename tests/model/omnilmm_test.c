@@ -1,5 +1,6 @@
-/* omnilmm_test.c - what OmniLMM alone has: its config, published and tiny; its parameters, and the way of a checkpoint through them; a trained tower's
- * gradients against PyTorch's; images of one step that do not touch each other. Forward and the first DPO step of the family are golden_test.c's. */
+/* omnilmm_test.c - what OmniLMM alone has: its config, published and tiny; its parameters, and the way of a checkpoint through them; a
+ * trained tower's gradients against PyTorch's; images of one step that do not touch each other. Forward and the first DPO step of the
+ * family are golden_test.c's. */
 #include "tests/model/steps.h"
 
 #include "base/json.h"
@@ -10,9 +11,12 @@ static const char golden[] = "tests/golden/omnilmm";
 
 /* ---- config ---- */
 
-static const char published[] = "{\"model_type\": \"omnilmm\", \"hidden_size\": 4096, \"intermediate_size\": 14336, \"num_hidden_layers\": 32, "
-    "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"max_position_embeddings\": 32768, \"sliding_window\": 4096, \"vocab_size\": 32009, "
-    "\"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"pad_token_id\": 2, \"image_size\": 448, \"num_query\": 256, \"mm_use_im_start_end\": true, "
+static const char published[] =
+    "{\"model_type\": \"omnilmm\", \"hidden_size\": 4096, \"intermediate_size\": 14336, \"num_hidden_layers\": 32, "
+    "\"num_attention_heads\": 32, \"num_key_value_heads\": 8, \"max_position_embeddings\": 32768, \"sliding_window\": 4096, "
+    "\"vocab_size\": 32009, "
+    "\"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"pad_token_id\": 2, \"image_size\": 448, \"num_query\": 256, "
+    "\"mm_use_im_start_end\": true, "
     "\"mm_vision_tower\": \"eva02_enormous_patch14_clip_224.laion2b_plus\"}";
 
 /* config_load of the published config, a piece of it replaced, or of a tower's config beside it. */
@@ -38,8 +42,9 @@ static void test_published(void **state) {
     ModelConfig c;
     ok(load_changed(&c, "256", "256", NULL, &e), &e);
     const VisionConfig *v = &c.vision;
-    const int found[] = { v->kind, v->width, v->ff, v->layers, v->feature_layers, v->heads, v->image_side, v->patch, v->patches, v->positions_side,
-        v->activation, c.queries, c.resampler_heads, c.tile_rows, c.image_tokens, c.decoder.kv_heads, c.decoder.positions, c.decoder.vocab, c.squash };
+    const int found[] = { v->kind, v->width, v->ff, v->layers, v->feature_layers, v->heads, v->image_side, v->patch, v->patches,
+        v->positions_side, v->activation, c.queries, c.resampler_heads, c.tile_rows, c.image_tokens, c.decoder.kv_heads,
+        c.decoder.positions, c.decoder.vocab, c.squash };
     static const int expected[] = { TOWER_EVA, 1792, 15360, 63, 63, 16, 448, 14, 1024, 16, GELU, 256, 32, 1024, 256, 8, 4096, 32009, 1 };
     assert_memory_equal(found, expected, sizeof expected);
     assert_true(v->eps == 1e-6f && c.image_std[0] == 0.26862954f);
@@ -50,8 +55,8 @@ static void test_tiny(void **state) {
     Error e = { 0 };
     ModelConfig c;
     ok(config_load(at(golden, "model"), &c, &e), &e);
-    const int found[] = { c.vision.width, c.vision.ff, c.vision.layers, c.vision.patches, c.vision.positions_side, c.queries, c.resampler_heads,
-        c.image_tokens, c.tile_rows };
+    const int found[] = { c.vision.width, c.vision.ff, c.vision.layers, c.vision.patches, c.vision.positions_side, c.queries,
+        c.resampler_heads, c.image_tokens, c.tile_rows };
     static const int expected[] = { 24, 80, 2, 25, 3, 16, 2, 16, 25 };
     assert_memory_equal(found, expected, sizeof expected);
 }
@@ -76,7 +81,8 @@ static void test_config_refusals(void **state) {
         { TOWER, "tower", "{\"architecture\": \"eva02_large_patch14_clip_224\"}", "unsupported tower" },
         { TOWER, "tower", "{\"num_classes\": 0}", "architecture" },
         { TOWER, "tower", "{\"architecture\": \"eva02_enormous_patch14_clip_224\", \"model_args\": []}", "model_args as an object" },
-        { TOWER, "tower", "{\"architecture\": \"eva02_enormous_patch14_clip_224\", \"model_args\": {\"use_post_norm\": false}}", "\"use_post_norm\"" },
+        { TOWER, "tower", "{\"architecture\": \"eva02_enormous_patch14_clip_224\", \"model_args\": {\"use_post_norm\": false}}",
+            "\"use_post_norm\"" },
         { TOWER, "tower", "{\"architecture\": \"eva02_enormous_patch14_clip_224\", \"model_args\": {\"depth\": 1}}", "at least 2 blocks" },
         { TOWER, "tower", "{\"architecture\": \"eva02_enormous_patch14_clip_224\", \"model_args\": {\"mlp_ratio\": 1e9}}", "feed-forward" },
         { TOWER, "tower", "{\"architecture\": \"eva02_enormous_patch14_clip_224\", \"model_args\": {\"num_heads\": 15}}", "over 15 heads" },
@@ -157,7 +163,8 @@ static float *pixels_of(const Model *m, const char *name) {
     int side = c->vision.image_side;
     float *pixels = malloc((size_t)side * (size_t)side * 3 * sizeof *pixels);
     assert_non_null(pixels);
-    ok(image_load(at(golden, name), &image, &e) || image_preprocess(&image, IMAGE_SQUASH, side, c->image_mean, c->image_std, pixels, &e), &e);
+    ok(image_load(at(golden, name), &image, &e) || image_preprocess(&image, IMAGE_SQUASH, side, c->image_mean, c->image_std, pixels, &e),
+        &e);
     image_free(&image);
     return pixels;
 }
@@ -271,8 +278,8 @@ static void test_tower_gradients(void **state) {
     jsonl_close(&lines);
     assert_int_equal(first[2 * PAIRS], f.scored_n);
     ok(k->alloc(&features, FP32, PAIRS * (int64_t)c->tile_rows * c->vision.width, "features", &e) ||
-           model_encode(&m, features, pixels, PAIRS, 1, &e) || model_forward(&m, &f, features, STEP_TRAIN, &e) ||
-           model_score(&m, &f, logp, NULL, NULL, NULL, &e),
+            model_encode(&m, features, pixels, PAIRS, 1, &e) || model_forward(&m, &f, features, STEP_TRAIN, &e) ||
+            model_score(&m, &f, logp, NULL, NULL, NULL, &e),
         &e);
     double reference[2 * PAIRS] = { 0 }, columns[PAIRS * PAIR_COLUMNS];
     for (int s = 0; s < 2 * PAIRS; s++)

@@ -1,14 +1,12 @@
-/* positions_test.c - tables of positions at other sizes against PyTorch's (tests/golden/omnilmm: growing, shrinking, staying), and the way back against the
- * way there. */
+/* positions_test.c - tables of positions at other sizes against PyTorch's (tests/golden/omnilmm: growing, shrinking, staying), and the way
+ * back against the way there. */
 #include "tests/model/steps.h"
 
 #include "model/positions.h"
 
 static const char golden[] = "tests/golden/omnilmm";
 enum { WIDTH = 3, SIDE_MOST = 32, CELLS = SIDE_MOST * SIDE_MOST };
-static const struct {
-    int own, side;
-} cases[] = { { 3, 5 }, { 4, 5 }, { 2, 4 }, { 5, 3 }, { 7, 4 }, { 16, 32 }, { 4, 4 } };
+static const struct { int own, side; } cases[] = { { 3, 5 }, { 4, 5 }, { 2, 4 }, { 5, 3 }, { 7, 4 }, { 16, 32 }, { 4, 4 } };
 enum { CASES_N = sizeof cases / sizeof *cases };
 
 static const char *name_of(int i, const char *what) {
