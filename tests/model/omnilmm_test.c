@@ -1,6 +1,5 @@
 /* omnilmm_test.c - what OmniLMM alone has: its config, published and tiny; its parameters, and the way of a checkpoint through them; a
- * trained tower's gradients against PyTorch's; images of one step that do not touch each other. Forward and the first DPO step of the
- * family are golden_test.c's. */
+ * trained tower's gradients and eight DPO steps against PyTorch's; images of one step that do not touch each other. Forward is golden_test.c's. */
 #include "tests/model/steps.h"
 
 #include "base/json.h"
@@ -220,7 +219,7 @@ static void test_images_apart(void **state) {
     model_free(&m);
 }
 
-/* ---- a trained tower ---- */
+/* ---- gradients and training ---- */
 
 enum { IDS = 512, PAIRS = 2, IM_PATCH = 476 };
 
@@ -233,7 +232,7 @@ static int ids_of(const json_t *object, const char *key, int *ids) {
 }
 
 /* The two answers to a row's prompt as leaves of their own trunk. */
-static void pair_append(Forest *f, const Model *m, const json_t *row, int pair) {
+static void pair_append(Forest *f, const Model *m, const json_t *row, int pair, int *first) {
     static const char *const sides[] = { "chosen", "rejected" };
     Error e = { 0 };
     int ids[IDS], n = ids_of(json_object_get(row, "chosen"), "prompt_ids", ids), head = 0, rows = m->config.image_tokens;
@@ -244,51 +243,89 @@ static void pair_append(Forest *f, const Model *m, const json_t *row, int pair) 
     for (int side = 0; side < 2; side++) {
         n = ids_of(json_object_get(row, sides[side]), "response_ids", ids);
         ok(forest_score(f, add_text(f, tail, ids, n), 0, &e), &e);
+        first[2 * pair + side + 1] = f->scored_n;
     }
+}
+
+/* Two pairs of score.jsonl as one step: pixels of their pictures, and the forest. */
+typedef struct Batch {
+    float *pixels;
+    Buf features;
+    Forest f;
+    int first[2 * PAIRS + 1];
+} Batch;
+
+static void batch_open(Batch *b, const Model *m, json_t *const *rows) {
+    Error e = { 0 };
+    const ModelConfig *c = &m->config;
+    int64_t size = (int64_t)3 * c->vision.image_side * c->vision.image_side;
+    *b = (Batch){ .pixels = malloc((size_t)(PAIRS * size) * sizeof *b->pixels) };
+    assert_non_null(b->pixels);
+    for (int pair = 0; pair < PAIRS; pair++) {
+        float *one = pixels_of(m, json_string_value(json_object_get(rows[pair], "image")));
+        memcpy(b->pixels + pair * size, one, (size_t)size * sizeof *one);
+        free(one);
+        pair_append(&b->f, m, rows[pair], pair, b->first);
+    }
+    assert_int_equal(b->first[2 * PAIRS], b->f.scored_n);
+    ok(k->alloc(&b->features, FP32, PAIRS * (int64_t)c->tile_rows * c->vision.width, "features", &e), &e);
+}
+
+static void batch_close(Batch *b) {
+    forest_free(&b->f);
+    k->free(b->features);
+    free(b->pixels);
+}
+
+/* Log-probs of the four answers. */
+static void batch_score(Batch *b, Model *m, int save, double sums[2 * PAIRS]) {
+    Error e = { 0 };
+    float logp[2 * PAIRS * IDS];
+    ok(model_encode(m, b->features, b->pixels, PAIRS, save, &e) || model_forward(m, &b->f, b->features, STEP_TRAIN, &e) ||
+            model_score(m, &b->f, logp, NULL, NULL, NULL, &e),
+        &e);
+    for (int s = 0; s < 2 * PAIRS; s++) {
+        sums[s] = 0;
+        for (int r = b->first[s]; r < b->first[s + 1]; r++) sums[s] += logp[r];
+    }
+}
+
+/* Adds the gradients of the DPO loss of what batch_score scored; the loss. */
+static double batch_backward(Batch *b, Model *m, const double reference[2 * PAIRS]) {
+    Error e = { 0 };
+    double columns[PAIRS * PAIR_COLUMNS], sum = 0;
+    Buf dlogp = model_dlogp(m, &b->f, &e);
+    ok(!dlogp.at, &e);
+    const PreferenceLoss loss = { .kind = LOSS_SIGMOID, .beta = .1f, .pair_scale = 1.f / PAIRS };
+    k->preference_loss(dlogp, columns, model_logp(m), NULL, b->first, reference, PAIRS, &loss);
+    ok(model_backward(m, &b->f, dlogp, &e), &e);
+    for (int pair = 0; pair < PAIRS; pair++) sum += columns[pair * PAIR_COLUMNS + PAIR_LOSS] / PAIRS;
+    return sum;
+}
+
+static int rows_read(json_t **rows, int most) {
+    Error e = { 0 };
+    JsonLines lines;
+    int n = 0, got;
+    ok(jsonl_open(&lines, at(at(golden, "expect"), "score.jsonl"), &e), &e);
+    while (n < most && (got = jsonl_next(&lines, &rows[n], &e)) == 1) n++;
+    jsonl_close(&lines);
+    return n;
 }
 
 static void test_tower_gradients(void **state) {
     (void)state;
     Error e = { 0 };
     Model m;
+    Batch b;
+    json_t *rows[PAIRS];
+    double reference[2 * PAIRS];
     open_model(&m, at(golden, "model"), FP32);
     ok(params_train_begin(&m.params, k, 0, &e), &e);
-    const ModelConfig *c = &m.config;
-    int64_t side = c->vision.image_side, size = 3 * side * side;
-    float *pixels = malloc((size_t)(PAIRS * size) * sizeof *pixels), logp[2 * PAIRS * IDS];
-    assert_non_null(pixels);
-    Buf features;
-    Forest f = { 0 };
-    JsonLines lines;
-    int first[2 * PAIRS + 1] = { 0 };
-    ok(jsonl_open(&lines, at(at(golden, "expect"), "score.jsonl"), &e), &e);
-    for (int pair = 0; pair < PAIRS; pair++) {
-        json_t *row;
-        ok(jsonl_next(&lines, &row, &e) != 1, &e);
-        float *one = pixels_of(&m, json_string_value(json_object_get(row, "image")));
-        memcpy(pixels + pair * size, one, (size_t)size * sizeof *one);
-        free(one);
-        pair_append(&f, &m, row, pair);
-        for (int s = 0; s < 2; s++) {
-            int ids[IDS];
-            first[2 * pair + s + 1] = first[2 * pair + s] + ids_of(json_object_get(row, s ? "rejected" : "chosen"), "response_ids", ids);
-        }
-        json_decref(row);
-    }
-    jsonl_close(&lines);
-    assert_int_equal(first[2 * PAIRS], f.scored_n);
-    ok(k->alloc(&features, FP32, PAIRS * (int64_t)c->tile_rows * c->vision.width, "features", &e) ||
-            model_encode(&m, features, pixels, PAIRS, 1, &e) || model_forward(&m, &f, features, STEP_TRAIN, &e) ||
-            model_score(&m, &f, logp, NULL, NULL, NULL, &e),
-        &e);
-    double reference[2 * PAIRS] = { 0 }, columns[PAIRS * PAIR_COLUMNS];
-    for (int s = 0; s < 2 * PAIRS; s++)
-        for (int r = first[s]; r < first[s + 1]; r++) reference[s] += logp[r];
-    Buf dlogp = model_dlogp(&m, &f, &e);
-    ok(!dlogp.at, &e);
-    const PreferenceLoss loss = { .kind = LOSS_SIGMOID, .beta = .1f, .pair_scale = 1.f / PAIRS };
-    k->preference_loss(dlogp, columns, model_logp(&m), NULL, first, reference, PAIRS, &loss);
-    ok(model_backward(&m, &f, dlogp, &e), &e);
+    assert_int_equal(rows_read(rows, PAIRS), PAIRS);
+    batch_open(&b, &m, rows);
+    batch_score(&b, &m, 1, reference);
+    batch_backward(&b, &m, reference);
 
     TensorSet want;
     size_t checked = 0;
@@ -299,18 +336,88 @@ static void test_tower_gradients(void **state) {
         if (q->part != PART_VISION || !q->used) continue;
         assert_true(q->trained);
         params_name(q, m.params.layout, name);
-        float *a = read_floats(&want, name, q->count), *b = malloc((size_t)q->count * sizeof *b);
-        assert_non_null(b);
-        k->download(b, params_grad(&m.params, q->kind, q->layer), q->count);
-        within(name, sqrt(error_squared(b, a, q->count)), 1e-4); /* the bound of golden/README */
-        free(a), free(b);
+        float *x = read_floats(&want, name, q->count), *y = malloc((size_t)q->count * sizeof *y);
+        assert_non_null(y);
+        k->download(y, params_grad(&m.params, q->kind, q->layer), q->count);
+        within(name, sqrt(error_squared(y, x, q->count)), 1e-4); /* the bound of golden/README */
+        free(x), free(y);
         checked++;
     }
     assert_int_equal(checked, want.n);
     tensors_close(&want);
-    forest_free(&f);
-    k->free(features);
-    free(pixels);
+    batch_close(&b);
+    for (int i = 0; i < PAIRS; i++) json_decref(rows[i]);
+    params_train_end(&m.params, k);
+    model_free(&m);
+}
+
+/* ---- the eight steps of dpo.json ---- */
+
+enum { STEPS = 8, ROWS = 8 };
+
+static void adamw_step(Model *m, double lr, int64_t step) {
+    Params *p = &m->params;
+    for (int i = 0; i < p->n; i++) {
+        const Param *q = &p->list[i];
+        if (!q->trained) continue;
+        AdamW a = { .lr = (float)lr,
+            .eps = 1e-4f,
+            .weight_decay = q->ndim >= 2 ? .01f : 0,
+            .beta1 = .9,
+            .beta2 = .999,
+            .gradient_scale = 1,
+            .step = step };
+        k->adamw(buf_at(p->weights, q->offset), BUF_NONE, buf_at(p->m, q->offset), buf_at(p->v, q->offset), buf_at(p->grads, q->offset),
+            q->count, &a);
+    }
+    k->zero(p->grads, p->trained_count);
+    model_weights_changed(m);
+}
+
+static void test_training(void **state) {
+    (void)state;
+    Error e = { 0 };
+    Model m;
+    Batch batches[ROWS / PAIRS];
+    json_t *rows[ROWS], *dpo;
+    double reference[2 * ROWS], now[2 * PAIRS];
+    open_model(&m, at(golden, "model"), FP32);
+    ok(params_train_begin(&m.params, k, 1u << PART_VISION, &e) || json_read_object(at(at(golden, "expect"), "dpo.json"), &dpo, &e), &e);
+    assert_int_equal(rows_read(rows, ROWS), ROWS);
+    for (int i = 0; i < ROWS / PAIRS; i++) {
+        batch_open(&batches[i], &m, rows + PAIRS * i);
+        batch_score(&batches[i], &m, 0, reference + 2 * PAIRS * i);
+    }
+    for (int step = 0; step < STEPS; step++) {
+        const json_t *want = json_array_get(json_object_get(dpo, "log"), (size_t)step);
+        int i = step % (ROWS / PAIRS);
+        batch_score(&batches[i], &m, 0, now);
+        double loss = batch_backward(&batches[i], &m, reference + 2 * PAIRS * i),
+               norm = sqrt(k->norm_squared(m.params.grads, m.params.trained_count));
+        within("loss", fabs(loss - json_number_value(json_object_get(want, "loss"))), 2e-5);
+        within("gradient norm", fabs(norm / json_number_value(json_object_get(want, "grad_norm")) - 1), 1e-4);
+        adamw_step(&m, json_number_value(json_object_get(want, "learning_rate")), step + 1);
+    }
+    TensorSet final;
+    size_t checked = 0;
+    ok(tensors_open(&final, at(at(golden, "expect"), "dpo_final.safetensors"), &e), &e);
+    for (int i = 0; i < m.params.n; i++) {
+        const Param *q = &m.params.list[i];
+        char name[PARAM_NAME];
+        if (!q->trained) continue;
+        params_name(q, m.params.layout, name);
+        float *x = read_floats(&final, name, q->count), *y = malloc((size_t)q->count * sizeof *y);
+        assert_non_null(y);
+        k->download(y, params_weight(&m.params, q->kind, q->layer), q->count);
+        within(name, largest_gap(y, x, q->count), 2e-5);
+        free(x), free(y);
+        checked++;
+    }
+    assert_int_equal(checked, final.n);
+    tensors_close(&final);
+    json_decref(dpo);
+    for (int i = 0; i < ROWS / PAIRS; i++) batch_close(&batches[i]);
+    for (int i = 0; i < ROWS; i++) json_decref(rows[i]);
     params_train_end(&m.params, k);
     model_free(&m);
 }
@@ -325,6 +432,7 @@ int main(void) {
         cmocka_unit_test(test_pixels),
         cmocka_unit_test(test_images_apart),
         cmocka_unit_test(test_tower_gradients),
+        cmocka_unit_test(test_training),
     };
     return cmocka_run_group_tests_name("omnilmm", tests, kernels_setup, NULL);
 }
