@@ -36,7 +36,7 @@ data_object = $(patsubst configs/%,$(BUILD)/data/%.o,$(1))
 .PRECIOUS: $(BUILD)/data/%.c
 $(BUILD)/data/%.c: configs/%
 	@mkdir -p $(@D)
-	@n=data_$$(printf %s '$*' | tr -c '[:alnum:]' _); { echo "extern const char $$n[];"; echo "const char $$n[] = {"; od -An -v -td1 $< | sed 's/-*[0-9][0-9]*/&,/g'; echo "0 };"; } >$@
+	@n=data_$$(printf %s '$*' | tr -c '[:alnum:]' _); { echo "extern const char $$n[];"; echo "const char $$n[] = {"; od -An -v -td1 $< | sed 's/-*[0-9][0-9]*/&,/g'; echo "0 };"; } >$@.new && mv $@.new $@
 $(BUILD)/data/%.o: $(BUILD)/data/%.c
 	$(CC) $(CFLAGS) -c -o $@ $<
 

@@ -3,6 +3,7 @@
 #include "engine/dataset.h"
 #include "tests/check.h"
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A whole 1x1 PNG: its header is all that is looked at here. */
@@ -260,6 +261,38 @@ static void test_unpack_fails(void **state) {
     error_says(&e, "a.png");
 }
 
+/* Ranks that read the same rows at the same time unpack them into one folder. */
+static void test_unpack_together(void **state) {
+    (void)state;
+    enum { ROWS = 40, READERS = 4 };
+    Error e;
+    char text[16384], unpack[PATH_SIZE];
+    size_t used = 0;
+    snprintf(unpack, sizeof unpack, "%s", at(folder, "together"));
+    for (int i = 0; i < ROWS; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "{\"image\": \"%.*s%04dAAA=\", \"question\": \"q\"}\n",
+            (int)sizeof png_base64 - 1 - 8, png_base64, i);
+    put(at(folder, "rows.jsonl"), text, used);
+    pid_t readers[READERS];
+    for (int i = 0; i < READERS; i++) {
+        if ((readers[i] = fork())) continue;
+        Dataset d;
+        int bad = dataset_read(&d, at(folder, "rows.jsonl"), &(DataOptions){ .need = DATA_IMAGE, .unpack = unpack, .strict = 1 }, &e);
+        bad = bad || d.n != ROWS;
+        if (!bad) dataset_free(&d);
+        _exit(bad);
+    }
+    for (int i = 0; i < READERS; i++) {
+        int status;
+        assert_int_equal(waitpid(readers[i], &status, 0), readers[i]);
+        assert_int_equal(status, 0);
+    }
+    Dataset d;
+    assert_int_equal(dataset_read(&d, at(folder, "rows.jsonl"), &(DataOptions){ .need = DATA_IMAGE, .unpack = unpack }, &e), 0);
+    assert_string_not_equal(d.rows[0].image, d.rows[1].image);
+    dataset_free(&d);
+}
+
 static void test_unique(void **state) {
     (void)state;
     Dataset d;
@@ -337,6 +370,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_upstream_layout, setup, teardown),
         cmocka_unit_test_setup_teardown(test_embedded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unpack_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unpack_together, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unique, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slices_and_drops, setup, teardown),
         cmocka_unit_test(test_public_rows),
