@@ -178,6 +178,10 @@ peer-tokenizer: all
 peer-export: all
 	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers safetensors pillow sentencepiece
 	build/venv/bin/python tests/golden/peer_export.py $(BUILD)/rlaifv
+# Full widths, one block of each stack, random weights: tower features, image rows and log-probs beside PyTorch's. 8 GB of memory.
+peer-models: all
+	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers timm safetensors pillow sentencepiece
+	build/venv/bin/python tests/golden/peer_models.py $(BUILD)/rlaifv build
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 help:
@@ -191,10 +195,10 @@ help:
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
 	@echo "make fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer  a minute (FUZZ_SECONDS) of invented files, by clang"
 	@echo "make deps found debug format clean"
-	@echo "make peer-tokenizer peer-export  beside SentencePiece, and Transformers (installed into build/venv)"
+	@echo "make peer-tokenizer peer-export peer-models  beside SentencePiece, Transformers and timm (installed into build/venv)"
 clean:
 	rm -rf build build-* rlaifv
 .PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench format help
-.PHONY: peer-tokenizer peer-export
+.PHONY: peer-tokenizer peer-export peer-models
 .PHONY: fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

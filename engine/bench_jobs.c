@@ -75,10 +75,10 @@ static int jobs_read(Bench *b, const char *path, Error *e) {
     if (json_read_object(path, &root, e)) return -1;
     int vocab = c->decoder.vocab, bad = json_need_integer(root, "image_tokens", path, 1, 1 << 20, &image_tokens, e) ||
                                         json_need_integer(root, "img", path, 1, 4096, &side, e);
-    if (!bad && (image_tokens != c->tile_rows || side != c->vision.image_side))
+    if (!bad && (image_tokens != config_rows_of_tile(c) || side != c->vision.image_side))
         bad = error_what(e, "jobs file and model do not fit"), error_where(e, "%s", path),
         error_found(e, "images of %lld pixels a side, %lld tokens", (long long)side, (long long)image_tokens),
-        error_expected(e, "%d and %d as %s says", c->vision.image_side, c->tile_rows, b->v.model.folder);
+        error_expected(e, "%d and %d as %s says", c->vision.image_side, config_rows_of_tile(c), b->v.model.folder);
     if (!bad)
         bad = read_ids(root, "prompt", BENCH_PAIRS, path, vocab, prompts, 1, e) ||
               read_ids(root, "chosen", BENCH_PAIRS, path, vocab, b->answers, 2, e) ||

@@ -131,7 +131,7 @@ static int preprocess_write(const ModelConfig *c, ImageAspect aspect, ImageExif 
 static int preprocess_images(const ModelConfig *c, ImageAspect aspect, ImageExif exif, char **paths, int n, const char *out, Error *e) {
     TensorWriter *w;
     if (aspect == IMAGE_ANYRES && !c->grids_n)
-        return error_what(e, "the model has no tiled images"), error_where(e, "--aspect"), error_found(e, "anyres"), error_expected(e, "pad or crop"),
+        return error_what(e, "the model has no tiled images"), error_where(e, "--aspect"), error_found(e, "anyres"), error_expected(e, "pad, crop or squash"),
                error_hint(e, "checkpoints of LLaVA-NeXT have image_grid_pinpoints");
     if (tensors_create(&w, out, 0, e)) return -1;
     if (!preprocess_write(c, aspect, exif, paths, n, w, e)) return tensors_commit(w, e);
@@ -146,14 +146,14 @@ int command_preprocess(int argc, char **argv, Error *e) {
     const Option table[] = {
         { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder: its tower's image size, mean and deviation", 1, 0, 0, NULL },
         { "out", OPTION_TEXT, &out, "F", "safetensors file: float32 (3, S, S), of anyres (tiles, 3, S, S), named \"0\", \"1\", ... in the order given", 1, 0, 0, NULL },
-        { "aspect", OPTION_CHOICE, &aspect, NULL, "pad to square, cut the centre out, or tiles", 0, 0, 0, image_aspects },
+        { "aspect", OPTION_CHOICE, &aspect, NULL, "pad to square, cut the centre out, tiles, or squash to square", 0, 0, 0, image_aspects },
         { "exif", OPTION_CHOICE, &exif, NULL, "orientation that a camera wrote", 0, 0, 0, image_exifs },
         OPTIONS_COMMON(common),
         { 0 },
     };
     int parsed = options_parse(table, argc, argv, &images, e);
     if (parsed == OPTIONS_HELP)
-        return options_help(table, "preprocess --model DIR --out F [--aspect pad|crop|anyres] [--exif ignore|apply] IMAGE...",
+        return options_help(table, "preprocess --model DIR --out F [--aspect pad|crop|anyres|squash] [--exif ignore|apply] IMAGE...",
                    "The normalised pixels that a checkpoint's tower is given.", stdout),
                0;
     if (parsed) return 2;
@@ -163,6 +163,7 @@ int command_preprocess(int argc, char **argv, Error *e) {
     if (!config.vision.layers)
         return error_what(e, "no vision tower"), error_where(e, "%s", model), error_found(e, "a text model"),
                error_expected(e, "a LLaVA checkpoint");
+    if (config.squash) aspect = IMAGE_SQUASH; /* what its tower is given, whatever is asked */
     return preprocess_images(&config, (ImageAspect)aspect, (ImageExif)exif, argv, images, out, e);
 }
 

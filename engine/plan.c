@@ -60,7 +60,8 @@ static int64_t factors(const Params *p, int unit) {
     int64_t n = 0;
     for (int i = 0; i < p->n; i++) {
         const Param *q = &p->list[i];
-        int looked_up = (q->kind == P_EMBED && !p->config->decoder.tied) || q->kind == P_VISION_POSITION;
+        int looked_up = (q->kind == P_EMBED && !p->config->decoder.tied) || q->kind == P_VISION_POSITION || q->kind == P_EVA_CLASS ||
+                        q->kind == P_EVA_POSITION || q->kind == P_RESAMPLER_POSITION || q->kind == P_RESAMPLER_QUERY;
         if (q->used && q->ndim >= 2 && !looked_up && (unit < 0 || q->unit == unit)) n += q->count;
     }
     return n;

@@ -12,7 +12,7 @@
 
 typedef struct Rates {
     double row, key, scored, tower,
-        projector;      /* FLOPs of a row in all layers, of a key that one sees, of a scored row, of an image, of an image's row */
+        projector;      /* FLOPs of a row in all layers, of a key that one sees, of a scored row, of an image, of what makes its rows of them */
     double weights, kv; /* bytes: of what a step of decoding reads, of a key and value in all layers */
     double slices;      /* bytes sent for a row that the slices of a model sum once in every layer */
 } Rates;
@@ -27,7 +27,7 @@ static Rates rates_of(const ModelConfig *c, DType dtype) {
         .key = 4 * L * q,
         .scored = 2 * D * config_head_rows(c),
         .tower = v->layers ? 2.0 * c->tiles * rows * v->feature_layers * (4 * W * W + 2 * W * v->ff + 2 * rows * W) : 0,
-        .projector = v->layers ? 2 * (W * D + D * D) : 0,
+        .projector = c->tiles * model_projector_flops(c),
         .weights = (L * block + D * config_head_rows(c)) * size,
         .kv = L * 2 * kv * size,
         .slices = L * D * size * 2 * (config_slices(c) - 1.0) / config_slices(c) };
@@ -50,10 +50,7 @@ static void slices_add(PlanPhase *x, const Rates *r, const PlanSpeeds *s) {
 /* FLOPs of a forward over `rows` rows that see half of each other; `seen` rows before them. */
 static double forward(const Rates *r, double rows, double seen) { return rows * (r->row + r->key * (seen + rows / 2)); }
 
-static double feature_rows(const Plan *p, const ModelConfig *c) { return p->data->images ? c->tiles * c->tile_rows : 0; }
-static double images_flops(const Plan *p, const Rates *r, const ModelConfig *c, double images) {
-    return p->data->images ? images * (r->tower + feature_rows(p, c) * r->projector) : 0;
-}
+static double images_flops(const Plan *p, const Rates *r, double images) { return p->data->images ? images * (r->tower + r->projector) : 0; }
 
 /* Trunks once, answers token by token, `leaves` at a time: a step reads the weights and every leaf's keys, the trunk's once for all answers
  * that hang from it. */
@@ -61,7 +58,7 @@ static void sample_work(
     const Plan *p, PlanPhase *x, const Rates *r, const PlanSpeeds *s, double prompts, double trunk, int n, double answer, int leaves) {
     double rows = prompts * n * answer, all = prompts * n, steps = leaves > 0 ? ceil(fmax(all / leaves, 1)) * answer : 0,
            keys = trunk + answer / 2;
-    double first = forward(r, trunk, 0) * prompts + images_flops(p, r, p->policy, prompts),
+    double first = forward(r, trunk, 0) * prompts + images_flops(p, r, prompts),
            decode = rows * (r->row + r->key * keys + r->scored);
     double read = steps * r->weights + rows * (trunk / n + answer / 2) * r->kv;
     x->tokens = rows + prompts * trunk;
@@ -90,7 +87,7 @@ static void label_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSp
     double trunk = d->images ? (double)d->head + p->labeler->image_tokens : 0, tail = d->probe.mean - trunk;
     double probes = prompts * p->config->sample.n * d->claims.mean;
     x->tokens = prompts * trunk + probes * tail;
-    x->flops = forward(r, trunk, 0) * prompts + images_flops(p, r, p->labeler, prompts) + probes * (forward(r, tail, trunk) + r->scored);
+    x->flops = forward(r, trunk, 0) * prompts + images_flops(p, r, prompts) + probes * (forward(r, tail, trunk) + r->scored);
     x->steps = ceil(x->tokens / p->config->label.batch);
     x->traffic = x->steps * r->weights;
     x->seconds = seconds(s, x->flops, x->traffic);
@@ -102,7 +99,7 @@ static double pair_flops(const Plan *p, const Rates *r) {
     double trunk = d->pair.mean - 2 * d->answer.mean, answers = 2 * d->answer.mean;
     if (trunk < d->pair.mean / 4) trunk = d->pair.mean / 4, answers = d->pair.mean - trunk;
     return forward(r, trunk, 0) + forward(r, answers, trunk) + answers * r->scored +
-           feature_rows(p, p->policy) * (p->data->images ? r->projector : 0);
+           (p->data->images ? r->projector : 0);
 }
 
 /* Elements that are trained: of the units that travel (shard.h), and of the others. */

@@ -169,7 +169,7 @@ typedef struct SftSums {
 } SftSums;
 
 static int group_rows(const Sft *s, const Group *g) {
-    int known = g->n ? g->turns[0].prompt.image_rows : 0, rows = known ? known : s->v->model.config.tile_rows;
+    int known = g->n ? g->turns[0].prompt.image_rows : 0, rows = known ? known : config_rows_of_tile(&s->v->model.config);
     for (int i = 0; i < g->n; i++) rows += (int)(g->turns[i].prompt.tail.count + g->turns[i].answer.count);
     return rows;
 }

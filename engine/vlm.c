@@ -40,11 +40,11 @@ static int open_model(Vlm *v, const Kernels *k, Comm *slices, const char *folder
 }
 
 static int aspect_take(Vlm *v, int aspect, Error *e) {
-    int tiled = v->model.config.grids_n > 0;
-    v->aspect = tiled ? IMAGE_ANYRES : aspect;
-    if (tiled || aspect != IMAGE_ANYRES) return 0;
+    const ModelConfig *c = &v->model.config;
+    v->aspect = c->grids_n ? IMAGE_ANYRES : c->squash ? IMAGE_SQUASH : aspect;
+    if (v->aspect != IMAGE_ANYRES || c->grids_n) return 0;
     return error_what(e, "the model was not trained on tiled images"), error_where(e, "%s", v->model.folder), error_found(e, "image aspect anyres"),
-           error_expected(e, "pad or crop"), error_hint(e, "checkpoints of LLaVA-NeXT are");
+           error_expected(e, "pad, crop or squash"), error_hint(e, "checkpoints of LLaVA-NeXT are");
 }
 
 static int refuse_id(const Vlm *v, int id, const char *what, const char *hint, Error *e) {
@@ -126,7 +126,7 @@ void vlm_feature_budget(Vlm *v, size_t bytes) { features_budget(v->features, byt
 
 int prompt_has_image(const Prompt *p) { return p->image.path || p->image.pixels; }
 
-static int image_rows(const Vlm *v, const Prompt *p) { return p->image_rows ? p->image_rows : v->model.config.tile_rows; }
+static int image_rows(const Vlm *v, const Prompt *p) { return p->image_rows ? p->image_rows : config_rows_of_tile(&v->model.config); }
 
 int prompt_tokens(const Vlm *v, const Prompt *p) {
     return (int)p->tail.count + (prompt_has_image(p) ? (int)v->head.count + image_rows(v, p) : 0);
@@ -206,7 +206,7 @@ int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e) { return segme
 int vlm_image_trunk(Vlm *v, Forest *f, int root, const StepImages *images, int image, Error *e) {
     const StepImage *x = &images->list[image];
     const ModelConfig *c = &v->model.config;
-    int s = -1, end = config_image_lead(c) + (x->tile + x->layout.tiles) * c->tile_rows;
+    int s = -1, end = config_image_rows(c, x->tile + x->layout.tiles);
     int *rows = mem_new((size_t)x->layout.rows, sizeof *rows, "rows of an image", e);
     if (!rows) return -1;
     image_layout_rows(c, &x->layout, x->tile, rows);
@@ -232,7 +232,7 @@ static double step_flops(const ModelConfig *c, const Forest *f) {
     }
     double layers = d->layers - 1.0 + kept / f->rows_n; /* the share of the last block's attention that is computed */
     return 2 * rows * (2 * D * q + 3.0 * D * d->ff) + 4.0 * d->layers * f->rows_n * D * kv + 4.0 * layers * q * keys +
-           2.0 * D * config_head_rows(c) * f->scored_n + 2.0 * (f->image_rows_n - config_image_lead(c)) * (c->vision.width * D + D * D) * (f->image_rows_n > 0);
+           2.0 * D * config_head_rows(c) * f->scored_n + (f->image_rows_n > 0 ? config_feature_rows(c, f->image_rows_n) / c->tile_rows * model_projector_flops(c) : 0);
 }
 
 StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained) {
@@ -244,7 +244,7 @@ StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64
     images = images < held ? images : held;
     images = images < 1 ? 1 : images > VLM_IMAGES ? VLM_IMAGES : images;
     s.feature_rows = images * c->tiles * c->tile_rows;
-    s.image_rows = config_image_lead(c) + s.feature_rows;
+    s.image_rows = config_image_rows(c, (int)images * c->tiles);
     s.images = (tower_trained ? images : 1) * c->tiles;
     s.uses |= USES_PROJECTOR | USES_TOWER;
     if (mode == STEP_TRAIN) s.uses |= USES_PROJECTOR_BACKWARD;

@@ -29,7 +29,7 @@ static int margin(int own, int other, int full, int grid) {
 }
 
 ImageLayout image_layout(const ModelConfig *c, int width, int height) {
-    ImageLayout x = { .tiles = 1, .rows = c->tile_rows };
+    ImageLayout x = { .tiles = 1, .rows = config_rows_of_tile(c) };
     if (!c->grids_n || width < 1 || height < 1) return x;
     x.grid = grid_choose(c, width, height);
     x.tiles += x.grid.down * x.grid.across;
@@ -46,8 +46,8 @@ ImageLayout image_layout(const ModelConfig *c, int width, int height) {
 }
 
 void image_layout_rows(const ModelConfig *c, const ImageLayout *x, int tile, int *out) {
-    int first = config_image_lead(c) + tile * c->tile_rows, side = grid_side(c), n = 0;
-    for (int i = 0; i < c->tile_rows; i++) out[n++] = first + i;
+    int first = config_image_rows(c, tile), side = grid_side(c), n = 0;
+    for (int i = 0; i < config_rows_of_tile(c); i++) out[n++] = first + i;
     for (int y = x->top; y < x->top + x->height; y++) {
         for (int p = x->left; p < x->left + x->width; p++)
             out[n++] = first + (1 + y / side * x->grid.across + p / side) * c->tile_rows + y % side * side + p % side;

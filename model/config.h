@@ -13,15 +13,21 @@ typedef enum Layout {
     LAYOUT_V5,       /* as Transformers 5 saves a model made from scratch: like hub without vision_model. */
     LAYOUT_MEMORY,   /* as Transformers 5 names them in memory: model.language_model.*, model.vision_tower.*, lm_head */
     LAYOUT_TEXT,     /* a text decoder alone: model.layers.*, lm_head */
+    LAYOUT_OMNILMM,  /* model.vision_tower.* with timm's names, model.resampler.*, model.layers.*, lm_head */
     LAYOUTS
 } Layout;
 extern const char *const layout_names[LAYOUTS];
 
+/* Which tower: CLIP's pre-norm blocks (clip.c), or EVA-02-enormous', whose norms stand behind the branches (eva.c). */
+typedef enum TowerKind { TOWER_CLIP, TOWER_EVA } TowerKind;
+
 typedef struct VisionConfig {
+    TowerKind kind;
     int width, ff, layers, heads, image_side, patch; /* layers 0: a text model */
     int patches;                                    /* (image_side / patch)^2 */
     int feature_layers;                             /* blocks that run: hidden_states[feature_layer] */
     int keep_class;                                 /* vision_feature_select_strategy "full" */
+    int positions_side; /* EVA: rows and columns of the grid that its table of positions is for */
     float eps;
     Activation activation;
 } VisionConfig;
@@ -42,6 +48,8 @@ typedef struct ModelConfig {
     int image_token;  /* id of the image placeholder, -1 when the layout has none */
     int tile_rows;    /* rows of features of one pass of the tower: patches, + 1 when the class token is kept */
     int image_tokens; /* rows an image occupies in the decoder, at most */
+    int queries, resampler_heads; /* queries above 0: the rows of an image in the decoder, made by a resampler in the projector's place (resampler.c) */
+    int squash; /* images are always resized to the tower's square, whatever their aspect */
     int tiles;        /* passes of the tower an image takes, at most: 1 unless it is tiled */
     int newline;      /* rows of tiled images end with a learned row, `image_newline` */
     int grids_n;      /* above 0: images are cut into tiles (anyres.h), one of these ways */
@@ -64,6 +72,12 @@ static inline int config_slices(const ModelConfig *c) { return c->decoder.slices
 static inline int config_head_rows(const ModelConfig *c) { return c->decoder.vocab / config_slices(c); }
 /* Rows of the projector's output before those of images: the learned end of a row of patches (P_NEWLINE). */
 static inline int config_image_lead(const ModelConfig *c) { return c->newline; }
+/* Of those of images: that one tile gives; that `tiles` tiles give, the lead included; and the rows of features they are made of. */
+static inline int config_rows_of_tile(const ModelConfig *c) { return c->queries ? c->queries : c->tile_rows; }
+static inline int config_image_rows(const ModelConfig *c, int tiles) { return config_image_lead(c) + tiles * config_rows_of_tile(c); }
+static inline int config_feature_rows(const ModelConfig *c, int image_rows) {
+    return (image_rows - config_image_lead(c)) / config_rows_of_tile(c) * c->tile_rows;
+}
 static inline int config_head_first(const ModelConfig *c) { return c->decoder.slice * config_head_rows(c); }
 
 #endif

@@ -1,31 +1,20 @@
 /* hf_config.c - owns the reading of config.json and its companions: what shape a checkpoint has.
  *
- * Three families: `llava` and `llava_next` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the
+ * Families: `llava` and `llava_next` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the
  * class defaults of Transformers), `llava_llama` (the original LLaVA code: the decoder's keys at the top, mm_* keys beside them, the
- * tower's config in a folder of its own or known by its public name), and `llama` (a decoder alone). Newer and older spellings of a key are
+ * tower's config in a folder of its own or known by its public name), `omnilmm` (omnilmm_config.c), and `llama` (a decoder alone). Newer and older spellings of a key are
  * read alike (rope_parameters and rope_theta, image_token_id and image_token_index). Refuses what this engine would compute wrongly: other
  * architectures, activations, projectors, scaled rotary embeddings, biased attention, quantised weights; and every size outside its bound,
  * before anything is allocated from it. */
-#include "model/config.h"
+#include "model/hf_config.h"
 
-#include "base/json.h"
 #include "model/anyres.h"
 
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
 
-/* The bounds are a few times the largest published models of these families: a size beyond them is a broken file, and their products stay
- * far below 2^63. */
-enum {
-    MOST_WIDTH = 1 << 16,
-    MOST_FF = 1 << 18,
-    MOST_LAYERS = 1 << 10,
-    MOST_HEADS = 1 << 10,
-    MOST_VOCAB = 1 << 22,
-    MOST_POSITIONS = 1 << 24
-};
-enum { MOST_SIDE = 1 << 12, MOST_PATCH = 1 << 8, MOST_PATCHES = 1 << 14, HEAD_MULTIPLE = 8, TILES_MOST = 64 };
+enum { TILES_MOST = 64 };
 
 typedef struct SizeKey {
     const char *key;
@@ -87,7 +76,7 @@ static int need_word(
            error_expected(e, also ? "\"%s\" or \"%s\"" : "\"%s\"", allowed, also);
 }
 
-static int need_flag(const json_t *o, const char *key, const char *where, int preset, int wanted, const char *why, Error *e) {
+int hf_need_flag(const json_t *o, const char *key, const char *where, int preset, int wanted, const char *why, Error *e) {
     int flag = preset;
     if (json_may_bool(o, key, where, &flag, e)) return -1;
     if (flag == wanted) return 0;
@@ -115,6 +104,10 @@ static int head_size_fits(const char *where, int size, Error *e) {
     if (size % HEAD_MULTIPLE == 0) return 0;
     return error_what(e, "unsupported head size"), error_where(e, "%s", where), error_found(e, "%d", size),
            error_expected(e, "a multiple of %d", HEAD_MULTIPLE);
+}
+
+int hf_heads_fit(const char *where, const char *what, int width, int heads, Error *e) {
+    return heads_divide(where, what, width, heads, e) || head_size_fits(where, width / heads, e) ? -1 : 0;
 }
 
 /* ---- decoder ---- */
@@ -157,11 +150,11 @@ static int read_eos(const json_t *o, const char *where, int *out, Error *e) {
     return 0;
 }
 
-static int read_decoder(const json_t *o, const char *where, DecoderConfig *d, Error *e) {
+int hf_read_decoder(const json_t *o, const char *where, DecoderConfig *d, Error *e) {
     double theta = 10000;
     if (need_word(o, "hidden_act", where, "silu", "silu", NULL, e) ||
-        need_flag(o, "attention_bias", where, 0, 0, "attention with biases is not computed by this engine", e) ||
-        need_flag(o, "mlp_bias", where, 0, 0, "feed-forward layers with biases are not computed by this engine", e) ||
+        hf_need_flag(o, "attention_bias", where, 0, 0, "attention with biases is not computed by this engine", e) ||
+        hf_need_flag(o, "mlp_bias", where, 0, 0, "feed-forward layers with biases are not computed by this engine", e) ||
         read_sizes(o, where, decoder_keys, sizeof decoder_keys / sizeof *decoder_keys, d, e) || read_eos(o, where, &d->eos, e) ||
         read_eps(o, "rms_norm_eps", where, 1e-6, &d->eps, e) || json_may_bool(o, "tie_word_embeddings", where, &d->tied, e) ||
         json_may_number(o, "rope_theta", where, &theta, e) || read_rope(o, "rope_scaling", where, &theta, e) ||
@@ -188,8 +181,8 @@ static int read_decoder(const json_t *o, const char *where, DecoderConfig *d, Er
 
 /* ---- tower ---- */
 
-static int check_vision(const char *where, VisionConfig *v, Error *e) {
-    if (heads_divide(where, "vision hidden_size", v->width, v->heads, e) || head_size_fits(where, v->width / v->heads, e)) return -1;
+int hf_check_vision(const char *where, VisionConfig *v, Error *e) {
+    if (hf_heads_fit(where, "vision hidden_size", v->width, v->heads, e)) return -1;
     if (v->image_side % v->patch)
         return error_what(e, "patches do not tile the image"), error_where(e, "%s", where),
                error_found(e, "image_size %d, patch_size %d", v->image_side, v->patch), error_expected(e, "a multiple of the patch size");
@@ -210,7 +203,7 @@ static int read_vision(const json_t *o, const char *where, VisionConfig *v, Erro
         read_sizes(o, where, vision_keys, sizeof vision_keys / sizeof *vision_keys, v, e))
         return -1;
     v->activation = strcmp(activation, "gelu") ? QUICK_GELU : GELU;
-    return check_vision(where, v, e);
+    return hf_check_vision(where, v, e);
 }
 
 /* Which hidden state the projector reads: index `layer` of the layers + 1 states, counted from the end when negative. */
@@ -290,18 +283,18 @@ static int load_hub(const json_t *o, const char *where, int tiled, ModelConfig *
         return error_what(e, "wrong type"), error_where(e, "%s: field \"vision_config\"", where), error_found(e, "%s", json_kind(vision)),
                error_expected(e, "an object");
     snprintf(place, sizeof place, "%s: text_config", where);
-    if (need_word(text, "model_type", place, "llama", "llama", "mistral", e) || read_decoder(text, place, &c->decoder, e)) return -1;
+    if (need_word(text, "model_type", place, "llama", "llama", "mistral", e) || hf_read_decoder(text, place, &c->decoder, e)) return -1;
     snprintf(place, sizeof place, "%s: vision_config", where);
     if (json_is_object(vision)) {
         if (read_vision(vision, place, &c->vision, e)) return -1;
     } else {
         c->vision = public_towers[0].config;
-        if (check_vision(place, &c->vision, e)) return -1;
+        if (hf_check_vision(place, &c->vision, e)) return -1;
     }
     if (tiled && read_grids(o, where, 0, c, e)) return -1;
     int64_t pad = c->decoder.pad, image = 32000;
     if (need_word(o, "projector_hidden_act", where, "gelu", "gelu", NULL, e) ||
-        need_flag(o, "multimodal_projector_bias", where, 1, 1, "a projector without biases is not computed by this engine", e) ||
+        hf_need_flag(o, "multimodal_projector_bias", where, 1, 1, "a projector without biases is not computed by this engine", e) ||
         json_may_bool(o, "tie_word_embeddings", where, &c->decoder.tied, e) ||
         json_may_integer(o, "image_token_index", where, 0, MOST_VOCAB, &image, e) ||
         json_may_integer(o, "image_token_id", where, 0, MOST_VOCAB, &image, e) ||
@@ -312,11 +305,9 @@ static int load_hub(const json_t *o, const char *where, int tiled, ModelConfig *
     return read_feature(o, where, "vision_feature_layer", "vision_feature_select_strategy", "default", "full", c, e);
 }
 
-/* Reads `folder`/config.json as a tower's config when it exists: the tower's own, or a whole CLIP's with vision_config inside. 1 when it
+/* Reads a config.json as a tower's config when it exists: the tower's own, or a whole CLIP's with vision_config inside. 1 when it
  * was there. */
-static int tower_config(const char *folder, VisionConfig *v, Error *e) {
-    char path[PATH_SIZE];
-    if (path_join(path, folder, "config.json", e)) return -1;
+static int tower_config(const char *path, VisionConfig *v, Error *e) {
     if (!file_exists(path)) return 0;
     json_t *o;
     if (json_read_object(path, &o, e)) return -1;
@@ -326,27 +317,32 @@ static int tower_config(const char *folder, VisionConfig *v, Error *e) {
     return failed ? -1 : 1;
 }
 
-/* The folder of a tower called `name`: the name itself when absolute, else below the checkpoint, else beside it, by full name and by last
- * part. */
-static int find_tower(const char *folder, const char *name, ModelConfig *c, Error *e) {
+int hf_find_tower(const char *folder, const char *name, int (*read)(const char *path, VisionConfig *v, Error *e), ModelConfig *c, Error *e) {
     const char *last = strrchr(name, '/');
-    char above[PATH_SIZE], place[PATH_SIZE];
+    char above[PATH_SIZE], place[PATH_SIZE], path[PATH_SIZE];
     while (!strncmp(name, "./", 2)) name += 2;
     last = last && last[1] && last >= name ? last + 1 : name;
     if (path_join(above, folder, "..", e)) return -1;
     const char *roots[] = { folder, above }, *names[] = { name, last };
     for (int i = 0; i < 4; i++) {
-        if (path_join(place, roots[i / 2], names[i % 2], e)) return -1;
-        int found = tower_config(place, &c->vision, e);
+        if (path_join(place, roots[i / 2], names[i % 2], e) || path_join(path, place, "config.json", e)) return -1;
+        int found = read(path, &c->vision, e);
         if (found < 0) return -1;
         if (!found) continue;
         strcpy(c->vision_folder, place);
-        return 0;
+        return 1;
     }
+    return 0;
+}
+
+static int find_tower(const char *folder, const char *name, ModelConfig *c, Error *e) {
+    int found = hf_find_tower(folder, name, tower_config, c, e);
+    if (found) return found < 0 ? -1 : 0;
+    while (!strncmp(name, "./", 2)) name += 2;
     for (size_t i = 0; i < sizeof public_towers / sizeof *public_towers; i++)
         if (!strcmp(name, public_towers[i].name)) {
             c->vision = public_towers[i].config;
-            return check_vision(name, &c->vision, e);
+            return hf_check_vision(name, &c->vision, e);
         }
     return error_what(e, "vision tower not found"), error_where(e, "%s/config.json: field \"mm_vision_tower\"", folder),
            error_found(e, "\"%s\"", name), error_expected(e, "a folder with the tower's config.json, in the checkpoint or beside it"),
@@ -363,9 +359,9 @@ static int load_original(const char *folder, const json_t *o, const char *where,
         return error_what(e, "unsupported image tiling"), error_where(e, "%s", where),
                error_found(e, "image_aspect_ratio \"%s\", mm_patch_merge_type \"%s\"", aspect, merge),
                error_expected(e, "\"anyres\" with \"spatial_unpad\" (LLaVA 1.6), or one tile an image, \"flat\"");
-    if (read_decoder(o, where, &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
+    if (hf_read_decoder(o, where, &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
         find_tower(folder, tower, c, e) || (tiled && read_grids(o, where, 1, c, e)) || need_word(o, "mm_projector_type", where, "linear", "mlp2x_gelu", NULL, e) ||
-        need_flag(o, "mm_use_im_start_end", where, 0, 0, "image start and end tokens are not placed by this engine's templates", e) ||
+        hf_need_flag(o, "mm_use_im_start_end", where, 0, 0, "image start and end tokens are not placed by this engine's templates", e) ||
         json_may_integer(o, "mm_hidden_size", where, 1, MOST_WIDTH, &width, e))
         return -1;
     if (width && width != c->vision.width)
@@ -426,12 +422,13 @@ static int read_config(const char *folder, const json_t *o, const char *where, M
     if (original) return load_original(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
     int tiled = !strcmp(type, "llava_next");
     if (tiled || !strcmp(type, "llava")) return load_hub(o, where, tiled, c, e) || read_pixels(folder, c, e) ? -1 : 0;
+    if (!strcmp(type, "omnilmm")) return omnilmm_load(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
     if (!strcmp(type, "llama")) {
         c->image_token = -1;
-        return read_decoder(o, where, &c->decoder, e);
+        return hf_read_decoder(o, where, &c->decoder, e);
     }
     error_what(e, "unsupported architecture"), error_where(e, "%s: field \"model_type\"", where), error_found(e, "\"%.100s\"", type),
-        error_expected(e, "llava, llava_next, llava_llama or llama");
+        error_expected(e, "llava, llava_next, llava_llama, omnilmm or llama");
     return -1;
 }
 

@@ -2,7 +2,7 @@
  *
  * Resampling is Pillow's 8-bit bicubic, reproduced to the bit: two passes (rows first) with a rounding to 8 bits between them, and weights
  * held as integers in units of 2^-22. The kernel is Keys' cubic convolution (IEEE Trans. ASSP 29, 1981) with a = -1/2, widened by the scale
- * when shrinking, which is what makes it antialiased. Padding follows LLaVA's expand2square, cropping CLIPImageProcessor of Transformers.
+ * when shrinking, which is what makes it antialiased. Padding follows LLaVA's expand2square, cropping CLIPImageProcessor of Transformers, squashing torchvision's Resize to two sides.
  *
  * Neither the padded square nor the part of the resized image that the crop would throw away is ever made, so extreme shapes cost no more
  * memory than S rows of the longest side. Refuses sizes outside 1 .. 4096. */
@@ -18,7 +18,7 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
-const char *const image_aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", [IMAGE_ANYRES] = "anyres", NULL };
+const char *const image_aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", [IMAGE_ANYRES] = "anyres", [IMAGE_SQUASH] = "squash", NULL };
 
 enum { WEIGHT_BITS = 32 - 8 - 2, SIZE_MOST = 4096 }; /* 8 bits of pixel, 2 of headroom for the kernel's overshoot */
 
@@ -215,7 +215,7 @@ int image_fit(const Image *image, ImageAspect aspect, int S, const float mean[3]
         return canvas_resize(&square, S, S, 0, 0, out, e);
     }
     Canvas whole = { .image = image, .width = w, .height = h };
-    if (aspect == IMAGE_ANYRES) return canvas_resize(&whole, S, S, 0, 0, out, e);
+    if (aspect == IMAGE_ANYRES || aspect == IMAGE_SQUASH) return canvas_resize(&whole, S, S, 0, 0, out, e);
     int stretched = (int)((double)S * longer / shorter), width = w <= h ? S : stretched, height = w <= h ? stretched : S;
     return canvas_resize(&whole, width, height, (width - S) / 2, (height - S) / 2, out, e);
 }

@@ -26,10 +26,11 @@ typedef struct Image {
 typedef enum ImageAspect {
     IMAGE_PAD, /* centred on a square of colour int(255 * mean), then resized (LLaVA's expand2square) */
     IMAGE_CROP, /* shortest side resized to S, then the centre cut out (CLIP) */
-    IMAGE_ANYRES /* tiles (image_tiles); of one tile, the whole image squeezed into it */
+    IMAGE_ANYRES, /* tiles (image_tiles); of one tile, the whole image squeezed into it */
+    IMAGE_SQUASH /* the whole image squeezed into the tile (OmniLMM) */
 } ImageAspect;
 
-extern const char *const image_aspects[]; /* "pad", "crop", "anyres", NULL */
+extern const char *const image_aspects[]; /* "pad", "crop", "anyres", "squash", NULL */
 
 typedef enum ImageExif { EXIF_IGNORE, EXIF_APPLY } ImageExif; /* what is done with a camera's orientation */
 extern const char *const image_exifs[]; /* "ignore", "apply", NULL */

@@ -48,6 +48,10 @@ static void describe_shape(const Inspection *x) {
         v->width, v->ff, v->heads, v->activation == GELU ? "gelu" : "quick-gelu");
     fprintf(x->out, "              image %d x %d in patches of %d: %d rows a tile (class token %s)\n", v->image_side, v->image_side,
         v->patch, x->config.tile_rows, v->keep_class ? "kept" : "dropped");
+    if (v->kind == TOWER_EVA)
+        fprintf(x->out, "              EVA-02 with post-norm blocks; positions of a grid of %d x %d, resampled\n", v->positions_side, v->positions_side);
+    if (x->config.queries)
+        fprintf(x->out, "resampler     %d queries, %d heads: %d rows an image\n", x->config.queries, x->config.resampler_heads, x->config.queries);
     if (!x->config.grids_n) return;
     fprintf(x->out, "images        tiled (anyres): one whole and a grid of tiles (down x across):");
     for (int i = 0; i < x->config.grids_n; i++) fprintf(x->out, " %d x %d", x->config.grids[i].down, x->config.grids[i].across);
@@ -184,8 +188,8 @@ static void inspect_companions(Inspection *x) {
             rows = field_of(x, "config.json", NULL, "image_seq_length");
     if (side >= 0 && side != c->vision.image_side)
         odd(x, "preprocessor_config.json crops to %lld pixels, the tower sees %d", (long long)side, c->vision.image_side);
-    if (rows >= 0 && rows != c->tile_rows && !c->grids_n)
-        odd(x, "config.json says %lld rows an image (image_seq_length), the tower gives %d", (long long)rows, c->tile_rows);
+    if (rows >= 0 && rows != config_rows_of_tile(c) && !c->grids_n)
+        odd(x, "config.json says %lld rows an image (image_seq_length), the tower gives %d", (long long)rows, config_rows_of_tile(c));
     if (!path_join(path, x->folder, "preprocessor_config.json", NULL) && !file_exists(path))
         odd(x, "no preprocessor_config.json: CLIP's mean and deviation are assumed");
 }

@@ -3,6 +3,7 @@
  * The lm_head touches only scored rows, in chunks, inside the logprob kernels; logits exist whole only for rows being sampled or probed. */
 #include "model/model.h"
 #include "model/decoder.h"
+#include "model/names.h"
 #include "model/safetensors.h"
 #include "model/slices.h"
 
@@ -33,7 +34,7 @@ int model_load(Model *m, const Kernels *k, const char *folder, DType dtype, Erro
 
 int model_init(Model *m, const Kernels *k, const char *folder, DType dtype, uint64_t seed, Error *e) {
     if (!model_open(m, k, NULL, folder, dtype, e) &&
-        !params_init(&m->params, k, dtype, m->config.vision.layers ? LAYOUT_HUB : LAYOUT_TEXT, seed, e))
+        !params_init(&m->params, k, dtype, names_preferred(&m->config), seed, e))
         return 0;
     model_free(m);
     return -1;
@@ -46,7 +47,10 @@ void model_free(Model *m) {
     memset(m, 0, sizeof *m);
 }
 
-void model_weights_changed(Model *m) { m->k->weights_changed(m->params.weights, m->params.count); }
+void model_weights_changed(Model *m) {
+    if (m->params.weights.at) m->k->weights_changed(m->params.weights, m->params.count);
+    m->work->vision_positions_made = 0;
+}
 
 static int step_check(const Model *m, const Forest *f, Buf vision, StepMode mode, Error *e) {
     if (f->rows_n == 0 || f->scored_n == 0)
@@ -79,11 +83,11 @@ int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e) {
     w->image_rows = f->image_rows_n;
     Buf features = BUF_NONE;
     if (f->image_rows_n > 0) {
-        if (projector_forward(m, vision, f->image_rows_n, e)) return -1;
+        if (m->config.queries ? resampler_forward(m, vision, f->image_rows_n, e) : projector_forward(m, vision, f->image_rows_n, e)) return -1;
         features = w->projected.buf;
-        int rows = feature_rows_of(m, f->image_rows_n), D = m->config.decoder.width;
+        int rows = config_feature_rows(&m->config, f->image_rows_n), lead = config_image_lead(&m->config), D = m->config.decoder.width;
         if (dump_write(m, "vision_features", 0, vision, rows, m->config.vision.width, e) ||
-            dump_write(m, "projected", 0, buf_at(features, (int64_t)config_image_lead(&m->config) * D), rows, D, e))
+            dump_write(m, "projected", 0, buf_at(features, (int64_t)lead * D), f->image_rows_n - lead, D, e))
             return -1;
     }
     if (decoder_forward(m, f, features, mode, e)) return -1;
@@ -139,16 +143,16 @@ Buf model_dlogp(Model *m, const Forest *f, Error *e) {
 
 /* Parts behind the decoder that this step's gradients reach. */
 static int tower_reached(const Model *m) {
-    return m->work->image_rows > 0 && m->config.vision.feature_layers > 0 && params_is_trained(&m->params, P_VISION_PATCH, -1);
+    return m->work->image_rows > 0 && params_part_is_trained(&m->params, PART_VISION);
 }
 static int projector_reached(const Model *m) {
-    return m->work->image_rows > 0 && (tower_reached(m) || params_is_trained(&m->params, P_PROJECTOR_1_W, -1));
+    return m->work->image_rows > 0 && (tower_reached(m) || params_part_is_trained(&m->params, PART_PROJECTOR));
 }
 
 static int backward_need(Model *m, const Forest *f, Error *e) {
     const Workspace *w = m->work;
     StepSize s = { .uses = USES_BACKWARD, .rows = f->rows_n, .tail = w->tail_n, .scored = f->scored_n };
-    if (w->image_rows) s.image_rows = w->image_rows, s.feature_rows = feature_rows_of(m, w->image_rows);
+    if (w->image_rows) s.image_rows = w->image_rows, s.feature_rows = config_feature_rows(&m->config, w->image_rows);
     if (projector_reached(m)) s.uses |= USES_PROJECTOR_BACKWARD;
     if (tower_reached(m)) s.uses |= USES_TOWER_BACKWARD | USES_DFEATURES, s.images = w->vision_images;
     return workspace_need(m, &s, e);
@@ -167,7 +171,9 @@ int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
     int tower = tower_reached(m), projector = projector_reached(m);
     if (projector && m->config.grids_n) k->zero(w->dprojected.buf, (int64_t)rows * D); /* rows in the margins of a fitted image are not read */
     if (decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE, e)) return -1;
-    if (projector) projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows);
+    Buf dfeatures = tower ? w->dfeatures.buf : BUF_NONE;
+    if (projector && m->config.queries && resampler_backward(m, w->dprojected.buf, w->vision, dfeatures, rows, e)) return -1;
+    if (projector && !m->config.queries) projector_backward(m, w->dprojected.buf, w->vision, dfeatures, rows);
     if (tower && model_encode_backward(m, w->dfeatures.buf, e)) return -1;
     return k->sync(e);
 }

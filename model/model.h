@@ -106,6 +106,8 @@ int model_encode(Model *m, Buf features, const float *pixels, int images, int sa
 int model_encode_backward(Model *m, Buf dfeatures, Error *e);
 
 int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e);
+/* FLOPs of what stands between tower and decoder, forward, for one tile. */
+double model_projector_flops(const ModelConfig *c);
 
 /* Per scored row (host arrays of f->scored_n, each may be NULL): log-prob of its target, entropy, whether the target is the argmax, mean logit. */
 int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *hit, float *mean_logit, Error *e);
@@ -125,7 +127,7 @@ Buf model_dlogp(Model *m, const Forest *f, Error *e);
 /* params_hash of the whole model. Whether weights could be read is for the next sync to say. */
 int model_hash(Model *m, char out[HASH_TEXT], Error *e);
 
-/* After weights were stepped or loaded: cached packs are dropped. */
+/* After weights were stepped or loaded: cached packs, and tables made of weights, are dropped. */
 void model_weights_changed(Model *m);
 
 /* Asks for an activation by its name (dump.c): the first step that computes it writes it to `path` as safetensors, (rows, width) fp32. Refuses names that

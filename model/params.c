@@ -12,7 +12,9 @@
 /* Elements: tensors that do not adjoin another start at a multiple of this, one cache line of fp32. */
 enum { ALIGNMENT = 16 };
 
-typedef enum Dim { NO_DIM, VISION_W, VISION_F, CHANNELS, PATCH, VISION_POSITIONS, D, F, HEADS_E, KV_E, V, HEAD_V } Dim;
+typedef enum Dim {
+    NO_DIM, ONE, VISION_W, VISION_3W, VISION_F, CHANNELS, PATCH, VISION_POSITIONS, GRID_POSITIONS, QUERIES, D, D_3, F, HEADS_E, KV_E, V, HEAD_V
+} Dim;
 typedef enum Place { ALONE, BLOCK } Place;     /* outside blocks, or once per layer */
 typedef enum Start { ALIGNED, ADJOINS } Start; /* ADJOINS: directly after the row above, as one matrix with it */
 
@@ -30,6 +32,21 @@ static const struct Row {
     { P_PROJECTOR_2_W, PART_PROJECTOR, ALONE, ALIGNED, ".weight", { D, D } },
     { P_PROJECTOR_2_B, PART_PROJECTOR, ALONE, ALIGNED, ".bias", { D } },
     { P_NEWLINE, PART_PROJECTOR, ALONE, ALIGNED, "image_newline", { D } },
+
+    { P_RESAMPLER_POSITION, PART_PROJECTOR, ALONE, ALIGNED, "pos_embed", { QUERIES, D } },
+    { P_RESAMPLER_QUERY, PART_PROJECTOR, ALONE, ALIGNED, "query", { QUERIES, D } },
+    { P_RESAMPLER_KV, PART_PROJECTOR, ALONE, ALIGNED, "kv_proj.weight", { D, VISION_W } },
+    { P_RESAMPLER_IN_W, PART_PROJECTOR, ALONE, ALIGNED, "attn.in_proj_weight", { D_3, D } },
+    { P_RESAMPLER_IN_B, PART_PROJECTOR, ALONE, ALIGNED, "attn.in_proj_bias", { D_3 } },
+    { P_RESAMPLER_OUT_W, PART_PROJECTOR, ALONE, ALIGNED, "attn.out_proj.weight", { D, D } },
+    { P_RESAMPLER_OUT_B, PART_PROJECTOR, ALONE, ALIGNED, "attn.out_proj.bias", { D } },
+    { P_RESAMPLER_LN_Q_W, PART_PROJECTOR, ALONE, ALIGNED, "ln_q.weight", { D } },
+    { P_RESAMPLER_LN_Q_B, PART_PROJECTOR, ALONE, ALIGNED, "ln_q.bias", { D } },
+    { P_RESAMPLER_LN_KV_W, PART_PROJECTOR, ALONE, ALIGNED, "ln_kv.weight", { D } },
+    { P_RESAMPLER_LN_KV_B, PART_PROJECTOR, ALONE, ALIGNED, "ln_kv.bias", { D } },
+    { P_RESAMPLER_LN_POST_W, PART_PROJECTOR, ALONE, ALIGNED, "ln_post.weight", { D } },
+    { P_RESAMPLER_LN_POST_B, PART_PROJECTOR, ALONE, ALIGNED, "ln_post.bias", { D } },
+    { P_RESAMPLER_PROJ, PART_PROJECTOR, ALONE, ALIGNED, "proj", { D, D } },
 
     { P_EMBED, PART_DECODER, ALONE, ALIGNED, "embed_tokens.weight", { V, D } },
     { P_ATTN_NORM, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.input_layernorm.weight", { D } },
@@ -67,6 +84,27 @@ static const struct Row {
     { P_VISION_FC2_B, PART_VISION, BLOCK, ALIGNED, "encoder.layers.{i}.mlp.fc2.bias", { VISION_W } },
     { P_VISION_POST_W, PART_VISION, ALONE, ALIGNED, "post_layernorm.weight", { VISION_W } },
     { P_VISION_POST_B, PART_VISION, ALONE, ALIGNED, "post_layernorm.bias", { VISION_W } },
+
+    { P_EVA_CLASS, PART_VISION, ALONE, ALIGNED, "cls_token", { ONE, ONE, VISION_W } },
+    { P_EVA_POSITION, PART_VISION, ALONE, ALIGNED, "pos_embed", { ONE, GRID_POSITIONS, VISION_W } },
+    { P_EVA_PATCH_W, PART_VISION, ALONE, ALIGNED, "patch_embed.proj.weight", { VISION_W, CHANNELS, PATCH, PATCH } },
+    { P_EVA_PATCH_B, PART_VISION, ALONE, ALIGNED, "patch_embed.proj.bias", { VISION_W } },
+    { P_EVA_QKV_W, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.attn.qkv.weight", { VISION_3W, VISION_W } },
+    { P_EVA_Q_B, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.attn.q_bias", { VISION_W } },
+    { P_EVA_K_B, PART_VISION, BLOCK, ADJOINS, "blocks.{i}.attn.k_bias", { VISION_W } },
+    { P_EVA_V_B, PART_VISION, BLOCK, ADJOINS, "blocks.{i}.attn.v_bias", { VISION_W } },
+    { P_EVA_O_W, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.attn.proj.weight", { VISION_W, VISION_W } },
+    { P_EVA_O_B, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.attn.proj.bias", { VISION_W } },
+    { P_EVA_LN1_W, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.norm1.weight", { VISION_W } },
+    { P_EVA_LN1_B, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.norm1.bias", { VISION_W } },
+    { P_EVA_FC1_W, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.mlp.fc1.weight", { VISION_F, VISION_W } },
+    { P_EVA_FC1_B, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.mlp.fc1.bias", { VISION_F } },
+    { P_EVA_FC2_W, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.mlp.fc2.weight", { VISION_W, VISION_F } },
+    { P_EVA_FC2_B, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.mlp.fc2.bias", { VISION_W } },
+    { P_EVA_LN2_W, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.norm2.weight", { VISION_W } },
+    { P_EVA_LN2_B, PART_VISION, BLOCK, ALIGNED, "blocks.{i}.norm2.bias", { VISION_W } },
+    { P_EVA_NORM_W, PART_VISION, ALONE, ALIGNED, "norm.weight", { VISION_W } },
+    { P_EVA_NORM_B, PART_VISION, ALONE, ALIGNED, "norm.bias", { VISION_W } },
 };
 enum { ROWS = sizeof table / sizeof *table };
 
@@ -81,8 +119,12 @@ static int64_t dim_size(Dim dim, const ModelConfig *c) {
     switch (dim) {
     case NO_DIM:
         return 0;
+    case ONE:
+        return 1;
     case VISION_W:
         return c->vision.width;
+    case VISION_3W:
+        return 3LL * c->vision.width;
     case VISION_F:
         return c->vision.ff;
     case CHANNELS:
@@ -91,8 +133,14 @@ static int64_t dim_size(Dim dim, const ModelConfig *c) {
         return c->vision.patch;
     case VISION_POSITIONS:
         return c->vision.patches + 1;
+    case GRID_POSITIONS:
+        return (int64_t)c->vision.positions_side * c->vision.positions_side + 1;
+    case QUERIES:
+        return c->queries;
     case D:
         return c->decoder.width;
+    case D_3:
+        return 3LL * c->decoder.width;
     case F:
         return c->decoder.ff;
     case HEADS_E:
@@ -131,8 +179,10 @@ int64_t params_whole_at(const Params *p, const Param *q, int64_t i, int64_t *run
 static int layers_of(const ModelConfig *c, ParamPart part) { return part == PART_VISION ? c->vision.layers : c->decoder.layers; }
 
 static int row_exists(const ModelConfig *c, const struct Row *row) {
+    int vision = c->vision.layers > 0;
     if (row->kind == P_NEWLINE) return c->newline;
-    if (row->part != PART_DECODER) return c->vision.layers > 0;
+    if (row->part == PART_VISION) return vision && (c->vision.kind == TOWER_EVA) == (row->kind >= P_EVA_CLASS);
+    if (row->part == PART_PROJECTOR) return vision && (c->queries > 0) == (row->kind >= P_RESAMPLER_POSITION);
     return row->kind != P_HEAD || !c->decoder.tied;
 }
 
@@ -146,7 +196,8 @@ static void append(Params *p, const struct Row *row, int layer) {
         q->count *= q->shape[q->ndim];
     }
     q->used = row->part != PART_VISION ||
-              (layer < p->config->vision.feature_layers && row->kind != P_VISION_POST_W && row->kind != P_VISION_POST_B);
+              (layer < p->config->vision.feature_layers && row->kind != P_VISION_POST_W && row->kind != P_VISION_POST_B && row->kind != P_EVA_K_B);
+    q->constant = row->kind == P_RESAMPLER_POSITION;
     if (row->start == ALIGNED) p->count = aligned(p->count), p->whole_count = aligned(p->whole_count);
     q->offset = p->count, q->whole_offset = p->whole_count;
     p->count += q->count;
@@ -208,6 +259,12 @@ const Param *params_find(const Params *p, ParamKind kind, int layer) {
 int64_t params_offset(const Params *p, ParamKind kind, int layer) { return params_find(p, kind, layer)->offset; }
 
 int params_is_trained(const Params *p, ParamKind kind, int layer) { return params_find(p, kind, layer)->trained; }
+
+int params_part_is_trained(const Params *p, ParamPart part) {
+    for (int i = 0; i < p->n; i++)
+        if (p->list[i].part == part && p->list[i].trained) return 1;
+    return 0;
+}
 
 /* ---- training state ---- */
 

@@ -22,8 +22,17 @@ typedef enum ParamKind {
     P_VISION_LN1_W, P_VISION_LN1_B, P_VISION_Q_W, P_VISION_K_W, P_VISION_V_W, P_VISION_Q_B, P_VISION_K_B, P_VISION_V_B, P_VISION_O_W, P_VISION_O_B,
     P_VISION_LN2_W, P_VISION_LN2_B, P_VISION_FC1_W, P_VISION_FC1_B, P_VISION_FC2_W, P_VISION_FC2_B,
     P_VISION_POST_W, P_VISION_POST_B,
-    P_PROJECTOR_1_W, P_PROJECTOR_1_B, P_PROJECTOR_2_W, P_PROJECTOR_2_B, P_NEWLINE,
+    P_PROJECTOR_1_W, P_PROJECTOR_1_B, P_PROJECTOR_2_W, P_PROJECTOR_2_B,
     P_EMBED, P_ATTN_NORM, P_Q, P_K, P_V, P_O, P_FF_NORM, P_GATE, P_UP, P_DOWN, P_NORM, P_HEAD,
+    /* Random weights and hashes know a kind by its number: new ones come last. */
+    P_NEWLINE,
+    /* OmniLMM's tower (eva.c; the bias of its keys is not a parameter, and stays zero) and resampler (resampler.c) */
+    P_EVA_CLASS, P_EVA_POSITION, P_EVA_PATCH_W, P_EVA_PATCH_B,
+    P_EVA_QKV_W, P_EVA_Q_B, P_EVA_K_B, P_EVA_V_B, P_EVA_O_W, P_EVA_O_B, P_EVA_LN1_W, P_EVA_LN1_B,
+    P_EVA_FC1_W, P_EVA_FC1_B, P_EVA_FC2_W, P_EVA_FC2_B, P_EVA_LN2_W, P_EVA_LN2_B,
+    P_EVA_NORM_W, P_EVA_NORM_B,
+    P_RESAMPLER_POSITION, P_RESAMPLER_QUERY, P_RESAMPLER_KV, P_RESAMPLER_IN_W, P_RESAMPLER_IN_B, P_RESAMPLER_OUT_W, P_RESAMPLER_OUT_B,
+    P_RESAMPLER_LN_Q_W, P_RESAMPLER_LN_Q_B, P_RESAMPLER_LN_KV_W, P_RESAMPLER_LN_KV_B, P_RESAMPLER_LN_POST_W, P_RESAMPLER_LN_POST_B, P_RESAMPLER_PROJ,
     PARAM_KINDS
 } ParamKind;
 
@@ -39,6 +48,7 @@ typedef struct Param {
     ParamCut cut;        /* CUT_NONE in a whole model */
     int64_t whole_offset; /* in the arena of the whole model */
     int used;        /* 0: carried for export only (the tower's blocks beyond the feature layer, and its post norm) */
+    int constant;    /* never trained: a table that its makers computed */
     int absent;      /* an unused tensor that the checkpoint does not have: not exported either */
     int trained;     /* set by params_mark_trained */
     int unit;
@@ -83,6 +93,7 @@ const Param *params_find(const Params *p, ParamKind kind, int layer);
 int64_t params_offset(const Params *p, ParamKind kind, int layer);
 /* 1 when the tensor takes part in training (between params_mark_trained and params_train_end): its part is not frozen and forward uses it. */
 int params_is_trained(const Params *p, ParamKind kind, int layer);
+int params_part_is_trained(const Params *p, ParamPart part); /* a tensor of it does */
 static inline Buf params_weight(const Params *p, ParamKind kind, int layer) {
     const Param *q = params_find(p, kind, layer);
     const ParamUnit *u = &p->units[q->unit];
@@ -106,7 +117,7 @@ void params_name(const Param *q, Layout layout, char out[PARAM_NAME]);
  * the file has. A slice reads what it holds, and no more. */
 int params_load(Params *p, const Kernels *k, DType dtype, const char *folder, Error *e);
 /* Random weights: linear N(0, 1 / fan_in), attention-out and ff-out further divided by sqrt(2 layers), norms 1, embeddings N(0, .5), head N(0, .02),
- * tower positions N(0, .02), from `seed`, independent of the dtype. A slice gets what the whole model has in its place. */
+ * tower positions and the resampler's queries N(0, .02), its positions sines and cosines, from `seed`, independent of the dtype. A slice gets what the whole model has in its place. */
 int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_t seed, Error *e);
 
 /* Where an export gets its weights: `unit` leaves those of a unit, fp32 or in the model's dtype, on the device until it is called again; of a unit that is
@@ -124,7 +135,7 @@ static inline int params_export(const Params *p, const Kernels *k, TensorType st
 }
 
 /* 1 when the tensor takes part in training with these parts frozen (bit mask of 1 << ParamPart). */
-static inline int params_may_train(const Param *q, unsigned frozen) { return q->used && !(frozen >> q->part & 1); }
+static inline int params_may_train(const Param *q, unsigned frozen) { return q->used && !q->constant && !(frozen >> q->part & 1); }
 /* Elements up to the end of the last tensor that would train. */
 int64_t params_trained_count(const Params *p, unsigned frozen);
 /* Sets trained and trained_count; refuses when nothing is left to train. */

@@ -5,6 +5,7 @@
  * sqrt(2 layers) as well, which keeps the stream's variance from growing with depth (Radford et al. 2019, GPT-2). */
 #include "base/philox.h"
 #include "model/checkpoint.h"
+#include "model/positions.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,6 +27,12 @@ static Start start_of(const Params *p, const Param *q) {
     case P_VISION_LN1_W:
     case P_VISION_LN2_W:
     case P_VISION_POST_W:
+    case P_EVA_LN1_W:
+    case P_EVA_LN2_W:
+    case P_EVA_NORM_W:
+    case P_RESAMPLER_LN_Q_W:
+    case P_RESAMPLER_LN_KV_W:
+    case P_RESAMPLER_LN_POST_W:
         return (Start){ 1, 0 };
     case P_EMBED:
     case P_NEWLINE:
@@ -33,11 +40,16 @@ static Start start_of(const Params *p, const Param *q) {
     case P_HEAD:
     case P_VISION_CLASS:
     case P_VISION_POSITION:
+    case P_EVA_CLASS:
+    case P_EVA_POSITION:
+    case P_RESAMPLER_QUERY:
         return (Start){ 0, .02f };
     case P_O:
     case P_DOWN:
     case P_VISION_O_W:
     case P_VISION_FC2_W:
+    case P_EVA_O_W:
+    case P_EVA_FC2_W:
         return (Start){ 0, (float)(product / sqrt(2.0 * layers)) };
     default:
         return q->ndim > 1 ? (Start){ 0, (float)product } : (Start){ 0, 0 }; /* products, and biases */
@@ -69,6 +81,8 @@ int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_
                 float four[4] = { 0 };
                 if (start.deviation > 0) normals(q, params_whole_at(p, q, done + j, &run) / 4, seed, four);
                 for (int64_t l = 0; l < 4 && j + l < n; l++) values[j + l] = start.constant + start.deviation * four[l];
+                for (int64_t l = 0; l < 4 && j + l < n && q->constant; l++)
+                    values[j + l] = positions_sincos(done + j + l, (int)lround(sqrt((double)q->shape[0])), (int)q->shape[1]);
             }
             failed = tensor_convert(values, TENSOR_F32, stored, params_tensor_type(dtype), n, e);
             if (!failed) k->upload(buf_at(p->weights, q->offset + done), stored, n);

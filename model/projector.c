@@ -5,7 +5,7 @@
 int projector_forward(Model *m, Buf vision, int image_rows, Error *e) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int W = m->config.vision.width, D = m->config.decoder.width, lead = config_image_lead(&m->config), rows = feature_rows_of(m, image_rows);
+    int W = m->config.vision.width, D = m->config.decoder.width, lead = config_image_lead(&m->config), rows = config_feature_rows(&m->config, image_rows);
     if (workspace_need(m, &(StepSize){ .uses = USES_PROJECTOR, .image_rows = image_rows, .feature_rows = rows }, e)) return -1;
     if (lead) k->copy(w->projected.buf, weight(m, P_NEWLINE, -1), D);
     k->linear_forward(
@@ -19,7 +19,7 @@ int projector_forward(Model *m, Buf vision, int image_rows, Error *e) {
 void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int W = m->config.vision.width, D = m->config.decoder.width, lead = config_image_lead(&m->config), rows = feature_rows_of(m, image_rows);
+    int W = m->config.vision.width, D = m->config.decoder.width, lead = config_image_lead(&m->config), rows = config_feature_rows(&m->config, image_rows);
     Buf dhidden = w->dprojector_hidden.buf;
     if (lead) {
         Buf grad = trained_grad(m, P_NEWLINE, -1);
@@ -33,4 +33,10 @@ void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int i
     k->activation_backward(dhidden, dhidden, w->projector_hidden.buf, GELU, (int64_t)rows * D);
     linear_grads(m, trained_grad(m, P_PROJECTOR_1_W, -1), trained_grad(m, P_PROJECTOR_1_B, -1), dhidden, vision, rows, D, W);
     if (dvision.at) k->linear_backward_input(dvision, dhidden, weight(m, P_PROJECTOR_1_W, -1), rows, D, W, 0);
+}
+
+double model_projector_flops(const ModelConfig *c) {
+    double W = c->vision.width, D = c->decoder.width, P = c->tile_rows, Q = c->queries;
+    if (!c->vision.layers) return 0;
+    return Q > 0 ? 2 * P * (W * D + 2 * D * D) + 6 * Q * D * D + 4 * P * Q * D : 2 * P * (W * D + D * D);
 }

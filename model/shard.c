@@ -359,7 +359,7 @@ int shard_step_end(Shard *s, Error *e) {
     if (weights_send(s, p->units_n, e) || comm_wait(s->comm, e)) return -1;
     s->sent = 0;
     if (s->mode == SHARD_PARAMETERS) k->weights_changed(s->rest_weights, s->sizes.rest_weights);
-    else model_weights_changed(s->model);
+    model_weights_changed(s->model);
     return k->sync(e);
 }
 

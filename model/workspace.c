@@ -49,6 +49,15 @@ WIDTH(width_tower_heads, v->heads)
 WIDTH(width_tower_f, v->ff)
 WIDTH(width_patch, 3LL * v->patch *v->patch)
 WIDTH(width_image, 3LL * v->image_side *v->image_side)
+/* of EVA's tower and OmniLMM's resampler alone, and what the others have in the resampler's place */
+WIDTH(width_eva_positions, v->kind == TOWER_EVA ? (v->patches + 1LL) * v->width : 0)
+WIDTH(width_projector, c->queries ? 0 : d->width)
+WIDTH(width_resampler, c->queries ? d->width : 0)
+WIDTH(width_resampler_one, c->queries > 0)
+WIDTH(width_resampler_heads, c->queries ? c->resampler_heads : 0)
+WIDTH(width_queries, (int64_t)c->queries *d->width)
+WIDTH(width_queries_one, c->queries)
+WIDTH(width_resampler_positions, c->queries ? (int64_t)v->patches *d->width : 0)
 #undef WIDTH
 
 #define OF_WORK(member) WORK, offsetof(Workspace, member)
@@ -96,13 +105,40 @@ static const SlabRow table[] = {
     { OF_WORK(dtail), USES_BACKWARD, ONE_U, width_d, 0, "gradient" },
     { OF_WORK(dtail_attended), USES_BACKWARD, ONE_U, width_attended, 0, "gradient" },
 
-    { OF_WORK(projector_hidden), USES_PROJECTOR, FEATURE_ROWS, width_d, 0, "projector" },
-    { OF_WORK(projector_act), USES_PROJECTOR, FEATURE_ROWS, width_d, 0, "projector" },
+    { OF_WORK(projector_hidden), USES_PROJECTOR, FEATURE_ROWS, width_projector, 0, "projector" },
+    { OF_WORK(projector_act), USES_PROJECTOR, FEATURE_ROWS, width_projector, 0, "projector" },
     { OF_WORK(projected), USES_PROJECTOR, IMAGE_ROWS, width_d, 0, "projector" },
     { OF_WORK(dprojected), USES_PROJECTOR_BACKWARD, IMAGE_ROWS, width_d, 0, "projector gradient" },
-    { OF_WORK(dprojector_hidden), USES_PROJECTOR_BACKWARD, FEATURE_ROWS, width_d, 0, "projector gradient" },
+    { OF_WORK(dprojector_hidden), USES_PROJECTOR_BACKWARD, FEATURE_ROWS, width_projector, 0, "projector gradient" },
     { OF_WORK(dnewline), USES_PROJECTOR_BACKWARD, ONCE, width_newline, 1, "projector gradient" },
     { OF_WORK(dfeatures), USES_DFEATURES, FEATURE_ROWS, width_w, 0, "tower gradient" },
+
+    { OF_WORK(resampler_positions), USES_PROJECTOR, ONCE, width_resampler_positions, 0, "resampler positions" },
+    { OF_WORK(resampler_asked), USES_PROJECTOR, ONCE, width_queries, 0, "resampler queries" },
+    { OF_WORK(resampler_asked_mean), USES_PROJECTOR, ONCE, width_queries_one, 1, "resampler mean" },
+    { OF_WORK(resampler_asked_rstd), USES_PROJECTOR, ONCE, width_queries_one, 1, "resampler rstd" },
+    { OF_WORK(resampler_in), USES_PROJECTOR, FEATURE_ROWS, width_resampler, 0, "resampler features" },
+    { OF_WORK(resampler_in_mean), USES_PROJECTOR, FEATURE_ROWS, width_resampler_one, 1, "resampler mean" },
+    { OF_WORK(resampler_in_rstd), USES_PROJECTOR, FEATURE_ROWS, width_resampler_one, 1, "resampler rstd" },
+    { OF_WORK(resampler_values), USES_PROJECTOR, FEATURE_ROWS, width_resampler, 0, "resampler features" },
+    { OF_WORK(resampler_keys), USES_PROJECTOR, FEATURE_ROWS, width_resampler, 0, "resampler features" },
+    { OF_WORK(resampler_k), USES_PROJECTOR, FEATURE_ROWS, width_resampler, 0, "resampler keys" },
+    { OF_WORK(resampler_v), USES_PROJECTOR, FEATURE_ROWS, width_resampler, 0, "resampler values" },
+    { OF_WORK(resampler_q), USES_PROJECTOR, IMAGE_ROWS, width_resampler, 0, "resampler queries" },
+    { OF_WORK(resampler_attended), USES_PROJECTOR, IMAGE_ROWS, width_resampler, 0, "resampler attention" },
+    { OF_WORK(resampler_lse), USES_PROJECTOR, IMAGE_ROWS, width_resampler_heads, 1, "resampler lse" },
+    { OF_WORK(resampler_out), USES_PROJECTOR, IMAGE_ROWS, width_resampler, 0, "resampler attention" },
+    { OF_WORK(resampler_out_mean), USES_PROJECTOR, IMAGE_ROWS, width_resampler_one, 1, "resampler mean" },
+    { OF_WORK(resampler_out_rstd), USES_PROJECTOR, IMAGE_ROWS, width_resampler_one, 1, "resampler rstd" },
+    { OF_WORK(resampler_normed), USES_PROJECTOR, IMAGE_ROWS, width_resampler, 0, "resampler norm" },
+    { OF_WORK(dresampler_out), USES_PROJECTOR_BACKWARD, IMAGE_ROWS, width_resampler, 0, "resampler gradient" },
+    { OF_WORK(dresampler_attended), USES_PROJECTOR_BACKWARD, IMAGE_ROWS, width_resampler, 0, "resampler gradient" },
+    { OF_WORK(dresampler_q), USES_PROJECTOR_BACKWARD, IMAGE_ROWS, width_resampler, 0, "resampler gradient" },
+    { OF_WORK(dresampler_k), USES_PROJECTOR_BACKWARD, FEATURE_ROWS, width_resampler, 0, "resampler gradient" },
+    { OF_WORK(dresampler_v), USES_PROJECTOR_BACKWARD, FEATURE_ROWS, width_resampler, 0, "resampler gradient" },
+    { OF_WORK(dresampler_in), USES_PROJECTOR_BACKWARD, FEATURE_ROWS, width_resampler, 0, "resampler gradient" },
+    { OF_WORK(dresampler_asked), USES_PROJECTOR_BACKWARD, ONCE, width_queries, 0, "resampler gradient" },
+    { OF_WORK(dresampler_query), USES_PROJECTOR_BACKWARD, ONCE, width_queries, 1, "resampler gradient" },
 
     { OF_WORK(vision_pixels), USES_TOWER, IMAGES, width_image, 1, "pixels" },
     { OF_WORK(vision_patches), USES_TOWER, PATCHES, width_patch, 0, "patches" },
@@ -111,6 +147,7 @@ static const SlabRow table[] = {
     { OF_WORK(vision_pre_mean), USES_TOWER, TOWER_ROWS, width_one, 1, "tower mean" },
     { OF_WORK(vision_pre_rstd), USES_TOWER, TOWER_ROWS, width_one, 1, "tower rstd" },
     { OF_WORK(vision_final), USES_TOWER, TOWER_ROWS, width_w, 0, "tower stream" },
+    { OF_WORK(vision_positions), USES_TOWER, ONCE, width_eva_positions, 0, "tower positions" },
     { OF_TOWER(x), USES_TOWER, TOWER_ROWS, width_w, 0, "tower stream" },
     { OF_TOWER(norm1), USES_TOWER, TOWER_ROWS, width_w, 0, "tower norm" },
     { OF_TOWER(mean1), USES_TOWER, TOWER_ROWS, width_one, 1, "tower mean" },
@@ -130,6 +167,7 @@ static const SlabRow table[] = {
     { OF_WORK(vision_dattended), USES_TOWER_BACKWARD, TOWER_ROWS, width_w, 0, "tower gradient" },
     { OF_WORK(vision_dff), USES_TOWER_BACKWARD, TOWER_ROWS, width_tower_f, 0, "tower gradient" },
     { OF_WORK(vision_dembedded), USES_TOWER_BACKWARD, PATCHES, width_w, 0, "tower gradient" },
+    { OF_WORK(vision_dposition), USES_TOWER_BACKWARD, ONCE, width_eva_positions, 1, "tower gradient" },
 };
 enum { SLAB_ROWS = sizeof table / sizeof *table };
 
@@ -200,6 +238,7 @@ void model_release(Model *m) {
             *s = (Slab){ 0 };
         }
     w->slots = 0;
+    w->vision_positions_made = w->resampler_positions_made = 0;
 }
 
 void workspace_close(Model *m) {
@@ -218,6 +257,7 @@ void workspace_close(Model *m) {
     free(w->slice_said);
     free(w->vision_rows);
     free(w->vision_segments);
+    free(w->resampler_segments);
     free(w);
     m->work = NULL;
 }

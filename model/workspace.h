@@ -40,6 +40,15 @@ struct Workspace {
     Buf vision;
     /* projector */
     Slab projector_hidden, projector_act, projected; /* (feature rows, D), twice; (image rows, D) */
+    /* resampler: queries, asked as normed, with positions; features through kv_proj, their norm, with positions; what attention reads; its result */
+    Slab resampler_asked, resampler_asked_mean, resampler_asked_rstd, resampler_q;
+    Slab resampler_in, resampler_in_mean, resampler_in_rstd, resampler_values, resampler_keys, resampler_k, resampler_v;
+    Slab resampler_attended, resampler_lse, resampler_out, resampler_out_mean, resampler_out_rstd, resampler_normed;
+    Slab dresampler_out, dresampler_attended, dresampler_q, dresampler_k, dresampler_v, dresampler_in, dresampler_asked, dresampler_query;
+    Slab resampler_positions; /* (patches, D): the table at the size of the features' grid */
+    int resampler_positions_made;
+    AttentionSegment *resampler_segments;
+    size_t resampler_segments_cap;
     /* key/value memory, one buffer of slots x 2KE per layer */
     Slab *kv;
     int slots;
@@ -57,6 +66,8 @@ struct Workspace {
     VisionLayer *vision_layers;
     Slab vision_patches, vision_embedded, vision_pixels, vision_final;
     Slab vision_dx, vision_dnorm, vision_dqkv, vision_dattended, vision_dff, vision_dembedded, vision_pre, vision_pre_mean, vision_pre_rstd;
+    Slab vision_positions, vision_dposition; /* EVA: (1 + patches, W), the table at the size of the image */
+    int vision_positions_made;
     int vision_images;
     int *vision_rows; /* rows of the tower's stream that are features */
     size_t vision_rows_cap;
@@ -73,9 +84,11 @@ int workspace_need(Model *m, const StepSize *s, Error *e);
 int64_t workspace_bytes(const Model *m);
 
 /* projector.c: features (feature_rows, W) -> image rows (image_rows, D) and back; dvision may be none */
-static inline int feature_rows_of(const Model *m, int image_rows) { return image_rows - config_image_lead(&m->config); }
 int projector_forward(Model *m, Buf vision, int image_rows, Error *e);
 void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows);
+/* resampler.c: the same where a resampler stands in the projector's place */
+int resampler_forward(Model *m, Buf vision, int image_rows, Error *e);
+int resampler_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows, Error *e);
 /* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for; {i} in the name stands for `layer`. */
 int dump_write(Model *m, const char *name, int layer, Buf b, int rows, int width, Error *e);
 

@@ -1,5 +1,5 @@
 /* golden_test.c - whole steps of the model against PyTorch's numbers (tests/golden): tower features, projector, logits of every row, and the
- * gradients of the first DPO step, for the three naming layouts and for images in tiles. */
+ * gradients of the first DPO step, for the three naming layouts of LLaVA, for images in tiles, and for OmniLMM. */
 #include "tests/model/steps.h"
 
 #include "base/json.h"
@@ -7,7 +7,7 @@
 #include "model/image.h"
 
 static const char *const CASES[] = { "tests/golden/llava15-hub", "tests/golden/llava15-orig", "tests/golden/llava15-v5",
-    "tests/golden/next-mistral", "tests/golden/next-yi" };
+    "tests/golden/next-mistral", "tests/golden/next-yi", "tests/golden/omnilmm" };
 enum { CASES_N = sizeof CASES / sizeof *CASES, IDS = 512, PAIRS = 2, TILES = 8 };
 
 /* Bounds of golden/README for a right fp32 implementation. */
@@ -35,7 +35,7 @@ static Buf image_features(Model *m, const char *path, ImageLayout *x) {
     float *pixels = malloc((size_t)x->tiles * (size_t)side * (size_t)side * 3 * sizeof *pixels);
     assert_non_null(pixels);
     ok(x->tiles > 1 ? image_tiles(&image, x->grid.down, x->grid.across, side, c->image_mean, c->image_std, pixels, &e)
-                    : image_preprocess(&image, IMAGE_PAD, side, c->image_mean, c->image_std, pixels, &e),
+                    : image_preprocess(&image, c->squash ? IMAGE_SQUASH : IMAGE_PAD, side, c->image_mean, c->image_std, pixels, &e),
         &e);
     Buf features;
     ok(k->alloc(&features, m->dtype, (int64_t)x->tiles * c->tile_rows * c->vision.width, "features", &e) ||
@@ -57,7 +57,7 @@ static int text_rows(Forest *f, int parent, const int *ids, int n) {
 /* head, one segment per image row (an id cannot stand behind an image row inside a run, so each is asked for by itself), tail, answer. */
 static void every_row(Forest *f, const Model *m, const ImageLayout *x, const int *ids, int n, int image_token) {
     Error e = { 0 };
-    int head = 0, image_tokens = x->rows, end = config_image_lead(&m->config) + x->tiles * m->config.tile_rows, rows[IDS];
+    int head = 0, image_tokens = x->rows, end = config_image_rows(&m->config, x->tiles), rows[IDS];
     image_layout_rows(&m->config, x, 0, rows);
     while (head < n && ids[head] != image_token) head++;
     assert_in_range(head, 1, n - image_tokens - 2);
@@ -170,7 +170,7 @@ static void pair_segments(Forest *f, const Model *m, const json_t *row, const Im
     assert_in_range(head, 1, n - P - 1);
     int s = add_text(f, -1, ids, head), image = add_segment(f, s, P);
     image_layout_rows(&m->config, x, tile, rows);
-    ok(forest_extend_rows(f, image, rows, P, config_image_lead(&m->config) + (tile + x->tiles) * m->config.tile_rows, &e), &e);
+    ok(forest_extend_rows(f, image, rows, P, config_image_rows(&m->config, tile + x->tiles), &e), &e);
     int tail = add_text(f, image, ids + head + P, n - head - P);
     for (int side = 0; side < 2; side++) {
         const json_t *answer = json_object_get(row, sides[side]), *logp = json_object_get(answer, "logps");
@@ -187,7 +187,7 @@ static void check_gradients(const Model *m, const char *folder) {
     size_t checked = 0;
     for (int i = 0; i < m->params.n; i++) {
         const Param *q = &m->params.list[i];
-        if (q->part == PART_VISION) {
+        if (q->part == PART_VISION || q->constant) {
             assert_false(q->trained);
             continue;
         }

@@ -221,7 +221,7 @@ static void patch(json_t *o, const char *path, const char *value) {
 static void refusals(void **state) {
     (void)state;
     const Case cases[] = {
-        { HUB, "model_type", "\"qwen2_vl\"", { "qwen2_vl", "llava, llava_next, llava_llama or llama" } },
+        { HUB, "model_type", "\"qwen2_vl\"", { "qwen2_vl", "llava, llava_next, llava_llama, omnilmm or llama" } },
         { HUB, "model_type", NULL, { "missing field", "model_type" } },
         { HUB, "text_config", NULL, { "missing field", "text_config" } },
         { HUB, "text_config", "[]", { "text_config", "an array" } },
