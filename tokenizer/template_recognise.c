@@ -31,7 +31,7 @@ static int read_config(Facts *f, const char *folder, Error *e) {
     json_t *o;
     if (path_join(path, folder, "config.json", e)) return -1;
     if (!file_exists(path)) return 0;
-    if (json_read_object(path, &o, e)) return -1;
+    if (json_read_reals(path, &o, e)) return -1;
     word_of(o, "model_type", f->type);
     snprintf(f->text_type, sizeof f->text_type, "%s", f->type);
     word_of(json_object_get(o, "text_config"), "model_type", f->text_type);
@@ -43,7 +43,7 @@ static int read_config(Facts *f, const char *folder, Error *e) {
 /* The template in a JSON file's "chat_template": text, or a list of named ones of which "default" counts. malloc'd, or NULL. */
 static char *jinja_of(const char *path) {
     json_t *o;
-    if (!file_exists(path) || json_read_object(path, &o, NULL)) return NULL;
+    if (!file_exists(path) || json_read_reals(path, &o, NULL)) return NULL;
     const json_t *value = json_object_get(o, "chat_template");
     for (size_t i = 0; json_is_array(value) && i < json_array_size(value); i++) {
         const json_t *named = json_array_get(value, i);
