@@ -50,7 +50,7 @@ static int sample_done(void *context, size_t prompt, Candidate *candidates, Erro
     int bad = 0;
     for (int i = 0; i < a->n && !bad; i++) {
         const Candidate *c = &candidates[i];
-        char *text = tokenizer_decode(a->v->tokenizer, c->ids.ids, c->ids.count, e);
+        char *text = tokenizer_decode(a->v->tokenizer, c->ids.ids, candidate_words(c), e);
         json_t *row = text ? json_pack("{s:s, s:o, s:s, s:i, s:s, s:i, s:f, s:b}", "id", r->id, "image",
                                  text_or_null(absolute ? absolute : r->image), "question", r->question, "candidate", i, "text", text,
                                  "tokens", (int)c->ids.count, "logp", c->logp, "finished", c->finished)

@@ -157,7 +157,7 @@ static int answers_keep(void *context, size_t prompt, Candidate *candidates, Err
     json_t *list = json_array();
     for (int i = 0; list && i < a->n; i++) {
         const Candidate *c = &candidates[i];
-        char *text = tokenizer_decode(a->in->vlm.tokenizer, c->ids.ids, c->ids.count, e);
+        char *text = tokenizer_decode(a->in->vlm.tokenizer, c->ids.ids, candidate_words(c), e);
         if (!text) {
             json_decref(list);
             return -1;

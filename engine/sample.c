@@ -118,7 +118,7 @@ static int sampler_open(Sampler *s, Error *e) {
         int tokens = prompt_tokens(s->v, &s->prompts[i]);
         if (tokens >= c->decoder.positions)
             return error_what(e, "prompt too long"), error_where(e, "prompt %zu", i + 1), error_found(e, "%d tokens", tokens),
-                   error_expected(e, "fewer than the model's %d positions", c->decoder.positions);
+                   error_expected(e, "fewer than the model's %d positions", c->decoder.positions), config_explain_positions(&c->decoder, e);
         if (tokens > longest) longest = tokens;
         images += prompt_has_image(&s->prompts[i]);
     }
@@ -261,7 +261,7 @@ static int take_token(Sampler *s, const Drawn *d, int id, float logp, Error *e) 
     Candidate *c = &f->candidates[d->candidate];
     if (idlist_append(&c->ids, &id, 1, e)) return -1;
     c->logp += logp;
-    c->finished = id == s->v->eos;
+    c->finished = vlm_ends(s->v, id);
     if (c->finished || (int)c->ids.count >= answer_room(s, f->tokens)) {
         f->open--;
         progress_add(s->progress, 1);

@@ -66,6 +66,7 @@ static int rows_encode(Job *job, Error *e) {
             error_where(&why, "%.300s:%d", job->data.path, d->line);
             error_found(&why, "%d tokens", row_tokens(job, r));
             error_expected(&why, "at most %d (train.max_tokens)", limit);
+            if (limit == positions) config_explain_positions(&job->v->model.config.decoder, &why);
         }
         if (!bad) {
             job->n++, i++;
@@ -393,7 +394,8 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     const RunConfig *c = plan->config;
     Model *m = &v->model;
     Job job = { .v = v, .plan = plan, .config = c };
-    DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .strict = c->data.strict };
+    unsigned image = m->config.vision.layers > 0 ? DATA_IMAGE : 0; /* a decoder alone learns from text */
+    DataOptions options = { .need = image | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .strict = c->data.strict };
     char path[PATH_SIZE], model[HASH_TEXT], pairs[HASH_TEXT];
     TrainState state = { 0 };
     const Kernels *host;

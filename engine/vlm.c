@@ -44,7 +44,6 @@ int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, D
     if (!v->tokenizer) return fail_open(v);
     const Tokenizer *t = v->tokenizer;
     int vocab = v->model.config.decoder.vocab;
-    v->eos = tokenizer_eos(t);
     for (int id = 0; id < tokenizer_vocab(t); id++) {
         int known = tokenizer_may_emit(t, id) || id == tokenizer_bos(t) || id == tokenizer_unk(t);
         if (id < vocab) v->emit[id] = (unsigned char)known;
@@ -55,6 +54,10 @@ int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, D
             return fail_open(v);
         }
     }
+    const DecoderConfig *d = &v->model.config.decoder;
+    v->ends[v->ends_n++] = tokenizer_eos(t);
+    for (int i = 0; i < d->eos_n; i++)
+        if (d->eos[i] < vocab && !vlm_ends(v, d->eos[i])) v->ends[v->ends_n++] = d->eos[i], v->emit[d->eos[i]] = 1;
     IdList tail = { 0 };
     int bad = template_prompt(v->chat, t, "", 1, &v->head, &tail, e);
     idlist_free(&tail);
@@ -69,12 +72,12 @@ int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Erro
     if (open_model(v, k, NULL, folder, dtype, e)) return -1;
     const DecoderConfig *d = &v->model.config.decoder;
     v->aspect = IMAGE_PAD;
-    v->eos = -1;
     memset(v->emit, 1, (size_t)d->vocab);
-    int silent[] = { d->eos, d->pad, v->model.config.image_token };
-    for (int i = 0; i < 3; i++)
+    int silent[EOS_MOST + 2] = { d->pad, v->model.config.image_token }, bos = d->bos < 0 ? 0 : d->bos;
+    memcpy(silent + 2, d->eos, (size_t)d->eos_n * sizeof *d->eos);
+    for (int i = 0; i < d->eos_n + 2; i++)
         if (silent[i] >= 0 && silent[i] < d->vocab) v->emit[silent[i]] = 0;
-    return idlist_append(&v->head, &d->bos, 1, e) ? fail_open(v) : 0;
+    return idlist_append(&v->head, &bos, 1, e) ? fail_open(v) : 0;
 }
 
 void vlm_forget_features(Vlm *v) { features_forget(v->features); }
@@ -118,6 +121,7 @@ int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Promp
         error_what(e, "prompt too long"), error_where(e, "question \"%.60s\"", question),
             error_found(e, "%d tokens", prompt_tokens(v, out));
         error_expected(e, "fewer than the model's %d positions", v->model.config.decoder.positions);
+        config_explain_positions(&v->model.config.decoder, e);
         bad = -1;
     }
     if (bad) prompt_free(out);

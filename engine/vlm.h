@@ -27,8 +27,8 @@ typedef struct Vlm {
     Tokenizer *tokenizer; /* NULL after vlm_open_ids */
     const ChatTemplate *chat;
     int aspect; /* ImageAspect */
-    int eos;
-    unsigned char *emit; /* (V): ids sampling may emit: all the tokenizer knows except added tokens (<image>, <pad>) */
+    int ends[EOS_MOST + 1], ends_n; /* ids that end an answer: the tokenizer's eos, and those that the checkpoint's configs name */
+    unsigned char *emit; /* (V): ids sampling may emit: those that end an answer, and all the tokenizer knows except added tokens (<image>, <pad>) */
     IdList head;         /* ids before the image, the same for all prompts */
     FeatureCache *features;
     int tower_trained; /* features are not cached: pixels are kept for every image, and vlm_features encodes them with save */
@@ -39,9 +39,14 @@ typedef struct Vlm {
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* The same with a slice of the model (model_load_slice). */
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
-/* Without a tokenizer: the head is BOS alone, and answers never end by themselves. */
+/* Without a tokenizer: the head is BOS alone (or 0 where the model has none), and answers never end by themselves. */
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e);
 void vlm_close(Vlm *v);
+static inline int vlm_ends(const Vlm *v, int id) {
+    for (int i = 0; i < v->ends_n; i++)
+        if (v->ends[i] == id) return 1;
+    return 0;
+}
 /* Drops cached features: the tower's weights changed, or the memory is wanted. Paths stay known. */
 void vlm_forget_features(Vlm *v);
 void vlm_feature_budget(Vlm *v, size_t bytes); /* 512 MiB unless set */

@@ -65,5 +65,5 @@ int names_harmless(const char *name) {
 }
 
 Layout names_preferred(const ModelConfig *c) {
-    return !c->vision.layers ? LAYOUT_TEXT : !strcmp(c->model_type, "llava_llama") ? LAYOUT_ORIGINAL : LAYOUT_HUB;
+    return !c->vision.layers ? LAYOUT_TEXT : config_is_original(c) ? LAYOUT_ORIGINAL : LAYOUT_HUB;
 }

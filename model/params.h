@@ -16,7 +16,7 @@ enum { PARAM_NAME = 160 }; /* no name of any layout is longer */
 
 typedef enum ParamPart { PART_VISION, PART_PROJECTOR, PART_DECODER, PARTS } ParamPart;
 
-/* Which tensor of the table. Per-layer kinds repeat for each block. */
+/* Which tensor of the table. Per-layer kinds repeat for each block. New kinds come last: hashes and initial weights depend on the numbers. */
 typedef enum ParamKind {
     P_VISION_CLASS, P_VISION_PATCH, P_VISION_POSITION, P_VISION_PRE_W, P_VISION_PRE_B,
     P_VISION_LN1_W, P_VISION_LN1_B, P_VISION_Q_W, P_VISION_K_W, P_VISION_V_W, P_VISION_Q_B, P_VISION_K_B, P_VISION_V_B, P_VISION_O_W, P_VISION_O_B,
@@ -24,6 +24,7 @@ typedef enum ParamKind {
     P_VISION_POST_W, P_VISION_POST_B,
     P_PROJECTOR_1_W, P_PROJECTOR_1_B, P_PROJECTOR_2_W, P_PROJECTOR_2_B,
     P_EMBED, P_ATTN_NORM, P_Q, P_K, P_V, P_O, P_FF_NORM, P_GATE, P_UP, P_DOWN, P_NORM, P_HEAD,
+    P_Q_B, P_K_B, P_V_B,
     PARAM_KINDS
 } ParamKind;
 
