@@ -177,7 +177,7 @@ static int read_generation(const char *folder, DecoderConfig *d, Error *e) {
 /* How far back a token sees. A window that is shorter than the positions bounds them: no sequence gets so long that it would show. */
 static int read_window(const json_t *o, const char *where, const struct Family *family, DecoderConfig *d, Error *e) {
     int64_t window = d->window, full_layers = 28; /* Qwen2Config's max_window_layers: the first so many have no window */
-    int used = !family->window_has_flag;
+    int used = !family->window_has_flag, slides = 0;
     const json_t *field = json_object_get(o, "sliding_window"), *types = json_object_get(o, "layer_types");
     d->window = 0;
     if (!family->preset.window) return 0;
@@ -190,8 +190,10 @@ static int read_window(const json_t *o, const char *where, const struct Family *
             return error_what(e, "unsupported attention"), error_where(e, "%s: field \"layer_types\"", where),
                    error_found(e, "\"%.100s\"", type ? type : json_kind(json_array_get(types, i))),
                    error_expected(e, "full_attention or sliding_attention");
+        slides |= !strcmp(type, "sliding_attention");
     }
-    if (!used || (field && json_is_null(field)) || (family->window_has_flag && full_layers >= d->layers)) return 0;
+    if (!json_is_array(types)) slides = full_layers < d->layers;
+    if (!used || (field && json_is_null(field)) || (family->window_has_flag && !slides)) return 0;
     d->window = (int)window;
     if (d->window < d->positions) d->positions = d->window;
     return 0;
@@ -339,15 +341,17 @@ static int load_hub(const json_t *o, const char *where, ModelConfig *c, Error *e
         if (check_vision(place, &c->vision, e)) return -1;
     }
     int64_t pad = c->decoder.pad, image = 32000;
+    int tied = 0;
     if (need_word(o, "projector_hidden_act", where, "gelu", "gelu", NULL, e) ||
         need_flag(o, "multimodal_projector_bias", where, 1, 1, "a projector without biases is not computed by this engine", e) ||
-        json_may_bool(o, "tie_word_embeddings", where, &c->decoder.tied, e) ||
+        json_may_bool(o, "tie_word_embeddings", where, &tied, e) ||
         json_may_integer(o, "image_token_index", where, 0, MOST_VOCAB, &image, e) ||
         json_may_integer(o, "image_token_id", where, 0, MOST_VOCAB, &image, e) ||
         (pad < 0 && json_may_integer(o, "pad_token_id", where, -1, MOST_VOCAB, &pad, e)))
         return -1;
     c->image_token = (int)image;
     c->decoder.pad = (int)pad;
+    c->decoder.tied |= tied; /* false is the class default, which files repeat beside a text_config that says true */
     return read_feature(o, where, "vision_feature_layer", "vision_feature_select_strategy", "default", "full", c, e);
 }
 

@@ -26,9 +26,10 @@ static int need_factor(const json_t *o, const char *key, const char *where, doub
     return 0;
 }
 
-static int read_scaling(const json_t *o, const char *where, const char *type, RopeScaling *s, Error *e) {
+/* positions: max_position_embeddings, which stands for the original ones where they are not said. */
+static int read_scaling(const json_t *o, const char *where, const char *type, int positions, RopeScaling *s, Error *e) {
     enum { FACTOR_MOST = 1 << 16 };
-    int64_t original = 0;
+    int64_t original = positions;
     *s = (RopeScaling){ 0 };
     for (int i = 0; i < KINDS; i++)
         if (!strcmp(type, kinds[i].name)) s->kind = kinds[i].kind;
@@ -40,7 +41,7 @@ static int read_scaling(const json_t *o, const char *where, const char *type, Ro
     if (s->kind == ROPE_LINEAR) return 0;
     if (need_factor(o, "low_freq_factor", where, 1e-6, FACTOR_MOST, &s->low, e) ||
         need_factor(o, "high_freq_factor", where, 1e-6, FACTOR_MOST, &s->high, e) ||
-        json_need_integer(o, "original_max_position_embeddings", where, 1, 1 << 24, &original, e))
+        json_may_integer(o, "original_max_position_embeddings", where, 1, 1 << 24, &original, e))
         return -1;
     s->original = (int)original;
     if (s->low < s->high) return 0;
@@ -66,7 +67,7 @@ int rope_read(const json_t *config, const char *key, const char *where, DecoderC
     if (partial != 1)
         return error_what(e, "unsupported rotary embedding"), error_where(e, "%s", place),
                error_found(e, "partial_rotary_factor %g", partial), error_expected(e, "1");
-    return type ? read_scaling(o, place, type, &d->rope, e) : 0;
+    return type ? read_scaling(o, place, type, d->positions, &d->rope, e) : 0;
 }
 
 void rope_scaled_frequencies(const DecoderConfig *d, float *out) {

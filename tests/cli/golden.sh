@@ -54,11 +54,12 @@ save_every = $4
 END
 }
 
-for name in llava15-hub llava15-orig llava15-v5; do
+for name in llava15-hub llava15-orig llava15-v5 text-llama3 text-mistral text-qwen2; do
     golden=$PWD/tests/golden/$name
     at=$temporary/$name
     mkdir "$at" && ln -s "$golden/images" "$at/images" && cp "$golden/expect/greedy.jsonl" "$at/prompts.jsonl" || exit 1
 
+    case $name in llava*)
     check "$name tokenize" "$program" tokenize --model "$golden/model" --data "$golden/expect/tokens.jsonl" --out "$at/tokens.jsonl"
     check "$name tokens" "$compare" tokens "$golden/expect/tokens.jsonl" "$at/tokens.jsonl"
 
@@ -66,6 +67,7 @@ for name in llava15-hub llava15-orig llava15-v5; do
         check "$name preprocess" "$program" preprocess --model "$golden/model" --aspect $aspect --out "$at/$aspect.safetensors" "$golden"/images/[0-3].png
         check "$name pixels, $aspect" "$compare" pixels "$golden/expect/pixels.safetensors" "$at/$aspect.safetensors" $aspect
     done
+    esac
 
     check "$name score" "$program" score --strict --device "$device" --dtype "$dtype" --model "$golden/model" --data "$golden/pairs.jsonl" --out "$at/score.jsonl"
     check "$name log-probs" "$compare" score "$golden/expect/score.jsonl" "$at/score.jsonl" $score
@@ -79,6 +81,7 @@ for name in llava15-hub llava15-orig llava15-v5; do
     train_config $name "$at/run" 8 0 >"$at/train.ini"
     check "$name train" "$program" train "$at/train.ini"
     check "$name steps" "$compare" steps "$golden/expect/dpo.json" "$at/run/metrics.jsonl" $steps
+    [ -e "$golden/expect/dpo_final.safetensors" ] || continue # of text alone only one case keeps them
     check "$name weights in model" "$compare" weights "$golden/expect/dpo_final.safetensors" "$at/run/model" $weights
     check "$name weights in checkpoint-8" "$compare" weights "$golden/expect/dpo_final.safetensors" "$at/run/checkpoint-8" $weights
 done

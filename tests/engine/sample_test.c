@@ -61,7 +61,7 @@ static void golden_greedy(void **state) {
             compared++;
             assert_int_equal(got[i].ids.count, json_array_size(ids));
             for (size_t t = 0; t < got[i].ids.count; t++) assert_int_equal(got[i].ids.ids[t], json_integer_value(json_array_get(ids, t)));
-            assert_int_equal(got[i].finished, got[i].ids.ids[got[i].ids.count - 1] == p.v.eos);
+            assert_int_equal(got[i].finished, vlm_ends(&p.v, got[i].ids.ids[got[i].ids.count - 1]));
         }
         assert_true(compared >= (int)p.n - 1);
         candidates_free(got, p.n);
@@ -193,7 +193,7 @@ static void limits_and_refusals(void **state) {
     for (size_t i = 0; i < 2 * p.n; i++) assert_int_equal(got[i].ids.count, 1);
     candidates_free(got, 2 * p.n);
 
-    p.v.emit[p.v.eos] = 0; /* never ends: the model's last position does it */
+    p.v.emit[p.v.ends[0]] = 0; /* never ends: the model's last position does it */
     config.max_new_tokens = 5000;
     config.leaves = 2;
     int positions = p.v.model.config.decoder.positions;

@@ -1,12 +1,14 @@
 /* golden_test.c - whole steps of the model against PyTorch's numbers (tests/golden): tower features, projector, logits of every row, and the
- * gradients of the first DPO step, for the three naming layouts. */
+ * gradients of the first DPO step, for the three naming layouts; logits and gradients of decoders alone, of three families. */
 #include "tests/model/steps.h"
 
 #include "base/json.h"
 #include "model/image.h"
+#include "model/rope.h"
 
 static const char *const CASES[] = { "tests/golden/llava15-hub", "tests/golden/llava15-orig", "tests/golden/llava15-v5" };
-enum { CASES_N = sizeof CASES / sizeof *CASES, IDS = 512, PAIRS = 2 };
+static const char *const TEXT_CASES[] = { "tests/golden/text-llama3", "tests/golden/text-mistral", "tests/golden/text-qwen2" };
+enum { CASES_N = sizeof CASES / sizeof *CASES, TEXT_N = sizeof TEXT_CASES / sizeof *TEXT_CASES, IDS = 512, PAIRS = 2 };
 
 /* Bounds of golden/README for a right fp32 implementation. */
 static const double ACTIVATION_RANGE = 2e-5, LOGP = 5e-5, GRADIENT_NORM = 1e-4;
@@ -143,6 +145,69 @@ static void test_forward_bf16(void **state) {
     }
 }
 
+/* ---- decoders alone ---- */
+
+/* The logits of the answer's rows behind the prompt, malloc'd. */
+static float *text_logits(Model *m, const TensorSet *expect, int64_t *count) {
+    Error e = { 0 };
+    int ids[IDS], n = read_ids(expect, ids);
+    int64_t prompt;
+    ok(tensor_read(tensors_find(expect, "prompt"), TENSOR_I64, &prompt, &e), &e);
+    assert_in_range(prompt, 1, n - 1);
+    Forest f = { 0 };
+    Buf logits;
+    text_rows(&f, add_text(&f, -1, ids, (int)prompt), ids + prompt, n - (int)prompt);
+    ok(model_forward(m, &f, BUF_NONE, STEP_SCORE, &e) || model_logits(m, &f, &logits, &e), &e);
+    *count = (int64_t)f.scored_n * m->config.decoder.vocab;
+    float *out = malloc((size_t)*count * sizeof *out);
+    assert_non_null(out);
+    k->download(out, logits, *count);
+    forest_free(&f);
+    return out;
+}
+
+static void test_text(void **state) {
+    (void)state;
+    for (int c = 0; c < TEXT_N; c++)
+        for (DType t = FP32; t <= BF16; t++) {
+            TensorSet expect = open_expected(TEXT_CASES[c], "forward.safetensors");
+            Model m;
+            open_model(&m, at(TEXT_CASES[c], "model"), t);
+            int64_t n;
+            float *got = text_logits(&m, &expect, &n), *want = read_floats(&expect, "logits", n);
+            double gap = largest_gap(got, want, n) / range_of(want, n), nmse = error_squared(got, want, n);
+            print_message("%s: %s logits, largest difference %.2g of their range, NMSE %.2g\n", TEXT_CASES[c], t ? "bf16" : "fp32", gap, nmse);
+            if (t == FP32) within(TEXT_CASES[c], gap, ACTIVATION_RANGE);
+            else within(TEXT_CASES[c], nmse, BF16_NMSE);
+            assert_true(t == FP32 || nmse > 1e-9);
+            free(got), free(want);
+            model_free(&m);
+            tensors_close(&expect);
+        }
+}
+
+/* The frequencies are those of Transformers, scaled or not. */
+static void test_frequencies(void **state) {
+    (void)state;
+    for (int c = 0; c < TEXT_N; c++) {
+        ModelConfig config;
+        json_t *facts;
+        Error e = { 0 };
+        float have[ROPE_HEAD_MOST / 2];
+        ok(config_load(at(TEXT_CASES[c], "model"), &config, &e) || json_read_object(at(TEXT_CASES[c], "case.json"), &facts, &e), &e);
+        const json_t *want = json_object_get(facts, "rope_frequencies");
+        assert_int_equal(json_array_size(want), config.decoder.head_size / 2);
+        rope_scaled_frequencies(&config.decoder, have);
+        for (size_t i = 0; i < json_array_size(want); i++) {
+            double w = json_number_value(json_array_get(want, i));
+            within("frequency", fabs((double)have[i] - w) / w, 2e-7); /* a unit in the last place or two */
+        }
+        json_decref(facts);
+    }
+}
+
+/* ---- gradients ---- */
+
 static int ids_of(const json_t *object, const char *key, int *ids) {
     const json_t *list = json_object_get(object, key);
     int n = (int)json_array_size(list);
@@ -151,16 +216,18 @@ static int ids_of(const json_t *object, const char *key, int *ids) {
     return n;
 }
 
-/* One pair of score.jsonl as head / image / tail with an answer on either side; appends the log-probs PyTorch has for its scored rows. */
+/* One pair of score.jsonl as head / image / tail (or text alone) with an answer on either side; appends the log-probs PyTorch has for its scored rows. */
 static void pair_segments(Forest *f, const Model *m, const json_t *row, int pair, int *first, float *logps) {
     static const char *const sides[] = { "chosen", "rejected" };
     Error e = { 0 };
-    int ids[IDS], n = ids_of(json_object_get(row, "chosen"), "prompt_ids", ids), head = 0, P = m->config.image_tokens;
-    while (head < n && ids[head] != image_id(m)) head++;
-    assert_in_range(head, 1, n - P - 1);
-    int s = add_text(f, -1, ids, head), image = add_segment(f, s, P);
-    ok(forest_extend_image(f, image, pair * P, P, &e), &e);
-    int tail = add_text(f, image, ids + head + P, n - head - P);
+    int ids[IDS], n = ids_of(json_object_get(row, "chosen"), "prompt_ids", ids), head = 0, P = m->config.image_tokens, above = -1;
+    if (P > 0) {
+        while (head < n && ids[head] != image_id(m)) head++;
+        assert_in_range(head, 1, n - P - 1);
+        above = add_segment(f, add_text(f, -1, ids, head), P);
+        ok(forest_extend_image(f, above, pair * P, P, &e), &e);
+    }
+    int tail = add_text(f, above, ids + head + P, n - head - P);
     for (int side = 0; side < 2; side++) {
         const json_t *answer = json_object_get(row, sides[side]), *logp = json_object_get(answer, "logps");
         n = ids_of(answer, "response_ids", ids);
@@ -201,8 +268,8 @@ static void dpo_step(const char *folder) {
     open_model(&m, at(folder, "model"), FP32);
     ok(params_train_begin(&m.params, k, 1u << PART_VISION, &e), &e);
     const int64_t image = (int64_t)m.config.image_tokens * m.config.vision.width;
-    Buf vision;
-    ok(k->alloc(&vision, FP32, PAIRS * image, "features", &e), &e);
+    Buf vision = BUF_NONE;
+    if (image) ok(k->alloc(&vision, FP32, PAIRS * image, "features", &e), &e);
     Forest f = { 0 };
     int first[2 * PAIRS + 1];
     float want[2 * PAIRS * IDS], got[2 * PAIRS * IDS];
@@ -211,9 +278,11 @@ static void dpo_step(const char *folder) {
     for (int pair = 0; pair < PAIRS; pair++) {
         json_t *row;
         ok(jsonl_next(&lines, &row, &e) != 1, &e);
-        Buf features = image_features(&m, at(folder, json_string_value(json_object_get(row, "image"))));
-        k->copy(buf_at(vision, pair * image), features, image);
-        k->free(features);
+        if (image) {
+            Buf features = image_features(&m, at(folder, json_string_value(json_object_get(row, "image"))));
+            k->copy(buf_at(vision, pair * image), features, image);
+            k->free(features);
+        }
         pair_segments(&f, &m, row, pair, first, want);
         json_decref(row);
     }
@@ -240,7 +309,7 @@ static void dpo_step(const char *folder) {
     norm = sqrt(k->norm_squared(m.params.grads, m.params.trained_count));
     within("gradient norm", fabs(norm - want_norm) / want_norm, GRADIENT_NORM);
     forest_free(&f);
-    k->free(vision);
+    if (image) k->free(vision);
     params_train_end(&m.params, k);
     model_free(&m);
 }
@@ -248,12 +317,15 @@ static void dpo_step(const char *folder) {
 static void test_dpo_gradients(void **state) {
     (void)state;
     for (int c = 0; c < CASES_N; c++) dpo_step(CASES[c]);
+    for (int c = 0; c < TEXT_N; c++) dpo_step(TEXT_CASES[c]);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_forward_bf16),
+        cmocka_unit_test(test_text),
+        cmocka_unit_test(test_frequencies),
         cmocka_unit_test(test_dpo_gradients),
     };
     return cmocka_run_group_tests_name("golden", tests, kernels_setup, NULL);

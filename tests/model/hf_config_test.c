@@ -147,6 +147,10 @@ static void spellings(void **state) {
     assert_int_equal(c.decoder.kv_heads, 32);
     assert_true(c.decoder.tied);
     assert_true(c.decoder.rope_theta == 5e6f);
+    c = load_text("{\"model_type\": \"llava\", \"tie_word_embeddings\": false, \"text_config\": {\"tie_word_embeddings\": true}}");
+    assert_true(c.decoder.tied); /* either may say it */
+    c = load_text("{\"model_type\": \"llava\", \"tie_word_embeddings\": true, \"text_config\": {\"tie_word_embeddings\": false}}");
+    assert_true(c.decoder.tied);
     c = load_text("{\"model_type\": \"llama\", \"hidden_size\": 64, \"num_attention_heads\": 8, \"num_key_value_heads\": 4}");
     assert_int_equal(c.vision.layers, 0);
     assert_int_equal(c.image_tokens, 0);
@@ -200,7 +204,9 @@ static void windows(void **state) {
         { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": false", 32768, 0 },
         { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true", 512, 512 }, /* from layer 28 of 32 on */
         { "\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"max_window_layers\": 32", 32768, 0 },
-        { "\"model_type\": \"qwen2\", \"layer_types\": [\"full_attention\"]", 32768, 0 },
+        { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true, \"layer_types\": [\"full_attention\"]", 32768, 0 },
+        { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true, \"max_window_layers\": 32,"
+          " \"layer_types\": [\"full_attention\", \"sliding_attention\"]", 512, 512 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[256];
@@ -222,6 +228,9 @@ static void scaled_rope(void **state) {
     assert_int_equal(s->kind, ROPE_LLAMA3);
     assert_int_equal(s->original, 32);
     assert_true(s->factor == 8 && s->low == 1 && s->high == 4 && c.decoder.rope_theta == 5e5f);
+    c = load_text("{\"model_type\": \"llama\", \"max_position_embeddings\": 4096, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
+                  " \"low_freq_factor\": 1, \"high_freq_factor\": 4}}");
+    assert_int_equal(s->original, 4096); /* not said: the positions there are */
     c = load_text("{\"model_type\": \"llama\", \"rope_theta\": 1e4, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5}}");
     assert_true(s->kind == ROPE_LINEAR && s->factor == 2.5f && c.decoder.rope_theta == 1e4f);
     /* rope_parameters is the later word */
