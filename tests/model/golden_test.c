@@ -4,7 +4,6 @@
 
 #include "base/json.h"
 #include "model/image.h"
-#include "model/rope.h"
 
 static const char *const CASES[] = { "tests/golden/llava15-hub", "tests/golden/llava15-orig", "tests/golden/llava15-v5" };
 static const char *const TEXT_CASES[] = { "tests/golden/text-llama3", "tests/golden/text-mistral", "tests/golden/text-qwen2" };
@@ -186,26 +185,6 @@ static void test_text(void **state) {
         }
 }
 
-/* The frequencies are those of Transformers, scaled or not. */
-static void test_frequencies(void **state) {
-    (void)state;
-    for (int c = 0; c < TEXT_N; c++) {
-        ModelConfig config;
-        json_t *facts;
-        Error e = { 0 };
-        float have[ROPE_HEAD_MOST / 2];
-        ok(config_load(at(TEXT_CASES[c], "model"), &config, &e) || json_read_object(at(TEXT_CASES[c], "case.json"), &facts, &e), &e);
-        const json_t *want = json_object_get(facts, "rope_frequencies");
-        assert_int_equal(json_array_size(want), config.decoder.head_size / 2);
-        rope_scaled_frequencies(&config.decoder, have);
-        for (size_t i = 0; i < json_array_size(want); i++) {
-            double w = json_number_value(json_array_get(want, i));
-            within("frequency", fabs((double)have[i] - w) / w, 2e-7); /* a unit in the last place or two */
-        }
-        json_decref(facts);
-    }
-}
-
 /* ---- gradients ---- */
 
 static int ids_of(const json_t *object, const char *key, int *ids) {
@@ -325,7 +304,6 @@ int main(void) {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_forward_bf16),
         cmocka_unit_test(test_text),
-        cmocka_unit_test(test_frequencies),
         cmocka_unit_test(test_dpo_gradients),
     };
     return cmocka_run_group_tests_name("golden", tests, kernels_setup, NULL);
