@@ -216,7 +216,10 @@ StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64
 }
 
 int vlm_reserve(Vlm *v, const StepSize *s, Error *e) {
-    return features_reserve(v->features, v->model.k, v->model.dtype, s->image_rows * v->model.config.vision.width, e) || model_reserve(&v->model, s, e) ? -1 : 0;
+    return features_reserve(v->features, v->model.k, v->model.dtype, s->image_rows * v->model.config.vision.width, e) ||
+                   model_reserve(&v->model, s, e)
+               ? -1
+               : 0;
 }
 
 void vlm_release(Vlm *v) {

@@ -1,8 +1,8 @@
 /* decoder.c - the Llama decoder (Touvron et al. 2023, as in Transformers' LlamaModel) over a Forest, forward and backward.
  *
  * Pre-norm blocks: RMSNorm, rotary attention with grouped key/value heads, RMSNorm, SwiGLU. Query, key and value are one product, gate and
- * up another. Mistral and Qwen2 are the same blocks: heads of any size, biases of query, key and value, scaled rotary frequencies (rope.c); a
- * sliding window is as long as the longest sequence at least (config.h), so nothing here knows of it.
+ * up another. Mistral and Qwen2 are the same blocks: heads of any size, biases of query, key and value, scaled rotary frequencies (rope.c);
+ * a sliding window is as long as the longest sequence at least (config.h), so nothing here knows of it.
  *
  * Only scored rows matter after the last block's keys and values exist, so from its attention on it runs on the "tail" alone: for each
  * segment, the run from its first row that predicts something to its last. For a trunk that is one row of hundreds.
@@ -11,8 +11,8 @@
  * (slices.h), and so are the gradients that come back through the products at a block's and the feed-forward's beginning. Norms and the
  * embedding see the same rows and gradients on every rank.
  *
- * With Model.recompute a training step keeps only the streams that enter the blocks; backward computes each block again before it (Chen et al.
- * 2016, arXiv 1604.06174). The bits of the gradients are the same. */
+ * With Model.recompute a training step keeps only the streams that enter the blocks; backward computes each block again before it (Chen et
+ * al. 2016, arXiv 1604.06174). The bits of the gradients are the same. */
 #include "model/decoder.h"
 
 #include "model/slices.h"

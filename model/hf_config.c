@@ -1,11 +1,11 @@
 /* hf_config.c - owns the reading of config.json and its companions: what shape a checkpoint has.
  *
  * Three forms: `llava` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the
- * class defaults of Transformers), the original LLaVA code's `llava_llama`, `llava_mistral` and `llava_qwen` (the decoder's keys at the top,
- * mm_* keys beside them, the tower's config in a folder of its own or known by its public name), and a decoder alone. Decoders are of the
- * families in one table: what their classes take where a file says nothing, and what else tells them apart. Newer and older spellings of a
- * key are read alike (rope_parameters and rope_theta, image_token_id and image_token_index). Refuses what this engine would compute wrongly:
- * other architectures, activations, projectors, rotary embeddings (rope.c), biases, quantised weights; and every size outside its
+ * class defaults of Transformers), the original LLaVA code's `llava_llama`, `llava_mistral` and `llava_qwen` (the decoder's keys at the
+ * top, mm_* keys beside them, the tower's config in a folder of its own or known by its public name), and a decoder alone. Decoders are of
+ * the families in one table: what their classes take where a file says nothing, and what else tells them apart. Newer and older spellings
+ * of a key are read alike (rope_parameters and rope_theta, image_token_id and image_token_index). Refuses what this engine would compute
+ * wrongly: other architectures, activations, projectors, rotary embeddings (rope.c), biases, quantised weights; and every size outside its
  * bound, before anything is allocated from it. */
 #include "model/config.h"
 
@@ -55,14 +55,47 @@ static const struct Family {
     DecoderConfig preset;
 } families[] = {
     { "llama", "llava_llama", 1, 0,
-        { .width = 4096, .ff = 11008, .layers = 32, .heads = 32, .vocab = 32000, .positions = 2048, .eps = 1e-6f, .rope_theta = 1e4f,
-            .bos = 1, .eos = { 2 }, .eos_n = 1, .pad = -1 } },
+        { .width = 4096,
+            .ff = 11008,
+            .layers = 32,
+            .heads = 32,
+            .vocab = 32000,
+            .positions = 2048,
+            .eps = 1e-6f,
+            .rope_theta = 1e4f,
+            .bos = 1,
+            .eos = { 2 },
+            .eos_n = 1,
+            .pad = -1 } },
     { "mistral", "llava_mistral", 0, 0,
-        { .width = 4096, .ff = 14336, .layers = 32, .heads = 32, .kv_heads = 8, .vocab = 32000, .positions = 4096 * 32, .window = 4096,
-            .eps = 1e-6f, .rope_theta = 1e4f, .bos = 1, .eos = { 2 }, .eos_n = 1, .pad = -1 } },
+        { .width = 4096,
+            .ff = 14336,
+            .layers = 32,
+            .heads = 32,
+            .kv_heads = 8,
+            .vocab = 32000,
+            .positions = 4096 * 32,
+            .window = 4096,
+            .eps = 1e-6f,
+            .rope_theta = 1e4f,
+            .bos = 1,
+            .eos = { 2 },
+            .eos_n = 1,
+            .pad = -1 } },
     { "qwen2", "llava_qwen", 0, 1,
-        { .width = 4096, .ff = 22016, .layers = 32, .heads = 32, .kv_heads = 32, .vocab = 151936, .positions = 32768, .window = 4096,
-            .eps = 1e-6f, .rope_theta = 1e4f, .qkv_bias = 1, .bos = -1, .pad = -1 } },
+        { .width = 4096,
+            .ff = 22016,
+            .layers = 32,
+            .heads = 32,
+            .kv_heads = 32,
+            .vocab = 151936,
+            .positions = 32768,
+            .window = 4096,
+            .eps = 1e-6f,
+            .rope_theta = 1e4f,
+            .qkv_bias = 1,
+            .bos = -1,
+            .pad = -1 } },
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 
@@ -181,7 +214,8 @@ static int read_window(const json_t *o, const char *where, const struct Family *
     const json_t *field = json_object_get(o, "sliding_window"), *types = json_object_get(o, "layer_types");
     d->window = 0;
     if (!family->preset.window) return 0;
-    if (json_may_integer(o, "sliding_window", where, 1, MOST_POSITIONS, &window, e) || json_may_bool(o, "use_sliding_window", where, &used, e) ||
+    if (json_may_integer(o, "sliding_window", where, 1, MOST_POSITIONS, &window, e) ||
+        (family->window_has_flag && json_may_bool(o, "use_sliding_window", where, &used, e)) ||
         json_may_integer(o, "max_window_layers", where, 0, MOST_POSITIONS, &full_layers, e))
         return -1;
     for (size_t i = 0; i < json_array_size(types); i++) {
@@ -201,7 +235,8 @@ static int read_window(const json_t *o, const char *where, const struct Family *
 
 int config_explain_positions(const DecoderConfig *d, Error *e) {
     if (d->window && d->window == d->positions)
-        error_hint(e, "the model attends within a sliding window of %d positions, and longer sequences are not computed by this engine", d->window);
+        error_hint(e, "the model attends within a sliding window of %d positions, and longer sequences are not computed by this engine",
+            d->window);
     return -1;
 }
 
@@ -216,7 +251,10 @@ static const char *family_names(int original, char *out, size_t size) {
     size_t n = 0;
     out[0] = 0;
     for (int i = 0; i < FAMILIES && n < size; i++)
-        n += (size_t)snprintf(out + n, size - n, "%s%s", i == 0 ? "" : i + 1 < FAMILIES || original ? ", " : " or ",
+        n += (size_t)snprintf(out + n, size - n, "%s%s",
+            i == 0                         ? ""
+            : i + 1 < FAMILIES || original ? ", "
+                                           : " or ",
             original ? families[i].original : families[i].type);
     return out;
 }
@@ -238,8 +276,8 @@ static int read_decoder(const json_t *o, const char *where, const struct Family 
     d->rope_theta = (float)theta;
     if (rope_read(o, "rope_scaling", where, d, e) || rope_read(o, "rope_parameters", where, d, e)) return -1;
     if (!(d->rope_theta > 1 && d->rope_theta < 1e12f))
-        return error_what(e, "out of range"), error_where(e, "%s: field \"rope_theta\"", where), error_found(e, "%g", (double)d->rope_theta),
-               error_expected(e, "a number above 1 and below 1e12");
+        return error_what(e, "out of range"), error_where(e, "%s: field \"rope_theta\"", where),
+               error_found(e, "%g", (double)d->rope_theta), error_expected(e, "a number above 1 and below 1e12");
     if (read_window(o, where, family, d, e)) return -1;
     if (!d->kv_heads) d->kv_heads = d->heads;
     if (!d->head_size) {
@@ -463,7 +501,8 @@ static int read_config(const char *folder, const json_t *o, const char *where, M
                error_hint(e, "use the checkpoint before quantisation");
     int mm = json_object_get(o, "mm_vision_tower") != NULL;
     /* The first original checkpoints say "llava" too; their mm_ keys tell them apart. */
-    const struct Family *family = family_of(!strcmp(type, "llava") && mm && !json_object_get(o, "text_config") ? families[0].original : type);
+    const struct Family *family =
+        family_of(!strcmp(type, "llava") && mm && !json_object_get(o, "text_config") ? families[0].original : type);
     int alone = family && !strcmp(type, family->type);
     snprintf(c->model_type, sizeof c->model_type, "%s", family && !alone ? family->original : type);
     if (family && !alone) return load_original(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;

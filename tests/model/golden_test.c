@@ -1,5 +1,5 @@
-/* golden_test.c - whole steps of the model against PyTorch's numbers (tests/golden): tower features, projector, logits of every row, and the
- * gradients of the first DPO step, for the three naming layouts; logits and gradients of decoders alone, of three families. */
+/* golden_test.c - whole steps of the model against PyTorch's numbers (tests/golden): tower features, projector, logits of every row, and
+ * the gradients of the first DPO step, for the three naming layouts; logits and gradients of decoders alone, of three families. */
 #include "tests/model/steps.h"
 
 #include "base/json.h"
@@ -32,7 +32,7 @@ static Buf image_features(Model *m, const char *path) {
     ok(image_load(path, &image, &e) || image_preprocess(&image, IMAGE_PAD, side, c->image_mean, c->image_std, pixels, &e), &e);
     Buf features;
     ok(k->alloc(&features, m->dtype, (int64_t)c->image_tokens * c->vision.width, "features", &e) ||
-           model_encode(m, features, pixels, 1, 0, &e) || k->sync(&e),
+            model_encode(m, features, pixels, 1, 0, &e) || k->sync(&e),
         &e);
     image_free(&image);
     free(pixels);
@@ -175,7 +175,8 @@ static void test_text(void **state) {
             int64_t n;
             float *got = text_logits(&m, &expect, &n), *want = read_floats(&expect, "logits", n);
             double gap = largest_gap(got, want, n) / range_of(want, n), nmse = error_squared(got, want, n);
-            print_message("%s: %s logits, largest difference %.2g of their range, NMSE %.2g\n", TEXT_CASES[c], t ? "bf16" : "fp32", gap, nmse);
+            print_message(
+                "%s: %s logits, largest difference %.2g of their range, NMSE %.2g\n", TEXT_CASES[c], t ? "bf16" : "fp32", gap, nmse);
             if (t == FP32) within(TEXT_CASES[c], gap, ACTIVATION_RANGE);
             else within(TEXT_CASES[c], nmse, BF16_NMSE);
             assert_true(t == FP32 || nmse > 1e-9);
@@ -195,7 +196,8 @@ static int ids_of(const json_t *object, const char *key, int *ids) {
     return n;
 }
 
-/* One pair of score.jsonl as head / image / tail (or text alone) with an answer on either side; appends the log-probs PyTorch has for its scored rows. */
+/* One pair of score.jsonl as head / image / tail (or text alone) with an answer on either side; appends the log-probs PyTorch has for its
+ * scored rows. */
 static void pair_segments(Forest *f, const Model *m, const json_t *row, int pair, int *first, float *logps) {
     static const char *const sides[] = { "chosen", "rejected" };
     Error e = { 0 };

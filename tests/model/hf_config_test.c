@@ -160,7 +160,7 @@ static void spellings(void **state) {
 /* ---- decoder families ---- */
 
 #define LLAMA3(LOW, HIGH, ORIGINAL)                                                                                                        \
-    "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": " LOW ", \"high_freq_factor\": " HIGH                           \
+    "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": " LOW ", \"high_freq_factor\": " HIGH                               \
     ", \"original_max_position_embeddings\": " ORIGINAL "}"
 
 static void class_presets(void **state) {
@@ -174,12 +174,13 @@ static void class_presets(void **state) {
     for (int i = 0; i < 3; i++)
         for (int nested = 0; nested < 2; nested++) {
             char text[256];
-            snprintf(text, sizeof text, nested ? "{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"%s\"}}" : "{\"model_type\": \"%s\"}",
+            snprintf(text, sizeof text,
+                nested ? "{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"%s\"}}" : "{\"model_type\": \"%s\"}",
                 cases[i].type);
             ModelConfig c = load_text(text);
             const DecoderConfig *d = &c.decoder;
-            const int found[] = { d->width, d->ff, d->layers, d->heads, d->kv_heads, d->head_size, d->vocab, d->positions, d->window, d->bos,
-                d->eos_n, d->qkv_bias };
+            const int found[] = { d->width, d->ff, d->layers, d->heads, d->kv_heads, d->head_size, d->vocab, d->positions, d->window,
+                d->bos, d->eos_n, d->qkv_bias };
             assert_memory_equal(found, &cases[i].width, sizeof found);
             assert_int_equal(d->pad, -1);
             assert_false(d->tied);
@@ -199,14 +200,17 @@ static void windows(void **state) {
     } cases[] = {
         { "\"model_type\": \"mistral\", \"max_position_embeddings\": 32768, \"sliding_window\": 512", 512, 512 },
         { "\"model_type\": \"mistral\", \"max_position_embeddings\": 256, \"sliding_window\": 512", 256, 512 },
+        { "\"model_type\": \"mistral\", \"sliding_window\": 512, \"use_sliding_window\": false", 512, 512 }, /* MistralConfig knows no flag */
         { "\"model_type\": \"llama\", \"sliding_window\": 512", 2048, 0 }, /* LlamaConfig knows none */
         { "\"model_type\": \"qwen2\", \"sliding_window\": 512", 32768, 0 },
         { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": false", 32768, 0 },
         { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true", 512, 512 }, /* from layer 28 of 32 on */
         { "\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"max_window_layers\": 32", 32768, 0 },
-        { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true, \"layer_types\": [\"full_attention\"]", 32768, 0 },
+        { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true, \"layer_types\": [\"full_attention\"]", 32768,
+            0 },
         { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true, \"max_window_layers\": 32,"
-          " \"layer_types\": [\"full_attention\", \"sliding_attention\"]", 512, 512 },
+          " \"layer_types\": [\"full_attention\", \"sliding_attention\"]",
+            512, 512 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[256];
@@ -223,13 +227,15 @@ static void windows(void **state) {
 
 static void scaled_rope(void **state) {
     (void)state;
-    ModelConfig c = load_text("{\"model_type\": \"llama\", \"head_dim\": 16, \"rope_theta\": 5e5, \"rope_scaling\": " LLAMA3("1", "4", "32") "}");
+    ModelConfig c =
+        load_text("{\"model_type\": \"llama\", \"head_dim\": 16, \"rope_theta\": 5e5, \"rope_scaling\": " LLAMA3("1", "4", "32") "}");
     const RopeScaling *s = &c.decoder.rope;
     assert_int_equal(s->kind, ROPE_LLAMA3);
     assert_int_equal(s->original, 32);
     assert_true(s->factor == 8 && s->low == 1 && s->high == 4 && c.decoder.rope_theta == 5e5f);
-    c = load_text("{\"model_type\": \"llama\", \"max_position_embeddings\": 4096, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
-                  " \"low_freq_factor\": 1, \"high_freq_factor\": 4}}");
+    c = load_text(
+        "{\"model_type\": \"llama\", \"max_position_embeddings\": 4096, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
+        " \"low_freq_factor\": 1, \"high_freq_factor\": 4}}");
     assert_int_equal(s->original, 4096); /* not said: the positions there are */
     c = load_text("{\"model_type\": \"llama\", \"rope_theta\": 1e4, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5}}");
     assert_true(s->kind == ROPE_LINEAR && s->factor == 2.5f && c.decoder.rope_theta == 1e4f);
@@ -281,7 +287,8 @@ static void text_refusals(void **state) {
         { "\"model_type\": \"mistral\", \"num_attention_heads\": 4", { "4 heads over 8", NULL } },
         { "\"model_type\": \"mistral\", \"hidden_act\": \"gelu\"", { "hidden_act", "silu" } },
         { "\"model_type\": \"qwen2\", \"use_sliding_window\": 1", { "use_sliding_window", "an integer" } },
-        { "\"model_type\": \"qwen2\", \"layer_types\": [\"full_attention\", \"chunked_attention\"]", { "layer_types", "chunked_attention" } },
+        { "\"model_type\": \"qwen2\", \"layer_types\": [\"full_attention\", \"chunked_attention\"]",
+            { "layer_types", "chunked_attention" } },
         { "\"model_type\": \"qwen2\", \"layer_types\": [3]", { "layer_types", "an integer" } },
         { "\"model_type\": \"qwen2_moe\"", { "unsupported architecture", "qwen2_moe" } },
     };

@@ -592,10 +592,12 @@ static void decoders(void **state) {
         const char *folder, *facts[5];
     } cases[] = {
         { "tests/golden/text-llama3/model", { "2 heads of 16, 1 key/value heads", "without biases",
-            "512 positions, rope theta 10000, scaled as llama3 by 8 from 64 positions (bounds 1 and 4)", "answers end at id 2, ", "layout        text" } },
+                                                "512 positions, rope theta 10000, scaled as llama3 by 8 from 64 positions (bounds 1 and 4)",
+                                                "answers end at id 2, ", "layout        text" } },
         { "tests/golden/text-mistral/model", { "4 heads of 16, 2 key/value heads", "without biases", "128 positions, rope theta 1e+06\n",
-            "sliding window of 128 positions, which bounds them", "answers end at id 2\n" } },
-        { "tests/golden/text-qwen2/model", { "4 heads of 8, 2 key/value heads", "with biases", "(head tied)", "512 positions, rope theta 1e+06\n", "can be used" } },
+                                                 "sliding window of 128 positions, which bounds them", "answers end at id 2\n" } },
+        { "tests/golden/text-qwen2/model",
+            { "4 heads of 8, 2 key/value heads", "with biases", "(head tied)", "512 positions, rope theta 1e+06\n", "can be used" } },
     };
     for (int i = 0; i < 3; i++) {
         Error e = { 0 };

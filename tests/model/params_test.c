@@ -142,8 +142,10 @@ static void biases(void **state) {
     for (int i = 0; i < p.n; i++) assert_ptr_equal(params_find(&p, p.list[i].kind, p.list[i].layer), &p.list[i]);
     char name[PARAM_NAME];
     static const char *const want[LAYOUTS] = { [LAYOUT_HUB] = "language_model.model.layers.1.self_attn.k_proj.bias",
-        [LAYOUT_ORIGINAL] = "model.layers.1.self_attn.k_proj.bias", [LAYOUT_V5] = "language_model.model.layers.1.self_attn.k_proj.bias",
-        [LAYOUT_MEMORY] = "model.language_model.layers.1.self_attn.k_proj.bias", [LAYOUT_TEXT] = "model.layers.1.self_attn.k_proj.bias" };
+        [LAYOUT_ORIGINAL] = "model.layers.1.self_attn.k_proj.bias",
+        [LAYOUT_V5] = "language_model.model.layers.1.self_attn.k_proj.bias",
+        [LAYOUT_MEMORY] = "model.language_model.layers.1.self_attn.k_proj.bias",
+        [LAYOUT_TEXT] = "model.layers.1.self_attn.k_proj.bias" };
     for (int layout = 0; layout < LAYOUTS; layout++) {
         params_name(params_find(&p, P_K_B, 1), (Layout)layout, name);
         assert_string_equal(name, want[layout]);

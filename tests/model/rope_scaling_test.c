@@ -1,5 +1,5 @@
-/* rope_scaling_test.c - frequencies of scaled rotary embeddings against those of Transformers 5.24 (LlamaRotaryEmbedding's inv_freq, fp32): public
- * shapes, and those of the golden cases. */
+/* rope_scaling_test.c - frequencies of scaled rotary embeddings against those of Transformers 5.24 (LlamaRotaryEmbedding's inv_freq, fp32):
+ * public shapes, and those of the golden cases. */
 #include "tests/check.h"
 
 #include "model/rope.h"
@@ -33,8 +33,8 @@ static void public_shapes(void **state) {
             { 0.400000006, 0.346385747, 0.0224936511, 0.00711311772, 0.00615970604, 0.00533408578, 0.00399999972, 0.00299957697,
                 0.00259752665, 0.00224936521, 0.00126491114, 4.61912787e-05 } },
         { "Yi", "", 5e6f, { .kind = ROPE_PLAIN },
-            { 1, 0.785830021, 0.00806439668, 0.00117273699, 0.000921571918, 0.000724198821, 0.000447213621, 0.000276167266,
-                0.000217020512, 0.000170541214, 6.50344882e-05, 2.54507967e-07 } },
+            { 1, 0.785830021, 0.00806439668, 0.00117273699, 0.000921571918, 0.000724198821, 0.000447213621, 0.000276167266, 0.000217020512,
+                0.000170541214, 6.50344882e-05, 2.54507967e-07 } },
     };
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         float have[64];
