@@ -12,7 +12,7 @@ MPI_LIBS := $(shell $(MPICC) --showme:link 2>/dev/null)
 
 WARN = -Wall -Wextra -Werror -Wno-unknown-pragmas
 CFLAGS = -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast -I. -MMD -MP $(CFLAGS_EXTRA)
-LDLIBS = -ldnnl -linih -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp -Wl,--as-needed $(MPI_LIBS) -Wl,--no-as-needed
+LDLIBS = -ldnnl -linih -ljansson -ljpeg -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp -Wl,--as-needed $(MPI_LIBS) -Wl,--no-as-needed
 
 BASE = $(wildcard base/*.c)
 KERNELS = $(wildcard kernels/*.c kernels/comm/*.c)
@@ -28,6 +28,17 @@ ISA_generic =
 ISA_avx2 = -mavx2 -mfma -mf16c -mbmi2
 ISA_avx512 = $(ISA_avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mprefer-vector-width=512
 ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
+
+# Files of configs/ that are part of the program: configs/DIR/NAME.EXT is the array data_DIR_NAME_EXT, ended by a zero byte. A room that has
+# some gets their objects with its own.
+PROMPTS = $(wildcard configs/prompts/*.txt)
+data_object = $(patsubst configs/%,$(BUILD)/data/%.o,$(1))
+.PRECIOUS: $(BUILD)/data/%.c
+$(BUILD)/data/%.c: configs/%
+	@mkdir -p $(@D)
+	@n=data_$$(printf %s '$*' | tr -c '[:alnum:]' _); { echo "extern const char $$n[];"; echo "const char $$n[] = {"; od -An -v -td1 $< | sed 's/-*[0-9][0-9]*/&,/g'; echo "0 };"; } >$@.new && mv $@.new $@
+$(BUILD)/data/%.o: $(BUILD)/data/%.c
+	$(CC) $(CFLAGS) -c -o $@ $<
 
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
 ISA_OBJECTS = $(foreach i,$(ISAS),$(patsubst %.c,$(BUILD)/%.$(i).o,$(ISA_SOURCES)))
@@ -56,7 +67,7 @@ $(eval $(call library,base,$(call object,$(BASE))))
 $(eval $(call library,kernels,$(call object,$(KERNELS)) $(ISA_OBJECTS)))
 $(eval $(call library,tokenizer,$(call object,$(TOKENIZER))))
 $(eval $(call library,model,$(call object,$(MODEL))))
-$(eval $(call library,engine,$(call object,$(ENGINE))))
+$(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS))))
 
 $(BUILD)/kernels/comm/%.o: CFLAGS += $(MPI_INCLUDE)
 $(BUILD)/%.o: %.c
@@ -87,8 +98,8 @@ $(foreach r,base kernels tokenizer model engine,$(eval $(call test_rule,$(r))))
 tests: $(TEST_BINS)
 
 # ---- what is needed, and getting it ----
-PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin libcmocka-dev
-HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jansson.h pcre2.h utf8proc.h xxhash.h cmocka.h
+PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjpeg-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin libcmocka-dev
+HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jpeglib.h jansson.h pcre2.h utf8proc.h xxhash.h cmocka.h
 deps:
 	@sh tests/tools/deps.sh "$(PACKAGES)$(if $(CUDA_HEADERS), $(SIMT_PACKAGES))" "$(HEADERS_NEEDED)" "mpicc mpirun$(if $(CUDA_HEADERS), $(SIMT_CXX) $(SIMT_CHECKER_CXX) objcopy addr2line)"
 found: found-cuda
@@ -113,6 +124,32 @@ sanitize: sanitize-build
 debug:
 	$(MAKE) BUILD=build-debug OPT=-O0 all
 
+# ---- fuzzing: parsers of files against invented ones, by clang's libFuzzer; FUZZ_SECONDS each ----
+FUZZ_SECONDS ?= 60
+FUZZ_CC = clang -std=c11 -D_GNU_SOURCE -g -O1 $(WARN) -Wno-unknown-warning-option -I. -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined
+FUZZ_RUN = -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=$(BUILD)/tests/fuzz/
+FUZZ_SOURCES = model/zip.c model/pickle.c model/torch_file.c model/safetensors.c model/tensor_set.c $(BASE)
+FUZZ_IMAGE = $(wildcard model/image*.c) base/error.c base/file.c
+$(BUILD)/tests/fuzz/image_fuzz: tests/fuzz/image_fuzz.c $(FUZZ_IMAGE) $(wildcard model/image*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -o $@ $< $(FUZZ_IMAGE) -ljpeg -lxxhash -lm
+$(BUILD)/tests/fuzz/%_fuzz: tests/fuzz/%_fuzz.c tests/fuzz/fuzz.h $(FUZZ_SOURCES) $(wildcard model/*.h base/*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -o $@ $< $(FUZZ_SOURCES) -ljansson -lxxhash
+fuzz-pickle fuzz-safetensors: fuzz-%: $(BUILD)/tests/fuzz/%_fuzz
+	@mkdir -p $(BUILD)/tests/fuzz/$*-found
+	$< $(FUZZ_RUN) -max_len=8192 -rss_limit_mb=1000 -timeout=5 -dict=tests/fuzz/$*.dict $(BUILD)/tests/fuzz/$*-found tests/golden/$*
+$(BUILD)/tests/fuzz/tokenizer_json_fuzz: tests/fuzz/tokenizer_json_fuzz.c $(BASE) $(TOKENIZER) $(wildcard tokenizer/*.h base/*.h)
+	@mkdir -p $(@D)
+	$(FUZZ_CC) -o $@ $< $(BASE) $(TOKENIZER) -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm
+fuzz-tokenizer: $(BUILD)/tests/fuzz/tokenizer_json_fuzz
+	@mkdir -p $(BUILD)/tests/fuzz/tokenizer-found
+	python3 tests/fuzz/make_corpus.py $(BUILD)/tests/fuzz/tokenizer-found
+	$< $(FUZZ_RUN) -max_len=8192 -rss_limit_mb=4096 -timeout=60 $(BUILD)/tests/fuzz/tokenizer-found
+fuzz-image: $(BUILD)/tests/fuzz/image_fuzz
+	@mkdir -p $(BUILD)/tests/fuzz/image-found
+	$< $(FUZZ_RUN) -max_len=4096 -rss_limit_mb=3000 -malloc_limit_mb=1100 -timeout=25 $(BUILD)/tests/fuzz/image-found tests/golden/images
+
 # ---- the demo and its base models ----
 demo: deps
 	$(MAKE) -j$$(nproc) all
@@ -125,7 +162,14 @@ bench: deps
 	$(MAKE) all
 	$(BUILD)/rlaifv bench kernels
 peer-tokenizer: all
-	python3 -m venv build/venv && build/venv/bin/pip install -q sentencepiece && build/venv/bin/python tests/tokenizer/peer_sentencepiece.py
+	python3 -m venv build/venv && build/venv/bin/pip install -q sentencepiece tokenizers
+	build/venv/bin/python tests/tokenizer/peer_sentencepiece.py
+	build/venv/bin/python tests/tokenizer/peer_tokenizers.py
+	build/venv/bin/python tests/tokenizer/peer_tokenizers.py --speed
+# What training exports is opened by Transformers, which says the same of it.
+peer-export: all
+	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers safetensors pillow sentencepiece
+	build/venv/bin/python tests/golden/peer_export.py $(BUILD)/rlaifv
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 help:
@@ -137,8 +181,12 @@ help:
 	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
-	@echo "make deps found debug format peer-tokenizer clean"
+	@echo "make fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer  a minute (FUZZ_SECONDS) of invented files, by clang"
+	@echo "make deps found debug format clean"
+	@echo "make peer-tokenizer peer-export  beside SentencePiece, and Transformers (installed into build/venv)"
 clean:
 	rm -rf build build-* rlaifv
-.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench peer-tokenizer format help
+.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench format help
+.PHONY: peer-tokenizer peer-export
+.PHONY: fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

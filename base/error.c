@@ -38,6 +38,14 @@ char *error_text(const Error *e, char *out, size_t size) {
     return out;
 }
 
+char *bytes_show(const void *bytes, size_t n, char *out, size_t size) {
+    const unsigned char *p = bytes;
+    if (n > size - 1) n = size - 1;
+    for (size_t i = 0; i < n; i++) out[i] = p[i] >= ' ' && p[i] < 127 ? (char)p[i] : '?';
+    out[n] = 0;
+    return out;
+}
+
 /* Levenshtein distance with adjacent transpositions counted as two edits; words are keys, so 64 characters are plenty. */
 static int edit_distance(const char *a, const char *b) {
     enum { LONGEST = 64 };

@@ -25,6 +25,9 @@ int error_hint(Error *e, const char *format, ...) __attribute__((format(printf, 
 /* One line: "WHAT: WHERE; found FOUND; expected EXPECTED; HINT" with absent parts left out. Returns `out`. */
 char *error_text(const Error *e, char *out, size_t size);
 
+/* n bytes of a file as text for a message: what is not printable ASCII becomes '?', what does not fit is left out. Returns `out`. */
+char *bytes_show(const void *bytes, size_t n, char *out, size_t size);
+
 /* The nearest of `n` names to `word` by edit distance, or NULL when none is near enough to be a likely slip. */
 const char *nearest_name(const char *word, const char *const *names, size_t n);
 

@@ -35,9 +35,9 @@ const char *json_kind(const json_t *value) {
 }
 
 /* Parses one object out of `size` bytes whose first line is `first_line` of `path`. */
-static json_t *parse_object(const char *text, size_t size, const char *path, int first_line, Error *e) {
+static json_t *parse_object(const char *text, size_t size, size_t flags, const char *path, int first_line, Error *e) {
     json_error_t bad;
-    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &bad);
+    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | flags, &bad);
     if (!value) {
         error_what(e, "bad JSON");
         error_where(e, "%s:%d", path, first_line + (bad.line > 0 ? bad.line - 1 : 0));
@@ -54,14 +54,17 @@ static json_t *parse_object(const char *text, size_t size, const char *path, int
     return value;
 }
 
-int json_read_object(const char *path, json_t **out, Error *e) {
+static int read_object(const char *path, size_t flags, json_t **out, Error *e) {
     char *text;
     size_t size;
     if (file_read(path, LIMIT, &text, &size, e)) return -1;
-    *out = parse_object(text, size, path, 1, e);
+    *out = parse_object(text, size, flags, path, 1, e);
     free(text);
     return *out ? 0 : -1;
 }
+
+int json_read_object(const char *path, json_t **out, Error *e) { return read_object(path, 0, out, e); }
+int json_read_reals(const char *path, json_t **out, Error *e) { return read_object(path, JSON_DECODE_INT_AS_REAL, out, e); }
 
 /* ---- fields ---- */
 
@@ -188,7 +191,7 @@ int jsonl_next(JsonLines *r, json_t **row, Error *e) {
         if (got <= 0) return got;
         while (blank < length && (r->buffer[blank] == ' ' || r->buffer[blank] == '\t' || r->buffer[blank] == '\r')) blank++;
         if (blank == length) continue;
-        *row = parse_object(r->buffer, length, r->path, r->line, e);
+        *row = parse_object(r->buffer, length, 0, r->path, r->line, e);
         if (*row) return 1;
         if (!ended) error_hint(e, "the file ends within this line: was it cut short?");
         return -1;

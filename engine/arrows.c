@@ -1,4 +1,4 @@
-/* arrows.c - owns the loop's way from prompts to labels: candidates.jsonl, claims.jsonl, labels.jsonl, and their commands.
+/* arrows.c - owns the loop's way from prompts to labels: candidates.jsonl and labels.jsonl; claims.jsonl is claims_arrow.c's.
  *
  * Scores follow PAPER 3.5: minus the number of claims that are not accepted; answers without claims have none. */
 #include "engine/arrows.h"
@@ -18,15 +18,24 @@ int arrow_folder(const RunConfig *c, int iteration, char out[PATH_SIZE], Error *
     return path_join(out, c->run.dir, name, e);
 }
 
-/* What a model's answers depend on, as text for a partial's key. */
-static int model_key(Vlm *v, char *out, size_t size, Error *e) {
+int arrow_model_key(Vlm *v, char *out, size_t size, Error *e) {
     char weights[HASH_TEXT], words[HASH_TEXT];
     if (model_hash(&v->model, weights, e) || v->model.k->sync(e)) return -1;
     tokenizer_hash(v->tokenizer, words);
-    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d dtype %d", weights, words, v->chat->name, v->aspect,
-            v->model.dtype) < (int)size)
+    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d exif %d dtype %d", weights, words, v->chat->name, v->aspect,
+            v->exif, v->model.dtype) < (int)size)
         return 0;
     return error_what(e, "key is too long");
+}
+
+int64_t arrow_lines(const char *path) {
+    const void *map;
+    size_t size;
+    int64_t n = 0;
+    if (file_map(path, &map, &size, NULL)) return 0;
+    for (const char *at = map, *end = at + size; (at = memchr(at, '\n', (size_t)(end - at))); at++) n++;
+    file_unmap(map, size);
+    return n;
 }
 
 /* ---- sample ---- */
@@ -88,7 +97,7 @@ static void sample_count(void *context, const json_t *row) {
 static int sample_key(Vlm *v, const SampleConfig *s, const Dataset *set, char key[PATH_SIZE], Error *e) {
     char model[512];
     uint64_t h = 0;
-    if (model_key(v, model, sizeof model, e)) return -1;
+    if (arrow_model_key(v, model, sizeof model, e)) return -1;
     for (int i = 0; i < set->n; i++) {
         const DataRow *r = &set->rows[i];
         h = hash64(r->id, strlen(r->id) + 1, h);
@@ -117,7 +126,7 @@ static void share_cut(const Ranks *r, const Prompt *list, size_t n, const Vlm *v
 int arrow_sample(const Ranks *ranks, Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
     Progress *progress, Error *e) {
     SampleConfig config = { c->sample.n, (float)c->sample.temperature, (float)c->sample.top_p, c->sample.top_k, c->sample.max_new_tokens,
-        c->sample.batch, seed };
+        c->sample.batch, seed, NULL };
     char key[PATH_SIZE];
     Partial partial;
     if (sample_key(policy, &config, prompts, key, e) || partial_open(&partial, out, key, ranks, e)) return -1;
@@ -153,63 +162,6 @@ int arrow_sample(const Ranks *ranks, Vlm *policy, const RunConfig *c, uint64_t s
         return error_what(e, "no prompt could be answered"), error_where(e, "%s", prompts->path),
                error_hint(e, "the messages say why each was dropped");
     return bad ? -1 : 0;
-}
-
-/* ---- claims ---- */
-
-static json_t *left_out_json(const ClaimList *list) {
-    json_t *out = json_array();
-    for (size_t i = 0; i < list->drop_count; i++)
-        json_array_append_new(out, json_pack("{s:s, s:s}", "text", list->drops[i].text, "why", list->drops[i].why));
-    return out;
-}
-
-static int claims_row(const RunConfig *c, const json_t *row, const char *where, FILE *to, ClaimCounts *counts, Error *e) {
-    const char *id, *text;
-    int64_t candidate;
-    ClaimList list = { 0 };
-    if (json_need_string(row, "id", where, &id, e) || json_need_integer(row, "candidate", where, 0, INT32_MAX, &candidate, e) ||
-        json_need_string(row, "text", where, &text, e) || claims_by_rule(c->claims.grammar, text, &list, e))
-        return -1;
-    counts->answers++;
-    counts->without += list.count == 0;
-    counts->claims += (int64_t)list.count;
-    counts->left_out += (int64_t)list.drop_count;
-    for (size_t i = 0; i < list.count; i++) counts->unasked += !list.claims[i].question;
-    json_t *claims = claims_to_json(&list);
-    json_t *out = claims ? json_pack("{s:s, s:I, s:o}", "id", id, "candidate", (json_int_t)candidate, "claims", claims) : NULL;
-    if (out && list.drop_count > 0) json_object_set_new(out, "left_out", left_out_json(&list));
-    claims_free(&list);
-    return out ? jsonl_write(to, out, e) : error_what(e, "out of memory");
-}
-
-int arrow_claims(const RunConfig *c, const char *candidates, const char *out, ClaimCounts *counts, Error *e) {
-    JsonLines in;
-    FileOut file;
-    json_t *row;
-    int got, bad = 0;
-    memset(counts, 0, sizeof *counts);
-    if (c->claims.mode != CLAIM_BY_RULE)
-        return error_what(e, "claims by model need the two text models"), error_where(e, "claims.mode"), error_found(e, "model"),
-               error_expected(e, "rule");
-    if (jsonl_open(&in, candidates, e)) return -1;
-    if (file_create(&file, out, e)) {
-        jsonl_close(&in);
-        return -1;
-    }
-    while (!bad && (got = jsonl_next(&in, &row, e)) != 0) {
-        if (got < 0) bad = -1;
-        else {
-            bad = claims_row(c, row, in.where, file.stream, counts, e);
-            json_decref(row);
-        }
-    }
-    jsonl_close(&in);
-    if (bad) {
-        file_abandon(&file);
-        return -1;
-    }
-    return file_commit(&file, e);
 }
 
 /* ---- label ---- */
@@ -430,20 +382,9 @@ static int label_stream(LabelArrow *a, JsonLines *candidates, JsonLines *claims,
 
 static int label_key(Vlm *v, const char *candidates, const char *claims, char key[PATH_SIZE], Error *e) {
     char model[512], hashes[2][HASH_TEXT];
-    if (model_key(v, model, sizeof model, e) || hash_file(candidates, hashes[0], e) || hash_file(claims, hashes[1], e)) return -1;
+    if (arrow_model_key(v, model, sizeof model, e) || hash_file(candidates, hashes[0], e) || hash_file(claims, hashes[1], e)) return -1;
     snprintf(key, PATH_SIZE, "label %s candidates %s claims %s", model, hashes[0], hashes[1]);
     return 0;
-}
-
-/* Rows of a file, for the progress bar: 0 when it cannot be told. */
-static int64_t lines_of(const char *path) {
-    const void *map;
-    size_t size;
-    int64_t n = 0;
-    if (file_map(path, &map, &size, NULL)) return 0;
-    for (const char *at = map, *end = at + size; (at = memchr(at, '\n', (size_t)(end - at))); at++) n++;
-    file_unmap(map, size);
-    return n;
 }
 
 int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char *candidates, const char *claims, const char *out, LabelCounts *counts,
@@ -462,7 +403,7 @@ int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char
     LabelArrow a = { .ranks = ranks, .v = labeler, .config = c, .partial = &partial, .progress = progress, .path = candidates };
     int bad = partial_open(&partial, out, key, ranks, e);
     if (!bad) {
-        progress_begin(progress, "label", "answers", lines_of(candidates), 0);
+        progress_begin(progress, "label", "answers", arrow_lines(candidates), 0);
         bad = label_stream(&a, &one, &two, words, &groups, e);
         if (!bad) bad = partial_finish(&partial, groups, label_count, counts, NULL, e);
         else partial_close(&partial);

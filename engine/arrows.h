@@ -1,7 +1,8 @@
 /* arrows.h - the first arrows of the loop, file to file: sample, claims, label. Rows are those of ARCHITECTURE's table.
  *
  *   prompts -> candidates.jsonl   {id, image, question, candidate, text, tokens, logp, finished}; image: an absolute path, or null
- *           -> claims.jsonl       {id, candidate, claims: [{claim, question}], left_out: [{text, why}]}; question null: rejected unasked
+ *           -> claims.jsonl       {id, candidate, claims: [{claim, question}], left_out: [{text, why}]}; question null: rejected unasked;
+ *                                by model also retried, dropped, reply (docs/claims.md)
  *           -> labels.jsonl       {id, candidate, probes: [{question, p_yes, p_no, accepted}], score}; score null: no claims, or refused
  *
  * Each file appears when it is whole. What is finished before a kill is kept beside it (partial.h) and not done again; the result is the
@@ -23,6 +24,7 @@ typedef struct SampleCounts {
 typedef struct ClaimCounts {
     int64_t answers, without; /* without: answers with no claim */
     int64_t claims, unasked, left_out;
+    int64_t retried, dropped; /* by model: replies asked for again; answers whose second reply was malformed too */
 } ClaimCounts;
 typedef struct LabelCounts {
     int64_t answers, unscored;                    /* unscored: no claims, or refused */
@@ -44,8 +46,21 @@ int arrow_sample(const Ranks *ranks, Vlm *policy, const RunConfig *c, uint64_t s
     Progress *progress, Error *e);
 /* Claims by rule, c->claims.grammar. */
 int arrow_claims(const RunConfig *c, const char *candidates, const char *out, ClaimCounts *counts, Error *e);
+/* Claims by a text model (claim_replies.h): two passes of greedy decoding over all answers, the prompts' fixed beginnings shared. */
+int arrow_claims_model(const Ranks *ranks, Vlm *v, const RunConfig *c, const char *candidates, const char *out, ClaimCounts *counts,
+    Progress *progress, Error *e);
+/* The model of [claims] where `labeler` would label, the template it is asked by (empty: the checkpoint's own), and what else its claims depend
+ * on, as words for config_hash: by mode. */
+const char *claims_model(const RunConfig *c, const char *labeler);
+const char *claims_template(const RunConfig *c);
+const char *claims_settings(const RunConfig *c);
 /* Every claim's question, with claim_probe_ending, asked of the labeler about the candidate's image. Equal questions are asked once. */
 int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char *candidates, const char *claims, const char *out, LabelCounts *counts,
     Progress *progress, Error *e);
+
+/* What a model's answers depend on, as text for a partial's key. */
+int arrow_model_key(Vlm *v, char *out, size_t size, Error *e);
+/* Rows of a file, for the progress bar: 0 when it cannot be told. */
+int64_t arrow_lines(const char *path);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "bench/device.h"
 #include "bench/kernels.h"
+#include "bench/tokenizer.h"
 #include "engine/commands.h"
 #include "engine/options.h"
 
@@ -29,12 +30,29 @@ static int kernels_part(int argc, char **argv, Error *e) {
     return k ? (k->unified ? bench_kernels : bench_device)(operands ? argv[0] : NULL, k, stderr, stdout, e) : -1;
 }
 
+/* `rlaifv bench tokenizer --model DIR --data FILE`: one JSON line on stdout. */
+static int tokenizer_part(int argc, char **argv, Error *e) {
+    const char *model = NULL, *data = NULL;
+    int64_t piece = 10000;
+    const Option table[] = { { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder with tokenizer.model or tokenizer.json", 1, 0, 0, NULL },
+        { "data", OPTION_TEXT, &data, "FILE", "any text", 1, 0, 0, NULL },
+        { "piece", OPTION_INT, &piece, "N", "bytes of each text that the file is cut into; 0: the file is one", 0, 0, INT32_MAX, NULL },
+        { .name = NULL } };
+    int got = options_parse(table, argc, argv, NULL, e);
+    if (got == OPTIONS_HELP)
+        return options_help(table, "bench tokenizer --model DIR --data FILE [--piece N]",
+                   "MB/s of encoding and decoding on one thread: the best of three, and the first, which has met no word before.", stdout),
+               0;
+    return got ? 2 : bench_tokenizer(model, data, (size_t)piece, stdout, e);
+}
+
 int command_bench(int argc, char **argv, Error *e) {
     static const struct {
         const char *name, *help;
         int (*part)(int argc, char **argv, Error *e);
     } parts[] = { { "kernels", "every kernel's ladder against the machine's roofs", kernels_part },
-        { "jobs", "the jobs of an online iteration, as the peer scripts time them", bench_jobs } };
+        { "jobs", "the jobs of an online iteration, as the peer scripts time them", bench_jobs },
+        { "tokenizer", "MB/s of a checkpoint's tokenizer", tokenizer_part } };
     enum { PARTS = sizeof parts / sizeof *parts };
     const char *names[PARTS];
     for (int i = 0; i < PARTS; i++) {
@@ -43,13 +61,13 @@ int command_bench(int argc, char **argv, Error *e) {
     }
     if (argc > 0 && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h"))) {
         printf("usage: rlaifv bench PART ...\n\n");
-        for (int i = 0; i < PARTS; i++) printf("  %-8s %s\n", parts[i].name, parts[i].help);
+        for (int i = 0; i < PARTS; i++) printf("  %-9s %s\n", parts[i].name, parts[i].help);
         return 0;
     }
     const char *near = argc > 0 ? nearest_name(argv[0], names, PARTS) : NULL;
     error_what(e, argc > 0 ? "unknown part of bench" : "bench needs a part"), error_where(e, "rlaifv bench");
     if (argc > 0) error_found(e, "%.100s", argv[0]);
     if (near) error_hint(e, "did you mean %s?", near);
-    else error_expected(e, "kernels or jobs");
+    else error_expected(e, "kernels, jobs or tokenizer");
     return 2;
 }

@@ -75,10 +75,10 @@ static int jobs_read(Bench *b, const char *path, Error *e) {
     if (json_read_object(path, &root, e)) return -1;
     int vocab = c->decoder.vocab, bad = json_need_integer(root, "image_tokens", path, 1, 1 << 20, &image_tokens, e) ||
                                         json_need_integer(root, "img", path, 1, 4096, &side, e);
-    if (!bad && (image_tokens != c->image_tokens || side != c->vision.image_side))
+    if (!bad && (image_tokens != c->tile_rows || side != c->vision.image_side))
         bad = error_what(e, "jobs file and model do not fit"), error_where(e, "%s", path),
         error_found(e, "images of %lld pixels a side, %lld tokens", (long long)side, (long long)image_tokens),
-        error_expected(e, "%d and %d as %s says", c->vision.image_side, c->image_tokens, b->v.model.folder);
+        error_expected(e, "%d and %d as %s says", c->vision.image_side, c->tile_rows, b->v.model.folder);
     if (!bad)
         bad = read_ids(root, "prompt", BENCH_PAIRS, path, vocab, prompts, 1, e) ||
               read_ids(root, "chosen", BENCH_PAIRS, path, vocab, b->answers, 2, e) ||
@@ -86,8 +86,8 @@ static int jobs_read(Bench *b, const char *path, Error *e) {
               read_ids(root, "probes", BENCH_PROBES, path, vocab, probes, 1, e);
     json_decref(root);
     size_t each = 3 * (size_t)c->vision.image_side * (size_t)c->vision.image_side;
-    for (int i = 0; i < BENCH_PAIRS; i++) b->prompts[i] = (Prompt){ { NULL, b->pixels + (size_t)i * each }, prompts[i] };
-    for (int i = 0; i < BENCH_PROBES; i++) b->probes[i] = (Prompt){ { NULL, b->pixels }, probes[i] };
+    for (int i = 0; i < BENCH_PAIRS; i++) b->prompts[i] = (Prompt){ .image.pixels = b->pixels + (size_t)i * each, .tail = prompts[i] };
+    for (int i = 0; i < BENCH_PROBES; i++) b->probes[i] = (Prompt){ .image.pixels = b->pixels, .tail = probes[i] };
     return bad ? -1 : 0;
 }
 
@@ -105,11 +105,10 @@ static void fill_normal(float *x, size_t n, uint64_t seed) {
 static int pairs_of(Bench *b, DpoPair pairs[BENCH_PAIRS], Error *e) {
     trunks_clear(&b->trunks);
     for (int i = 0; i < BENCH_PAIRS; i++) {
-        const IdList *chosen = &b->answers[2 * i], *rejected = chosen + 1;
         int trunk = trunks_find(&b->v, &b->trunks, &b->prompts[i], e);
         if (trunk < 0) return -1;
-        pairs[i] = (DpoPair){ trunk, chosen->ids, rejected->ids, (int)chosen->count, (int)rejected->count,
-            { b->reference[2 * i], b->reference[2 * i + 1] } };
+        for (int s = 0; s < 2; s++)
+            pairs[i].sequences[s] = (DpoSequence){ .trunk = trunk, .answer = &b->answers[2 * i + s], .reference = b->reference[2 * i + s] };
     }
     return 0;
 }

@@ -2,6 +2,7 @@
 #include "engine/checkpoint.h"
 #include "engine/commands.h"
 #include "engine/crew.h"
+#include "engine/iteration.h"
 #include "engine/judge.h"
 #include "engine/pairs.h"
 #include "engine/plan.h"
@@ -50,14 +51,18 @@ static int label_lead(Loop *l, void *context, Error *e) {
     (void)context;
     const RunConfig *c = l->config;
     char folder[PATH_SIZE], candidates[PATH_SIZE], claims[PATH_SIZE], labels[PATH_SIZE];
+    const char *labeler = *c->labeler.dir ? c->labeler.dir : c->model.dir;
     ClaimCounts split;
     LabelCounts counts;
     if (arrow_folder(c, 1, folder, e) || path_join(candidates, folder, "candidates.jsonl", e) || path_join(claims, folder, "claims.jsonl", e) ||
-        path_join(labels, folder, "labels.jsonl", e) || loop_plan(l, PLAN_OF_LABEL, e) || arrow_claims(c, candidates, claims, &split, e) ||
-        crew_label(l, *c->labeler.dir ? c->labeler.dir : c->model.dir, candidates, claims, labels, &counts, e))
+        path_join(labels, folder, "labels.jsonl", e) || loop_plan(l, PLAN_OF_LABEL, e) || iteration_claims(l, 1, c->model.dir, &split, e) ||
+        crew_label(l, labeler, candidates, claims, labels, &counts, e))
         return -1;
     printf("%s: %lld claims of %lld answers, %lld answers without, %lld rejected unasked, %lld sentences left out\n", claims,
         (long long)split.claims, (long long)split.answers, (long long)split.without, (long long)split.unasked, (long long)split.left_out);
+    if (c->claims.mode == CLAIM_BY_MODEL)
+        printf("%s: %lld replies asked for again, %lld answers dropped as the second was malformed too\n", claims, (long long)split.retried,
+            (long long)split.dropped);
     printf("%s: %lld claims rejected, %lld of %lld probes answered yes, %lld answers without a score\n", labels, (long long)counts.rejected,
         (long long)counts.probes_yes, (long long)counts.probes, (long long)counts.unscored);
     return 0;

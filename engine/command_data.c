@@ -1,4 +1,4 @@
-/* command_data.c - the commands that look at inputs and make data, without running a model: tokenize, preprocess, inspect, scenes.
+/* command_data.c - the commands that look at inputs and make data, without running a model: tokenize, preprocess, scenes.
  *
  * Their outputs line up with their inputs one to one, so unlike the loop they refuse a bad row instead of dropping it. */
 #include "engine/commands.h"
@@ -7,9 +7,9 @@
 #include "engine/options.h"
 #include "engine/progress.h"
 #include "engine/scenes/scenes.h"
+#include "model/anyres.h"
 #include "model/config.h"
 #include "model/image.h"
-#include "model/inspect.h"
 #include "model/safetensors.h"
 #include "tokenizer/tokenizer.h"
 
@@ -33,10 +33,11 @@ static int tokenize_text(const Tokenizer *t, const char *text, FILE *out, Error 
     IdList ids = { 0 };
     int bos = tokenizer_bos(t), result = -1;
     char *decoded = NULL;
-    if (idlist_append(&ids, &bos, 1, e) || tokenizer_encode(t, text, strlen(text), &ids, e)) goto end;
+    const size_t first = bos >= 0;
+    if (idlist_append(&ids, &bos, first, e) || tokenizer_encode(t, text, strlen(text), &ids, e)) goto end;
     if (!(decoded = tokenizer_decode(t, ids.ids, ids.count, e))) goto end;
     result = jsonl_write(out,
-        json_pack("{s:o,s:o,s:s}", "ids", ids_to_json(ids.ids, ids.count), "ids_plain", ids_to_json(ids.ids + 1, ids.count - 1), "decoded",
+        json_pack("{s:o,s:o,s:s}", "ids", ids_to_json(ids.ids, ids.count), "ids_plain", ids_to_json(ids.ids + first, ids.count - first), "decoded",
             decoded),
         e);
 end:
@@ -71,7 +72,7 @@ int command_tokenize(int argc, char **argv, Error *e) {
     CommonOptions common = COMMON_DEFAULTS;
     const char *model = NULL, *data = NULL, *out = NULL;
     const Option table[] = {
-        { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder with tokenizer.model", 1, 0, 0, NULL },
+        { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder with tokenizer.model or tokenizer.json", 1, 0, 0, NULL },
         { "data", OPTION_TEXT, &data, "F", "JSONL rows {text}", 1, 0, 0, NULL },
         { "out", OPTION_TEXT, &out, "F", "JSONL rows {ids, ids_plain, decoded}", 1, 0, 0, NULL },
         OPTIONS_COMMON(common),
@@ -80,7 +81,7 @@ int command_tokenize(int argc, char **argv, Error *e) {
     int parsed = options_parse(table, argc, argv, NULL, e);
     if (parsed == OPTIONS_HELP)
         return options_help(table, "tokenize --model DIR --data F --out F",
-                   "Ids of each text, with and without the leading BOS, and back again.", stdout),
+                   "Ids of each text, with the leading BOS where the tokenizer has one and without, and back again.", stdout),
                0;
     if (parsed) return 2;
     Tokenizer *t = tokenizer_load(model, e);
@@ -92,48 +93,61 @@ int command_tokenize(int argc, char **argv, Error *e) {
 
 /* ---- preprocess ---- */
 
-static int preprocess_images(const ModelConfig *c, ImageAspect aspect, char **paths, int n, const char *out, Error *e) {
-    int side = c->vision.image_side;
-    int64_t shape[3] = { 3, side, side }, count = (int64_t)3 * side * side;
-    float *pixels = mem_new((size_t)count, sizeof *pixels, "pixels", e);
-    TensorWriter *w = NULL;
+/* Declares the tensors, whose shapes follow from the images' sizes, then fills them. */
+static int preprocess_write(const ModelConfig *c, ImageAspect aspect, ImageExif exif, char **paths, int n, TensorWriter *w, Error *e) {
     char name[16];
-    if (!pixels || tensors_create(&w, out, 0, e)) goto fail;
+    int side = c->vision.image_side, width, height;
+    int64_t each = 3LL * side * side;
     for (int i = 0; i < n; i++) {
         snprintf(name, sizeof name, "%d", i);
-        if (tensors_declare(w, name, TENSOR_F32, 3, shape, e)) goto fail;
+        if (image_measure(paths[i], exif, &width, &height, e)) return -1;
+        int tiled = aspect == IMAGE_ANYRES;
+        int64_t shape[4] = { image_layout(c, width, height).tiles, 3, side, side };
+        if (tensors_declare(w, name, TENSOR_F32, 3 + tiled, shape + !tiled, e)) return -1;
     }
     for (int i = 0; i < n; i++) {
         Image image;
         snprintf(name, sizeof name, "%d", i);
-        if (image_load(paths[i], &image, e)) goto fail;
-        int failed = image_preprocess(&image, aspect, side, c->image_mean, c->image_std, pixels, e);
+        if (image_load_exif(paths[i], exif, &image, e)) return -1;
+        ImageLayout x = image_layout(c, image.width, image.height);
+        int tiles = aspect == IMAGE_ANYRES ? x.tiles : 1;
+        float *pixels = mem_new((size_t)tiles * (size_t)each, sizeof *pixels, "pixels", e);
+        int bad = !pixels || (aspect == IMAGE_ANYRES ? image_tiles(&image, x.grid.down, x.grid.across, side, c->image_mean, c->image_std, pixels, e)
+                                                     : image_preprocess(&image, aspect, side, c->image_mean, c->image_std, pixels, e));
         image_free(&image);
-        if (failed || tensors_append(w, name, pixels, TENSOR_F32, count, e)) goto fail;
+        bad = bad || tensors_append(w, name, pixels, TENSOR_F32, tiles * each, e);
+        free(pixels);
+        if (bad) return -1;
     }
-    free(pixels);
-    return tensors_commit(w, e);
-fail:
-    free(pixels);
-    if (w) tensors_abandon(w);
+    return 0;
+}
+
+static int preprocess_images(const ModelConfig *c, ImageAspect aspect, ImageExif exif, char **paths, int n, const char *out, Error *e) {
+    TensorWriter *w;
+    if (aspect == IMAGE_ANYRES && !c->grids_n)
+        return error_what(e, "the model has no tiled images"), error_where(e, "--aspect"), error_found(e, "anyres"), error_expected(e, "pad or crop"),
+               error_hint(e, "checkpoints of LLaVA-NeXT have image_grid_pinpoints");
+    if (tensors_create(&w, out, 0, e)) return -1;
+    if (!preprocess_write(c, aspect, exif, paths, n, w, e)) return tensors_commit(w, e);
+    tensors_abandon(w);
     return -1;
 }
 
 int command_preprocess(int argc, char **argv, Error *e) {
-    static const char *const aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
     CommonOptions common = COMMON_DEFAULTS;
     const char *model = NULL, *out = NULL;
-    int aspect = IMAGE_PAD, images;
+    int aspect = IMAGE_PAD, exif = EXIF_IGNORE, images;
     const Option table[] = {
         { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder: its tower's image size, mean and deviation", 1, 0, 0, NULL },
-        { "out", OPTION_TEXT, &out, "F", "safetensors file: float32 (3, S, S) named \"0\", \"1\", ... in the order given", 1, 0, 0, NULL },
-        { "aspect", OPTION_CHOICE, &aspect, NULL, "pad to square, or cut the centre out", 0, 0, 0, aspects },
+        { "out", OPTION_TEXT, &out, "F", "safetensors file: float32 (3, S, S), of anyres (tiles, 3, S, S), named \"0\", \"1\", ... in the order given", 1, 0, 0, NULL },
+        { "aspect", OPTION_CHOICE, &aspect, NULL, "pad to square, cut the centre out, or tiles", 0, 0, 0, image_aspects },
+        { "exif", OPTION_CHOICE, &exif, NULL, "orientation that a camera wrote", 0, 0, 0, image_exifs },
         OPTIONS_COMMON(common),
         { 0 },
     };
     int parsed = options_parse(table, argc, argv, &images, e);
     if (parsed == OPTIONS_HELP)
-        return options_help(table, "preprocess --model DIR --out F [--aspect pad|crop] IMAGE...",
+        return options_help(table, "preprocess --model DIR --out F [--aspect pad|crop|anyres] [--exif ignore|apply] IMAGE...",
                    "The normalised pixels that a checkpoint's tower is given.", stdout),
                0;
     if (parsed) return 2;
@@ -143,21 +157,7 @@ int command_preprocess(int argc, char **argv, Error *e) {
     if (!config.vision.layers)
         return error_what(e, "no vision tower"), error_where(e, "%s", model), error_found(e, "a text model"),
                error_expected(e, "a LLaVA checkpoint");
-    return preprocess_images(&config, (ImageAspect)aspect, argv, images, out, e);
-}
-
-/* ---- inspect ---- */
-
-int command_inspect(int argc, char **argv, Error *e) {
-    CommonOptions common = COMMON_DEFAULTS;
-    int folders;
-    const Option table[] = { OPTIONS_COMMON(common), { 0 } };
-    int parsed = options_parse(table, argc, argv, &folders, e);
-    if (parsed == OPTIONS_HELP)
-        return options_help(table, "inspect DIR", "What a checkpoint is, its shapes, and what is missing or odd.", stdout), 0;
-    if (parsed) return 2;
-    if (folders != 1) return error_what(e, "inspect takes one folder"), error_where(e, "command line"), error_found(e, "%d", folders), 2;
-    return model_inspect(argv[0], stdout, e);
+    return preprocess_images(&config, (ImageAspect)aspect, (ImageExif)exif, argv, images, out, e);
 }
 
 /* ---- scenes ---- */

@@ -16,6 +16,7 @@ int command_eval(int argc, char **argv, Error *e);
 int command_sft(int argc, char **argv, Error *e);
 int command_score(int argc, char **argv, Error *e);
 int command_generate(int argc, char **argv, Error *e);
+int command_best(int argc, char **argv, Error *e);
 int command_probe(int argc, char **argv, Error *e);
 int command_tokenize(int argc, char **argv, Error *e);
 int command_preprocess(int argc, char **argv, Error *e);

@@ -27,12 +27,12 @@ static const char *const losses[] = { [LOSS_SIGMOID] = "sigmoid",
     [LOSS_ROBUST] = "robust",
     [LOSS_SIGMOID_NORM] = "sigmoid_norm",
     NULL };
+static const char *const sft_reduces[] = { [SFT_MEAN] = "mean", [SFT_SUM] = "sum", NULL };
 static const char *const schedules[] = {
     [SCHEDULE_COSINE] = "cosine", [SCHEDULE_LINEAR] = "linear", [SCHEDULE_CONSTANT] = "constant", NULL
 };
 static const char *const orders[] = { [ORDER_SHUFFLE] = "shuffle", [ORDER_FILE] = "file", NULL };
 static const char *const parts[] = { [PART_VISION] = "vision", [PART_PROJECTOR] = "projector", [PART_DECODER] = "decoder", NULL };
-static const char *const aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
 static const char *const save_dtypes[] = { [SAVE_SAME] = "same", [SAVE_FP32] = "fp32", [SAVE_BF16] = "bf16", [SAVE_FP16] = "fp16", NULL };
 static const char *const select_rules[] = { [SELECT_LAST] = "last", [SELECT_REJECTIONS] = "rejections", NULL };
 static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCENES] = "scenes", NULL };
@@ -105,8 +105,12 @@ static const Key keys[] = {
     PATH("labeler", "dir", labeler.dir, "checkpoint folder of the labeler; empty: the policy labels itself"),
     TEXT("chat", "template", chat.template_name, "vicuna_v1", "how a conversation is written: vicuna_v1, llava_v1"),
 
-    CHOICE("claims", "mode", claims.mode, "rule", claim_modes, "how answers become claims and questions; the paper uses two fine-tuned text models"),
-    PATH("claims", "dir", claims.dir, "checkpoint folder for mode = model"),
+    CHOICE("claims", "mode", claims.mode, "rule", claim_modes, "how answers become claims and questions: by rule, or by a text model as in the paper, which has two fine-tuned ones"),
+    PATH("claims", "dir", claims.dir, "for mode = model: checkpoint folder of a model that follows instructions; empty: the labeler, without the image"),
+    TEXT("claims", "template", claims.template_name, "", "for mode = model: how that model is asked; empty: as the checkpoint says, of the labeler chat.template"),
+    PATH("claims", "split_prompt", claims.split_prompt, "for mode = model: text with {question} and {answer} that asks for facts, one a line; empty: built in (configs/prompts)"),
+    PATH("claims", "question_prompt", claims.question_prompt, "for mode = model: text with {facts} that asks for a yes/no question each; empty: built in"),
+    WHOLE("claims", "max_new_tokens", claims.max_new_tokens, "512", 1, 1e6, "for mode = model: longest reply; a longer one is malformed"),
     CHOICE("claims", "grammar", claims.grammar, "plain", grammars, "for mode = rule: scenes knows the built-in world, plain takes any English"),
 
     PATH("data", "prompts", data.prompts, "JSONL of {image, question} to sample answers for"),
@@ -116,6 +120,8 @@ static const Key keys[] = {
     PATH("data", "images", data.images, "folder searched by file name for images that are not where a row says"),
     WHOLE("data", "per_iteration", data.per_iteration, "0", 0, 1e9, "prompts an iteration takes, each iteration the next ones; 0: all, every time"),
     BOOL("data", "strict", data.strict, "false", "stop at the first bad row or absent image instead of dropping it"),
+    CHOICE("data", "exif", data.exif, "ignore", image_exifs, "orientation that a camera wrote into a picture; ignored upstream"),
+    WHOLE("data", "prefetch", data.prefetch, "16", 0, 4096, "images decoded by up to 4 threads ahead of their step; changes speed and memory, not results; 0: none"),
 
     WHOLE("sample", "n", sample.n, "10", 2, 1000, "answers for each prompt"),
     NUMBER("sample", "temperature", sample.temperature, "0.7", 0, 100, "0: greedy"),
@@ -137,7 +143,12 @@ static const Key keys[] = {
     CHOICE("train", "loss", train.loss, "sigmoid", losses, "preference loss, as TRL names them"),
     NUMBER("train", "beta", train.beta, "0.1", 1e-9, 1e6, "of the loss"),
     NUMBER("train", "label_smoothing", train.label_smoothing, "0", 0, 0.499, "share of labels taken to be wrong (sigmoid, robust)"),
-    NUMBER("train", "sft_weight", train.sft_weight, "0", 0, 1e6, "weight of the chosen answer's mean negative log-prob"),
+    NUMBER("train", "sft_weight", train.sft_weight, "0", 0, 1e6, "weight of the chosen answer's negative log-prob"),
+    CHOICE("train", "sft_reduce", train.sft_reduce, "mean", sft_reduces, "of its tokens: mean (TRL), sum (upstream)"),
+    NUMBER("train", "token_weight", train.token_weight, "1", 1e-3, 1e3, "DDPO: what a corrected token counts in an answer's log-prob (spans by difflib's rule); 1: as any other"),
+    NUMBER("train", "length_alpha", train.length_alpha, "1", 0, 1, "LD-DPO: what tokens beyond the shorter answer's length count; 1: as any other"),
+    NUMBER("train", "conditional_weight", train.conditional_weight, "0", 0, 1e6, "mDPO: of the term that prefers chosen with its image to chosen without"),
+    NUMBER("train", "anchor_weight", train.anchor_weight, "0", 0, 1e6, "mDPO: of the term that keeps chosen from becoming less likely"),
     NUMBER("train", "lr", train.lr, "5e-7", 0, 1e3, "largest learning rate"),
     NUMBER("train", "lr_end", train.lr_end, "0", 0, 1, "what cosine and linear end at, as a share of lr"),
     CHOICE("train", "schedule", train.schedule, "cosine", schedules, "of the learning rate after warmup"),
@@ -153,7 +164,8 @@ static const Key keys[] = {
     NUMBER("train", "weight_decay", train.weight_decay, "0.01", 0, 100, "of parameters with two or more dimensions"),
     NUMBER("train", "clip", train.clip, "0", 0, 1e9, "largest norm of the gradient; 0: off, as upstream's DeepSpeed settings leave it"),
     SET("train", "freeze", train.freeze, "vision", parts, "parts that do not learn; upstream's tower gets no gradient"),
-    CHOICE("train", "image_aspect", train.image_aspect, "pad", aspects, "for every arrow; upstream trains on crops but samples and evaluates padded images"),
+    CHOICE("train", "image_aspect", train.image_aspect, "pad", image_aspects,
+        "for every arrow; upstream trains on crops but samples and evaluates padded images. Checkpoints of tiled images are always given tiles (anyres)"),
     WHOLE("train", "save_every", train.save_every, "0", 0, 1e9, "steps between checkpoints; 0: only at the end"),
     WHOLE("train", "keep", train.keep, "0", 0, 1e6, "newest checkpoints kept; 0: all"),
     WHOLE("train", "rows", train.rows, "8192", 1, 1e7, "token rows computed at once: a step of more is cut into chunks whose gradients add up"),
@@ -602,9 +614,6 @@ end:
 
 /* Settings that are fine alone and wrong together, or that this program cannot honour: said before any work is done. */
 static int config_check(const RunConfig *c, const char *file, Error *e) {
-    if (c->claims.mode == CLAIM_BY_MODEL)
-        return error_what(e, "claims by a model are not supported"), error_where(e, "%s: mode in [claims]", file),
-               error_expected(e, "rule"), error_hint(e, "grammar = scenes or plain says which rule");
     if (!c->train.steps && c->train.epochs <= 0)
         return error_what(e, "nothing to train"), error_where(e, "%s: steps and epochs in [train]", file), error_found(e, "0 and 0"),
                error_expected(e, "one of them above 0");

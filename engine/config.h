@@ -27,6 +27,7 @@ typedef enum LengthBalance {
     BALANCE_RATIO, /* the paper's filter: drop pairs whose chosen answer is shorter by more than the ratio that makes mean lengths meet */
     BALANCE_MEAN   /* drop the pairs with the shortest chosen answers until the mean difference is at least length_delta words */
 } LengthBalance;
+typedef enum SftReduce { SFT_MEAN, SFT_SUM } SftReduce;
 typedef enum Schedule { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } Schedule;
 typedef enum TrainOrder { ORDER_SHUFFLE, ORDER_FILE } TrainOrder;
 typedef enum SaveDType { SAVE_SAME, SAVE_FP32, SAVE_BF16, SAVE_FP16 } SaveDType;
@@ -70,13 +71,18 @@ typedef struct RunConfig {
     } chat;
     struct {
         ClaimMode mode;
-        char dir[PATH_SIZE];
+        char dir[PATH_SIZE]; /* empty: the labeler */
+        char template_name[CONFIG_WORD];
+        char split_prompt[PATH_SIZE], question_prompt[PATH_SIZE]; /* empty: built in */
+        int max_new_tokens;
         ClaimGrammar grammar;
     } claims;
     struct {
         char prompts[PATH_SIZE], train[PATH_SIZE], validation[PATH_SIZE], eval[PATH_SIZE], images[PATH_SIZE];
         int per_iteration; /* prompts an iteration takes, each iteration the next ones; 0: all of them every time */
         int strict;
+        ImageExif exif;
+        int prefetch; /* images */
     } data;
     struct {
         int n;
@@ -98,7 +104,8 @@ typedef struct RunConfig {
     } pair;
     struct {
         LossKind loss;
-        double beta, label_smoothing, sft_weight;
+        double beta, label_smoothing, sft_weight, token_weight, length_alpha, conditional_weight, anchor_weight;
+        SftReduce sft_reduce;
         double lr, lr_end; /* lr_end: what cosine and linear end at, as a share of lr */
         Schedule schedule;
         int warmup_steps; /* when above 0 it counts, else warmup_ratio of the steps, rounded up */

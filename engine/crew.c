@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum Job { JOB_END, JOB_OPEN, JOB_SAMPLE, JOB_LABEL, JOB_TRAIN } Job;
+typedef enum Job { JOB_END, JOB_OPEN, JOB_SAMPLE, JOB_CLAIMS, JOB_LABEL, JOB_TRAIN } Job;
 typedef struct Order {
     Job job;
     int answering; /* with the config of answers that are judged */
@@ -66,8 +66,9 @@ static int prompts_read(const char *text, json_t **top, Dataset *d, Error *e) {
 /* ---- orders, on every rank ---- */
 
 static int model_open(Loop *l, const Order *o, Vlm **v, Error *e) {
+    const char *chat = o->job == JOB_CLAIMS ? claims_template(l->config) : l->config->chat.template_name;
     if (o->reopen && !ranks_lead(&l->ranks)) loop_model_drop(l);
-    if (loop_model(l, o->model, v, e)) return -1;
+    if (loop_model_as(l, o->model, chat, v, e)) return -1;
     vlm_release(*v); /* what the order before needed */
     return 0;
 }
@@ -78,6 +79,11 @@ static int sample_do(Loop *l, const Order *o, const Dataset *prompts, SampleCoun
                    arrow_sample(&l->ranks, v, o->answering ? l->answering : l->config, o->seed, prompts, o->out, counts, loop_progress(l), e)
                ? -1
                : 0;
+}
+
+static int claims_do(Loop *l, const Order *o, ClaimCounts *counts, Error *e) {
+    Vlm *v;
+    return model_open(l, o, &v, e) || arrow_claims_model(&l->ranks, v, l->config, o->in, o->out, counts, loop_progress(l), e) ? -1 : 0;
 }
 
 static int label_do(Loop *l, const Order *o, LabelCounts *counts, Error *e) {
@@ -114,6 +120,13 @@ int crew_sample(Loop *l, const char *model, const RunConfig *c, uint64_t seed, c
     return bad ? -1 : together(sample_do(l, &o, prompts, counts, e), e);
 }
 
+int crew_claims(Loop *l, const char *model, const char *candidates, const char *out, ClaimCounts *counts, Error *e) {
+    if (l->config->claims.mode == CLAIM_BY_RULE) return arrow_claims(l->config, candidates, out, counts, e);
+    Order o = order_of(l, JOB_CLAIMS, claims_model(l->config, model));
+    order_path(o.in, candidates), order_path(o.out, out);
+    return order_send(&o, NULL, e) || together(claims_do(l, &o, counts, e), e) ? -1 : 0;
+}
+
 int crew_label(Loop *l, const char *model, const char *candidates, const char *claims, const char *out, LabelCounts *counts, Error *e) {
     Order o = order_of(l, JOB_LABEL, model);
     order_path(o.in, candidates), order_path(o.also, claims), order_path(o.out, out);
@@ -131,6 +144,7 @@ int crew_train(Loop *l, const char *model, TrainPlan plan, TrainResult *result, 
 
 static int order_do(Loop *l, const Order *o, const char *text, Error *e) {
     SampleCounts samples;
+    ClaimCounts claims;
     LabelCounts labels;
     TrainResult result;
     Dataset prompts;
@@ -144,6 +158,7 @@ static int order_do(Loop *l, const Order *o, const char *text, Error *e) {
         json_decref(top);
         return bad;
     }
+    case JOB_CLAIMS: return claims_do(l, o, &claims, e);
     case JOB_LABEL: return label_do(l, o, &labels, e);
     case JOB_TRAIN: return train_do(l, o, (TrainPlan){ .config = l->config, .pairs = o->in, .folder = o->out, .iteration = o->iteration }, &result, e);
     case JOB_END: break;

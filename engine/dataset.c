@@ -5,40 +5,29 @@
  * comes later), and base64 that is neither padded nor whole. Base64 as in RFC 4648. */
 #include "engine/dataset.h"
 
+#include "model/image.h"
+
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     PATH_LONGEST = 100, /* an `image` text above this is base64 unless a file of that name exists: the public code's rule */
-    SNIFF = 12
+    SNIFF = 12,
+    WRITER_TRIES = 3000 /* of 10 ms each */
 };
 
 /* ---- images ---- */
-
-/* The extension of the format these first bytes announce; NULL for none that is read here. */
-static const char *image_extension(const unsigned char *head, size_t size) {
-    if (size >= 8 && !memcmp(head, "\x89PNG\r\n\x1a\n", 8)) return "png";
-    if (size >= 3 && !memcmp(head, "\xff\xd8\xff", 3)) return "jpg";
-    if (size >= 2 && !memcmp(head, "BM", 2)) return "bmp";
-    if (size >= 2 && head[0] == 'P' && (head[1] == '5' || head[1] == '6')) return "ppm";
-    return NULL;
-}
-
-static int image_unknown(const unsigned char *head, size_t size, const char *where, const char *path, Error *e) {
-    const char *is = size >= 12 && !memcmp(head, "RIFF", 4) && !memcmp(head + 8, "WEBP", 4) ? "a WebP image"
-                     : size >= 3 && !memcmp(head, "GIF", 3)                                 ? "a GIF image"
-                     : !size                                                                ? "an empty file"
-                                                                                            : "bytes of no known image format";
-    return error_what(e, "unreadable image"), error_where(e, "%s", where), error_found(e, "%s in %.200s", is, path),
-           error_expected(e, "PNG, JPEG, BMP or binary PPM");
-}
 
 static int image_check(const char *path, const char *where, Error *e) {
     unsigned char head[SNIFF];
     FILE *f = fopen(path, "re");
     size_t n = f ? fread(head, 1, sizeof head, f) : 0;
+    int bad = !f || ferror(f) ? file_error(e, "unreadable image", path) : 0; /* a folder, for one */
     if (f) fclose(f);
-    return image_extension(head, n) ? 0 : image_unknown(head, n, where, path, e);
+    if (bad) return error_where(e, "%s: %.300s", where, path);
+    if (image_extension(head, n)) return 0;
+    return image_unknown(head, n, path, e), error_where(e, "%s: %.300s", where, path);
 }
 
 static int base64_digit(int c) {
@@ -71,31 +60,55 @@ bad:
     return NULL;
 }
 
-/* Writes an embedded image under the hash of its bytes; a malloc'd path, or NULL. */
-static char *image_unpack(const char *text, const char *where, const char *folder, Error *e) {
-    char name[HASH_TEXT + 8], hash[HASH_TEXT], path[PATH_SIZE];
-    const char *comma = !strncmp(text, "data:", 5) ? strchr(text, ',') : NULL;
-    if (comma) text = comma + 1;
+/* Makes the file, unless it is there; ranks that read the same rows meet here, and wait for each other. */
+static int unpacked_write(const char *path, const void *bytes, size_t size, Error *e) {
+    const struct timespec pause = { .tv_nsec = 10000000 };
+    for (int tries = 0; !file_exists(path); tries++) {
+        Error why = { 0 };
+        if (!file_write(path, bytes, size, &why)) return 0;
+        if (tries >= WRITER_TRIES || strcmp(why.found, "another writer of the same file")) {
+            if (e) *e = why;
+            return -1;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+/* Takes an embedded image: text is base64, or a data URL. Its file, named by the hash of its bytes, becomes row->image, and its path stands
+ * in the row in place of the text, so that no row holds an image and what is written of the row leads to it. */
+static int image_unpack(DataRow *row, const char *text, const char *where, const DataOptions *o, Error *e) {
+    char name[HASH_TEXT + 8], hash[HASH_TEXT], path[PATH_SIZE], *absolute = NULL;
+    if (!strncmp(text, "data:", 5)) {
+        const char *comma = strchr(text, ',');
+        if (!comma || comma - text < 7 || strncmp(comma - 7, ";base64", 7))
+            return error_what(e, "unreadable image"), error_where(e, "%s: field \"image\"", where), error_found(e, "\"%.60s...\"", text),
+                   error_expected(e, "a data URL in base64 (data:image/png;base64,...)");
+        text = comma + 1;
+    }
     size_t size;
     unsigned char *bytes = base64_decode(text, strlen(text), &size);
-    char *result = NULL;
+    const char *extension = bytes ? image_extension(bytes, size) : NULL;
+    int bad = -1;
     if (!bytes) {
         error_what(e, "image not found"), error_where(e, "%s: field \"image\"", where), error_found(e, "\"%.60s...\"", text);
         error_expected(e, "the path of an image, or one in base64");
-        return NULL;
-    }
-    const char *extension = image_extension(bytes, size);
-    if (!extension) image_unknown(bytes, size, where, "field \"image\"", e);
-    else if (!folder || !folder[0]) {
+    } else if (!extension) image_unknown(bytes, size, "", e), error_where(e, "%s: field \"image\"", where);
+    else if (o->need & DATA_LOOK) bad = (row->image = strdup("")) ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
+    else if (!o->unpack || !o->unpack[0])
         error_what(e, "no folder to unpack an embedded image"), error_where(e, "%s", where), error_expected(e, "the path of an image");
-    } else {
+    else {
         hash_bytes(bytes, size, hash);
         snprintf(name, sizeof name, "%s.%s", hash, extension);
-        if (!path_join(path, folder, name, e) && (file_exists(path) || (!folder_make(folder, e) && !file_write(path, bytes, size, e))))
-            if (!(result = strdup(path))) error_what(e, "out of memory"), error_where(e, "%s", where);
+        bad = folder_make(o->unpack, e) || path_join(path, o->unpack, name, e) || unpacked_write(path, bytes, size, e);
+        if (!bad && (!(absolute = realpath(path, NULL)) || json_object_set_new(row->json, "image", json_string(absolute)) ||
+                        !(row->image = strdup(path))))
+            bad = error_what(e, "cannot keep the path of an image"), error_where(e, "%s: %.300s", where, path),
+            error_expected(e, "UTF-8, and memory");
     }
+    free(absolute);
     free(bytes);
-    return result;
+    return bad;
 }
 
 /* Looks for one path as a row gives it. 1 found (in `out`), 0 not. */
@@ -105,18 +118,40 @@ static int image_find(const char *written, const char *folder, const char *image
     return images && images[0] && name[0] && !path_join(out, images, name, NULL) && file_exists(out);
 }
 
+/* What the field `image` holds: a path or base64 (*image), or an object with one of them, as data sets in Parquet have it: {"bytes" or
+ * "base64": text or null, "path": text or null}. *embedded: it is base64 for certain. */
+static int image_field(const DataRow *row, const char *where, const char **image, int *embedded, Error *e) {
+    const json_t *field = json_object_get(row->json, "image");
+    char place[PATH_SIZE + 64];
+    if (!json_is_object(field)) return json_may_string(row->json, "image", where, image, e);
+    snprintf(place, sizeof place, "%s: in field \"image\"", where);
+    const char *bytes = NULL;
+    if (json_may_string(field, "bytes", place, &bytes, e) || json_may_string(field, "base64", place, &bytes, e) ||
+        json_may_string(field, "path", place, image, e))
+        return -1;
+    if (bytes) *image = bytes, *embedded = 1;
+    if (*image) return 0;
+    return error_what(e, "missing field"), error_where(e, "%s: field \"image\"", where), error_found(e, "an object without an image"),
+           error_expected(e, "\"bytes\" in base64, or \"path\"");
+}
+
 /* Sets row->image from `image` or `image_path`. 0, with NULL when the row has neither, or -1. */
 static int image_resolve(DataRow *row, const char *folder, const char *where, const DataOptions *o, Error *e) {
     const char *image = NULL, *image_path = NULL, *base = "";
     char path[PATH_SIZE];
-    if (json_may_string(row->json, "image", where, &image, e) || json_may_string(row->json, "image_path", where, &image_path, e)) return -1;
+    int embedded = 0;
+    if (image_field(row, where, &image, &embedded, e) || json_may_string(row->json, "image_path", where, &image_path, e)) return -1;
     if (!image && !image_path) return 0;
+    if (image && (embedded || !strncmp(image, "data:", 5))) return image_unpack(row, image, where, o, e);
     if ((image && image_find(image, folder, o->images, path)) || (image_path && image_find(image_path, folder, o->images, path))) {
         if (image_check(path, where, e)) return -1;
         row->image = strdup(path);
-        return row->image ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
+        if (!row->image || (json_is_object(json_object_get(row->json, "image")) &&
+                               json_object_set_new(row->json, "image", json_string(image ? image : image_path))))
+            return error_what(e, "out of memory"), error_where(e, "%s", where);
+        return 0;
     }
-    if (image && strlen(image) > PATH_LONGEST) return (row->image = image_unpack(image, where, o->unpack, e)) ? 0 : -1;
+    if (image && strlen(image) > PATH_LONGEST) return image_unpack(row, image, where, o, e);
     if (o->images && o->images[0]) base = o->images;
     error_what(e, "image not found"), error_where(e, "%s", where), error_found(e, "no file %.250s", image ? image : image_path);
     if (base[0]) error_hint(e, "looked beside the data file, then by file name in %.200s", base);

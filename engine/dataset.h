@@ -1,9 +1,13 @@
 /* dataset.h - rows of a JSONL file with their images, checked.
  *
- * Fields, ours and the paper's: `image` (a path, or base64 when longer than 100 characters and no such path) or `image_path`; `question`;
+ * Fields, ours and the paper's: `image` (a path; base64 when longer than 100 characters and no such path; a data URL; or an object with `bytes`
+ * or `base64`, or else `path`) or `image_path`; `question`;
  * `chosen`, `rejected`, `answer`; an id from `id`, `ds_question_id`, `question_id`, `image_id` or `idx` (text or integer), else the line
  * number. Other fields stay in `json`. Relative image paths are relative to the data file; one that does not exist is looked for by its
  * file name in the `images` folder.
+ *
+ * Embedded images become files as rows are read, one at a time, and the rows hold their paths: a file of a line for each of 83000 pictures costs
+ * disk, not memory. A line has at most 64 MiB (json.h), so an embedded image at most 48 MiB.
  *
  * A row that is malformed, lacks a needed field, or whose image is absent or in no known format is dropped: counted, and kept in the log
  * with its line and the reason. With `strict` it is an error instead. Counts add up:
@@ -14,14 +18,15 @@
 #include "base/json.h"
 
 /* Fields a caller cannot do without. */
-enum { DATA_IMAGE = 1, DATA_QUESTION = 2, DATA_PAIR = 4, DATA_ANSWER = 8, DATA_UNIQUE = 16 };
+enum { DATA_IMAGE = 1, DATA_QUESTION = 2, DATA_PAIR = 4, DATA_ANSWER = 8, DATA_UNIQUE = 16, DATA_LOOK = 32 };
 /* DATA_UNIQUE: rows are prompts: one that repeats id, image and question of an earlier row is dropped, and one that has only the id in
- * common gets "#2", "#3", ... added to its id, so that an id names one prompt. */
+ * common gets "#2", "#3", ... added to its id, so that an id names one prompt.
+ * DATA_LOOK: rows are only looked at: embedded images are checked but not unpacked, and such a row's image is "". */
 
 typedef struct DataOptions {
     unsigned need;      /* DATA_ bits */
     const char *images; /* folder searched by file name; NULL or "": none */
-    const char *unpack; /* folder for embedded images, written as HASH.png and so on; NULL or "": rows with one are dropped */
+    const char *unpack; /* folder for embedded images, written as HASH.png and so on, made when there is one; NULL or "": rows with one are dropped */
     int strict;
     int first, limit; /* keep rows first .. first + limit - 1 of the good ones; limit 0: all */
 } DataOptions;

@@ -7,11 +7,18 @@
 
 #include "engine/vlm.h"
 
+enum { DPO_SEQUENCES = 3 }; /* chosen, rejected, chosen without the image */
+
+/* One answer: hangs from `trunk`. */
+typedef struct DpoSequence {
+    int trunk;            /* segment of the forest */
+    const IdList *answer; /* ids */
+    const float *weights; /* of its tokens in the loss; NULL: ones */
+    double reference;     /* its log-prob under the reference, weighted alike */
+} DpoSequence;
+
 typedef struct DpoPair {
-    int trunk; /* segment of the forest the answers hang from */
-    const int *chosen, *rejected;
-    int chosen_n, rejected_n;
-    double reference[2]; /* summed log-probs of chosen and rejected under the reference */
+    DpoSequence sequences[DPO_SEQUENCES]; /* the loss says how many there are (loss_sequences) */
 } DpoPair;
 
 /* Sums over pairs and tokens; divide by pairs or tokens for TRL's metrics. */
@@ -25,7 +32,7 @@ typedef struct DpoSums {
 /* Appends the leaves to the forest (whose trunks are built), runs forward, the preference loss and backward: gradients are added to the model's. Adds to
  * *sums. images: the step's, or NULL. */
 int dpo_backward(Vlm *v, Forest *f, StepImages *images, const DpoPair *pairs, int n, const PreferenceLoss *loss, DpoSums *sums, Error *e);
-/* The same leaves without gradients: the summed log-probs go to pairs[i].reference. */
-int dpo_reference(Vlm *v, Forest *f, StepImages *images, DpoPair *pairs, int n, Error *e);
+/* The same leaves without gradients: their log-probs become the references. sequences: of each pair. */
+int dpo_reference(Vlm *v, Forest *f, StepImages *images, DpoPair *pairs, int n, int sequences, Error *e);
 
 #endif

@@ -116,6 +116,7 @@ static int answer_fill(const RunConfig *c, const json_t *row, const json_t *labe
     const char *text = json_string_value(json_object_get(row, "text"));
     out->text = strdup(text ? text : "");
     if (!out->text) return error_what(e, "out of memory"), error_where(e, "examples");
+    if (c->claims.mode == CLAIM_BY_MODEL) return marks_by_words(out->text, json_object_get(label, "probes"), &out->rejected, e);
     return marks_find(c->claims.grammar, out->text, json_object_get(label, "probes"), &out->rejected, e);
 }
 

@@ -6,22 +6,26 @@
  * backward needs. Refuses images that cannot be read (image.h says which), and more than VLM_IMAGES of them in a step. */
 #include "engine/features.h"
 
+#include "engine/prefetch.h"
 #include "engine/vlm.h"
 
 #include <assert.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum {
-    FEATURE_BUCKETS = 4096 /* power of two */
+    FEATURE_BUCKETS = 4096, /* power of two */
+    AHEAD_THREADS = 4       /* each holds a picture at full size while it works (docs/images.md) */
 };
 
 /* What a path held when it was last read. */
 typedef struct PathEntry {
     struct PathEntry *next;
     char hash[HASH_TEXT];
-    int64_t size, seconds, nanoseconds;
+    ImageLayout layout;
+    struct stat file;
     char path[];
 } PathEntry;
 
@@ -29,7 +33,7 @@ typedef struct FeatureEntry {
     struct FeatureEntry *next;          /* of its bucket */
     struct FeatureEntry *newer, *older; /* by use */
     char hash[HASH_TEXT];
-    unsigned char *bytes; /* (image_tokens, W) in model dtype */
+    unsigned char *bytes; /* (tiles * tile_rows, W) in model dtype */
     size_t size;
 } FeatureEntry;
 
@@ -93,9 +97,15 @@ void features_free(FeatureCache *c, const Kernels *k) {
     free(c);
 }
 
-static FeatureEntry *entry_find(FeatureCache *c, const char *hash) {
+static FeatureEntry *entry_look(const FeatureCache *c, const char *hash) {
     FeatureEntry *x = c->entries[bucket_of(hash, HASH_TEXT - 1)];
     while (x && strcmp(x->hash, hash)) x = x->next;
+    return x;
+}
+
+/* The same, for use: it becomes the latest used. */
+static FeatureEntry *entry_find(FeatureCache *c, const char *hash) {
+    FeatureEntry *x = entry_look(c, hash);
     if (x) {
         use_remove(c, x);
         use_first(c, x);
@@ -129,17 +139,17 @@ static int entry_keep(FeatureCache *c, const Kernels *k, const char *hash, Buf f
 /* ---- the step's images ---- */
 
 void step_images_clear(StepImages *s) {
-    for (int i = 0; i < s->n; i++) free(s->pixels[i]);
-    s->n = 0;
+    for (int i = 0; i < s->n; i++) free(s->list[i].pixels);
+    s->n = s->tiles = 0;
 }
 
 void step_images_free(StepImages *s) {
     step_images_clear(s);
-    free(s->hashes);
-    free(s->pixels);
+    free(s->list);
     memset(s, 0, sizeof *s);
 }
 
+/* Of one tile. */
 static size_t pixel_count(const Vlm *v) {
     size_t side = (size_t)v->model.config.vision.image_side;
     return 3 * side * side;
@@ -147,31 +157,37 @@ static size_t pixel_count(const Vlm *v) {
 
 static int images_find(const StepImages *s, const char *hash) {
     for (int i = s->n; i-- > 0;)
-        if (!strcmp(s->hashes[i], hash)) return i;
+        if (!strcmp(s->list[i].hash, hash)) return i;
     return -1;
 }
 
 /* Appends an image that the step does not have; takes `pixels`, also on failure. */
-static int images_append(StepImages *s, const char *hash, float *pixels, Error *e) {
+static int images_append(StepImages *s, const char *hash, const ImageLayout *layout, float *pixels, Error *e) {
     if (s->n >= VLM_IMAGES) {
         free(pixels);
         return error_what(e, "too many images in one step"), error_expected(e, "at most %d", VLM_IMAGES),
                error_hint(e, "use smaller batches");
     }
-    if (mem_grow(&s->hashes, &s->cap, (size_t)s->n + 1, sizeof *s->hashes, "step images", e) ||
-        mem_grow(&s->pixels, &s->pixels_cap, (size_t)s->n + 1, sizeof *s->pixels, "step images", e)) {
+    if (mem_grow(&s->list, &s->cap, (size_t)s->n + 1, sizeof *s->list, "step images", e)) {
         free(pixels);
         return -1;
     }
-    memcpy(s->hashes[s->n], hash, HASH_TEXT);
-    s->pixels[s->n] = pixels;
+    StepImage *x = &s->list[s->n];
+    *x = (StepImage){ .pixels = pixels, .layout = *layout, .tile = s->tiles };
+    memcpy(x->hash, hash, HASH_TEXT);
+    s->tiles += layout->tiles;
     return s->n++;
 }
 
-/* Adds preprocessed pixels (taken, also on failure); hash (may be NULL) receives their content's. */
-static int images_take(Vlm *v, StepImages *s, float *pixels, char *hash_out, Error *e) {
+/* Adds preprocessed pixels (taken, also on failure); hash (may be NULL) receives their content's, which of tiled images includes how they are read. */
+static int images_take(Vlm *v, StepImages *s, const ImageLayout *layout, float *pixels, char *hash_out, Error *e) {
     char hash[HASH_TEXT];
-    hash_bytes(pixels, pixel_count(v) * sizeof *pixels, hash);
+    hash_bytes(pixels, (size_t)layout->tiles * pixel_count(v) * sizeof *pixels, hash);
+    if (layout->tiles > 1) {
+        char text[HASH_TEXT + 64];
+        int n = snprintf(text, sizeof text, "%s %d %d %d %d", hash, layout->top, layout->left, layout->height, layout->width);
+        hash_bytes(text, (size_t)n, hash);
+    }
     if (hash_out) memcpy(hash_out, hash, HASH_TEXT);
     int at = images_find(s, hash);
     if (at >= 0) {
@@ -182,65 +198,131 @@ static int images_take(Vlm *v, StepImages *s, float *pixels, char *hash_out, Err
         free(pixels);
         pixels = NULL;
     }
-    return images_append(s, hash, pixels, e);
+    return images_append(s, hash, layout, pixels, e);
 }
 
-static float *pixels_of(const Vlm *v, const Image *image, Error *e) {
+static float *pixels_of(const Vlm *v, const Image *image, ImageLayout *layout, Error *e) {
     const ModelConfig *c = &v->model.config;
-    float *pixels = mem_new(pixel_count(v), sizeof *pixels, "image pixels", e);
+    *layout = image_layout(c, image->width, image->height);
+    int S = c->vision.image_side;
+    float *pixels = mem_new((size_t)layout->tiles * pixel_count(v), sizeof *pixels, "image pixels", e);
     if (!pixels) return NULL;
-    if (image_preprocess(image, (ImageAspect)v->aspect, c->vision.image_side, c->image_mean, c->image_std, pixels, e)) {
-        free(pixels);
-        return NULL;
+    int bad = layout->tiles > 1 ? image_tiles(image, layout->grid.down, layout->grid.across, S, c->image_mean, c->image_std, pixels, e)
+                                : image_preprocess(image, (ImageAspect)v->aspect, S, c->image_mean, c->image_std, pixels, e);
+    if (!bad) return pixels;
+    free(pixels);
+    return NULL;
+}
+
+/* ---- images of files, now or ahead ---- */
+
+static PathEntry **path_slot(FeatureCache *c, const char *path) {
+    PathEntry **slot = &c->paths[bucket_of(path, strlen(path))];
+    while (*slot && strcmp((*slot)->path, path)) slot = &(*slot)->next;
+    return slot;
+}
+
+/* What a file gave, and the file as it was before it was read. */
+typedef struct Loaded {
+    float *pixels; /* NULL once taken */
+    ImageLayout layout;
+    struct stat file;
+} Loaded;
+
+static void loaded_drop(void *result) {
+    Loaded *l = result;
+    if (l) free(l->pixels);
+    free(l);
+}
+
+static Loaded *file_load(const Vlm *v, const char *path, Error *e) {
+    Image image = { 0 };
+    Loaded *l = mem_new(1, sizeof *l, "image", e);
+    if (!l) return NULL;
+    if (stat(path, &l->file)) file_error(e, "cannot inspect file", path);
+    else if (!image_load_exif(path, v->exif, &image, e)) l->pixels = pixels_of(v, &image, &l->layout, e);
+    image_free(&image);
+    if (l->pixels) return l;
+    loaded_drop(l);
+    return NULL;
+}
+
+/* Run by threads beside the caller's: of the Vlm they see the config and what is set before its first image. */
+static void *load_ahead(const void *context, const char *path) { return file_load(context, path, NULL); }
+
+static int needless_ahead(const void *context, const char *path) {
+    const Vlm *v = context;
+    const PathEntry *known = *path_slot(v->features, path);
+    return known && !v->tower_trained && entry_look(v->features, known->hash);
+}
+
+void vlm_ahead(Vlm *v, const ImageRef *image) {
+    if (!image->path || image->pixels || v->ahead_images <= 0) return;
+    if (!v->ahead) {
+        int threads = omp_get_max_threads();
+        v->ahead = prefetch_new(
+            &(PrefetchWork){ v, load_ahead, loaded_drop, needless_ahead }, v->ahead_images, threads < AHEAD_THREADS ? threads : AHEAD_THREADS, NULL);
     }
-    return pixels;
+    if (v->ahead) prefetch_add(v->ahead, image->path);
+}
+
+void vlm_ahead_clear(Vlm *v) {
+    if (v->ahead) prefetch_clear(v->ahead);
+}
+
+static int same_file(const struct stat *a, const struct stat *b) {
+    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
 int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
-    struct stat st;
-    if (stat(path, &st))
-        return error_what(e, "no such image"), error_where(e, "%s", path), error_hint(e, "image paths are relative to the data file");
+    Loaded *l = v->ahead ? prefetch_take(v->ahead, path) : NULL; /* asked in any case: the list goes on by it */
     FeatureCache *c = v->features;
-    PathEntry **bucket = &c->paths[bucket_of(path, strlen(path))], *known = *bucket;
-    while (known && strcmp(known->path, path)) known = known->next;
-    if (known && known->size == st.st_size && known->seconds == st.st_mtim.tv_sec && known->nanoseconds == st.st_mtim.tv_nsec) {
-        int at = images_find(s, known->hash);
-        if (at >= 0) return at;
-        if (!v->tower_trained && entry_find(c, known->hash)) return images_append(s, known->hash, NULL, e);
+    PathEntry **slot = path_slot(c, path), *known = *slot;
+    struct stat st;
+    int result = -1;
+    if (stat(path, &st)) {
+        error_what(e, "no such image"), error_where(e, "%s", path), error_hint(e, "image paths are relative to the data file");
+        goto done;
     }
-    Image image;
-    if (image_load(path, &image, e)) return -1;
-    float *pixels = pixels_of(v, &image, e);
-    image_free(&image);
-    if (!pixels) return -1;
+    if (known && same_file(&known->file, &st)) {
+        if ((result = images_find(s, known->hash)) >= 0) goto done;
+        if (!v->tower_trained && entry_find(c, known->hash)) {
+            result = images_append(s, known->hash, &known->layout, NULL, e);
+            goto done;
+        }
+    }
+    if (!l || !same_file(&l->file, &st)) {
+        loaded_drop(l);
+        if (!(l = file_load(v, path, e))) goto done;
+    }
     if (!known) {
         size_t size = strlen(path) + 1;
-        known = mem_new(1, sizeof *known + size, "image path", e);
-        if (!known) {
-            free(pixels);
-            return -1;
-        }
+        if (!(known = mem_new(1, sizeof *known + size, "image path", e))) goto done;
         memcpy(known->path, path, size);
-        known->next = *bucket;
-        *bucket = known;
+        *slot = known;
     }
-    known->size = st.st_size;
-    known->seconds = st.st_mtim.tv_sec;
-    known->nanoseconds = st.st_mtim.tv_nsec;
-    return images_take(v, s, pixels, known->hash, e);
+    known->layout = l->layout;
+    known->file = l->file;
+    result = images_take(v, s, &l->layout, l->pixels, known->hash, e);
+    l->pixels = NULL;
+done:
+    loaded_drop(l);
+    return result;
 }
 
 int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e) {
     Image image = { .width = width, .height = height, .rgb = (uint8_t *)rgb };
-    float *pixels = pixels_of(v, &image, e);
-    return pixels ? images_take(v, s, pixels, NULL, e) : -1;
+    ImageLayout layout;
+    float *pixels = pixels_of(v, &image, &layout, e);
+    return pixels ? images_take(v, s, &layout, pixels, NULL, e) : -1;
 }
 
 int vlm_image_pixels(Vlm *v, StepImages *s, const float *pixels, Error *e) {
     float *own = mem_new(pixel_count(v), sizeof *own, "image pixels", e);
     if (!own) return -1;
     memcpy(own, pixels, pixel_count(v) * sizeof *own);
-    return images_take(v, s, own, NULL, e);
+    ImageLayout one = image_layout(&v->model.config, 0, 0);
+    return images_take(v, s, &one, own, NULL, e);
 }
 
 int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e) {
@@ -250,28 +332,31 @@ int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e) {
 
 /* ---- features ---- */
 
-/* FLOPs of the tower for one image. */
+/* FLOPs of the tower for one tile. */
 static double tower_flops(const VisionConfig *c) {
     double W = c->width, rows = c->patches + 1.0;
     return 2 * rows * c->feature_layers * (4 * W * W + 2 * W * c->ff + 2 * rows * W) + 2.0 * c->patches * W * 3 * c->patch * c->patch;
 }
 
+/* Elements of a tile's features. */
+static int64_t tile_count(const Vlm *v) { return (int64_t)v->model.config.tile_rows * v->model.config.vision.width; }
+
 /* Runs the tower on images first .. first + n - 1 of the step. */
 static int encode(Vlm *v, StepImages *s, int first, int n, int save, Error *e) {
-    const ModelConfig *c = &v->model.config;
+    const StepImage *x = &s->list[first], *last = x + n - 1;
+    int tiles = last->tile + last->layout.tiles - x->tile;
     size_t count = pixel_count(v);
-    float *pixels = s->pixels[first], *joined = NULL;
+    float *pixels = x->pixels, *joined = NULL;
     if (n > 1) {
-        joined = mem_new((size_t)n * count, sizeof *joined, "image pixels", e);
+        joined = mem_new((size_t)tiles * count, sizeof *joined, "image pixels", e);
         if (!joined) return -1;
-        for (int i = 0; i < n; i++) memcpy(joined + (size_t)i * count, s->pixels[first + i], count * sizeof *joined);
+        for (int i = 0; i < n; i++) memcpy(joined + (size_t)(x[i].tile - x->tile) * count, x[i].pixels, (size_t)x[i].layout.tiles * count * sizeof *joined);
         pixels = joined;
     }
-    Buf to = buf_at(v->features->step, (int64_t)first * c->image_tokens * c->vision.width);
-    int bad = model_encode(&v->model, to, pixels, n, save, e);
+    int bad = model_encode(&v->model, buf_at(v->features->step, x->tile * tile_count(v)), pixels, tiles, save, e);
     free(joined);
     v->work.images += n;
-    v->work.tower_flops += n * tower_flops(&c->vision);
+    v->work.tower_flops += tiles * tower_flops(&v->model.config.vision);
     return bad;
 }
 
@@ -291,22 +376,24 @@ int features_reserve(FeatureCache *c, const Kernels *k, DType dtype, int64_t cou
 int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e) {
     const Kernels *k = v->model.k;
     FeatureCache *c = v->features;
-    int64_t each = (int64_t)v->model.config.image_tokens * v->model.config.vision.width;
     assert(s->n > 0 && s->n <= VLM_IMAGES);
-    if (features_reserve(c, k, v->model.dtype, each * s->n, e)) return -1;
+    if (features_reserve(c, k, v->model.dtype, tile_count(v) * s->tiles, e)) return -1;
     *features = c->step;
     if (v->tower_trained) return encode(v, s, 0, s->n, 1, e);
     for (int i = 0; i < s->n; i++) { /* before anything new pushes them out */
-        if (s->pixels[i]) continue;
-        FeatureEntry *x = entry_find(c, s->hashes[i]);
-        if (!x)
+        const StepImage *x = &s->list[i];
+        if (x->pixels) continue;
+        FeatureEntry *kept = entry_find(c, x->hash);
+        if (!kept)
             return error_what(e, "image features were dropped before their step"), error_hint(e, "vlm_forget_features between steps only");
-        k->upload(buf_at(c->step, i * each), x->bytes, each);
+        k->upload(buf_at(c->step, x->tile * tile_count(v)), kept->bytes, x->layout.tiles * tile_count(v));
     }
     /* One by one: what is kept under a picture's hash must not depend on the pictures beside it, and products of many rows may add in another order. */
     for (int i = 0; i < s->n; i++) {
-        if (!s->pixels[i]) continue;
-        if (encode(v, s, i, 1, 0, e) || k->sync(e) || entry_keep(c, k, s->hashes[i], buf_at(c->step, i * each), each, e)) return -1;
+        const StepImage *x = &s->list[i];
+        Buf own = buf_at(c->step, x->tile * tile_count(v));
+        if (!x->pixels) continue;
+        if (encode(v, s, i, 1, 0, e) || k->sync(e) || entry_keep(c, k, x->hash, own, x->layout.tiles * tile_count(v), e)) return -1;
     }
     return 0;
 }

@@ -1,7 +1,7 @@
 /* infer.c - the commands that ask a checkpoint about rows of a file: generate, score, probe.
  *
  * Each reads JSONL rows, gives the model all of them at once, and writes one row per usable input row, in the file's order, with the row's
- * id, image and question carried over. Unusable rows are named with file and line, counted, and left out; with --strict they end the
+ * id, image and question carried over. Images embedded in rows are written to OUT.images/, and the output row has their paths. Unusable rows are named with file and line, counted, and left out; with --strict they end the
  * command. */
 #include "engine/commands.h"
 #include "engine/dataset.h"
@@ -15,9 +15,9 @@
 
 /* What the three have in common. */
 typedef struct Infer {
-    const char *model, *data, *out, *chat, *images;
-    int aspect, strict;
-    int64_t rows; /* of one step */
+    const char *model, *data, *out, *chat, *images, *dump, *dump_to;
+    int aspect, exif, strict;
+    int64_t rows, prefetch; /* of one step; images ahead of it */
     CommonOptions common;
     Dataset set;
     Vlm vlm;
@@ -26,17 +26,20 @@ typedef struct Infer {
     Progress progress;
 } Infer;
 
-static const char *const aspect_choices[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", NULL };
-
 #define INFER_DEFAULTS                                                                                                                     \
-    { .chat = "vicuna_v1", .images = "", .aspect = IMAGE_PAD, .common = COMMON_DEFAULTS }
+    { .chat = "vicuna_v1", .images = "", .aspect = IMAGE_PAD, .prefetch = VLM_AHEAD, .common = COMMON_DEFAULTS }
 #define OPTIONS_INFER(I)                                                                                                                   \
     { "model", OPTION_TEXT, &(I).model, "DIR", "checkpoint folder", 1, 0, 0, NULL },                                                       \
         { "data", OPTION_TEXT, &(I).data, "FILE", "JSONL rows; image paths are relative to it", 1, 0, 0, NULL },                           \
         { "out", OPTION_TEXT, &(I).out, "FILE", "JSONL results, one row per usable input row", 1, 0, 0, NULL },                            \
         { "template", OPTION_TEXT, &(I).chat, "NAME", "vicuna_v1, llava_v1", 0, 0, 0, NULL },                                              \
-        { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images become square", 0, 0, 0, aspect_choices },                              \
+        { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images are fitted to one tile; models of tiled images have their own way", 0, 0, 0, image_aspects },                              \
+        { "exif", OPTION_CHOICE, &(I).exif, "HOW", "orientation that a camera wrote", 0, 0, 0, image_exifs },                             \
+        { "prefetch", OPTION_INT, &(I).prefetch, "N", "images decoded ahead of their step; changes speed and memory, not results", 0, 0,   \
+            4096, NULL },                                                                                                                  \
         { "images", OPTION_TEXT, &(I).images, "DIR", "where images are looked for by file name", 0, 0, 0, NULL },                          \
+        { "dump", OPTION_TEXT, &(I).dump, "NAME", "writes an activation of the first step: see inspect --help", 0, 0, 0, NULL },           \
+        { "dump-to", OPTION_TEXT, &(I).dump_to, "FILE", "safetensors file for it", 0, 0, 0, NULL },                                        \
         { "strict", OPTION_FLAG, &(I).strict, NULL, "an unusable row ends the command", 0, 0, 0, NULL }, OPTIONS_COMMON((I).common)
 
 static void infer_close(Infer *in) {
@@ -49,15 +52,22 @@ static void infer_close(Infer *in) {
 
 static int infer_open(Infer *in, unsigned need, Error *e) {
     progress_init(&in->progress, stderr);
-    DataOptions options = { .need = need | DATA_QUESTION, .images = in->images, .strict = in->strict };
+    char unpack[PATH_SIZE];
+    DataOptions options = { .need = need | DATA_QUESTION, .images = in->images, .unpack = unpack, .strict = in->strict };
+    if (snprintf(unpack, sizeof unpack, "%s.images", in->out) >= (int)sizeof unpack) return error_what(e, "path too long"), error_where(e, "%.200s...", in->out);
     if (dataset_read(&in->set, in->data, &options, e)) return -1;
     for (int i = 0; i < in->set.drops_n; i++) progress_say(&in->progress, "row dropped: %s", in->set.drops[i].reason);
     const Kernels *k = kernels_open(in->common.device, (int)in->common.threads, e);
     if (!k || vlm_open(&in->vlm, k, in->model, (DType)in->common.dtype, in->chat, in->aspect, e)) return -1;
+    in->vlm.exif = (ImageExif)in->exif;
+    in->vlm.ahead_images = (int)in->prefetch;
     size_t n = (size_t)in->set.n;
     in->prompts = mem_new(n, sizeof *in->prompts, "prompts", e);
     in->refused = mem_new(n, 1, "prompts", e);
-    return in->prompts && in->refused ? 0 : -1;
+    if (!in->prompts || !in->refused) return -1;
+    if (!in->dump != !in->dump_to)
+        return error_what(e, "half a request"), error_where(e, in->dump ? "--dump" : "--dump-to"), error_expected(e, "--dump NAME --dump-to FILE");
+    return in->dump ? model_dump(&in->vlm.model, in->dump, in->dump_to, e) : 0;
 }
 
 /* A row that the model or the image decoder will not take: said and marked, or, with --strict, the end. */
@@ -104,6 +114,9 @@ static int infer_done(Infer *in, FileOut *out, int bad, Error *e) {
         error_what(e, "no usable row"), error_where(e, "%s", in->data), error_hint(e, "the messages above say why each was dropped");
         bad = -1;
     }
+    if (!bad && in->dump && model_dump_waits(&in->vlm.model))
+        bad = error_what(e, "the activation was not computed"), error_where(e, "--dump"), error_found(e, "%s", in->dump),
+        error_hint(e, "no row of %s has an image?", in->data);
     if (bad) {
         file_abandon(out);
         return -1;
@@ -191,7 +204,7 @@ int command_generate(int argc, char **argv, Error *e) {
                    "Answers each row's question about its image: {\"answers\": [{\"text\", \"ids\", \"logp\", \"finished\"}]}.", stdout),
                0;
     if (got) return 2;
-    SampleConfig config = { (int)n, (float)temperature, (float)top_p, (int)top_k, (int)max_new, (int)batch, (uint64_t)in.common.seed };
+    SampleConfig config = { (int)n, (float)temperature, (float)top_p, (int)top_k, (int)max_new, (int)batch, (uint64_t)in.common.seed, NULL };
     Answers a = { .in = &in, .n = (int)n };
     Prompt *prompts = NULL;
     uint32_t *rows = NULL;

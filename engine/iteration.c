@@ -12,11 +12,12 @@
 #include <string.h>
 
 static const char train_settings[] =
-    "train.loss train.beta train.label_smoothing train.sft_weight train.lr train.lr_end train.schedule train.warmup_steps "
+    TRAIN_LOSS_SETTINGS
+    " train.lr train.lr_end train.schedule train.warmup_steps "
     "train.warmup_ratio train.steps "
     "train.epochs train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip "
     "train.freeze "
-    "train.image_aspect train.save_every train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
+    "train.image_aspect data.exif train.save_every train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
 
 static const char *labeler_of(const RunConfig *c, const char *policy) { return c->labeler.dir[0] ? c->labeler.dir : policy; }
 
@@ -92,7 +93,7 @@ static int sample_arrow(Loop *l, int iteration, const char *policy, Error *e) {
     if (file_of(l, iteration, "candidates.jsonl", out, e) || arrow_begin(&a, iteration, "sample", e)) return -1;
     int bad = loop_input_model(l, &a, "model", policy, e) || arrow_input_file(&a, "prompts", c->data.prompts, e) ||
               loop_input_settings(l, &a,
-                  "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens run.seed run.dtype chat train.image_aspect "
+                  "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens run.seed run.dtype chat train.image_aspect data.exif "
                   "data.images data.per_iteration data.strict",
                   e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
@@ -103,54 +104,74 @@ static int sample_arrow(Loop *l, int iteration, const char *policy, Error *e) {
 
 /* ---- claims ---- */
 
-/* Says why sentences were left out: reasons with counts. */
+static void reason_add(json_t *reasons, const char *why) {
+    if (why) json_object_set_new(reasons, why, json_integer(json_integer_value(json_object_get(reasons, why)) + 1));
+}
+
+/* Says why sentences and answers were left out: reasons with counts. */
 static int left_out_say(Loop *l, const char *claims, Error *e) {
     JsonLines lines;
-    json_t *row, *reasons = json_object(), *item, *count;
+    json_t *row, *reasons = json_object(), *dropped = json_object(), *item, *count;
     const char *why;
     size_t i;
     int got;
-    if (!reasons || jsonl_open(&lines, claims, e)) {
+    if (!reasons || !dropped || jsonl_open(&lines, claims, e)) {
         json_decref(reasons);
+        json_decref(dropped);
         return -1;
     }
     while ((got = jsonl_next(&lines, &row, e)) > 0) {
-        json_array_foreach(json_object_get(row, "left_out"), i, item) {
-            why = json_string_value(json_object_get(item, "why"));
-            if (why) json_object_set_new(reasons, why, json_integer(json_integer_value(json_object_get(reasons, why)) + 1));
-        }
+        json_array_foreach(json_object_get(row, "left_out"), i, item) reason_add(reasons, json_string_value(json_object_get(item, "why")));
+        reason_add(dropped, json_string_value(json_object_get(row, "dropped")));
         json_decref(row);
     }
     jsonl_close(&lines);
     json_object_foreach(reasons, why, count)
         progress_say(&l->progress, "    left out: %lld sentences: %s", (long long)json_integer_value(count), why);
+    json_object_foreach(dropped, why, count)
+        progress_say(&l->progress, "    dropped: %lld answers: %s", (long long)json_integer_value(count), why);
     json_decref(reasons);
+    json_decref(dropped);
     return got < 0 ? -1 : 0;
 }
 
-static int claims_run(Loop *l, Arrow *a, const char *candidates, const char *out, Error *e) {
+static int claims_run(Loop *l, Arrow *a, const char *labeler, const char *candidates, const char *out, Error *e) {
     ClaimCounts n;
-    if (arrow_claims(l->config, candidates, out, &n, e) || output(l, a, "claims.jsonl", e)) return -1;
+    if (crew_claims(l, labeler, candidates, out, &n, e) || output(l, a, "claims.jsonl", e)) return -1;
     progress_say(&l->progress,
         "  claims: %lld answers = %lld with claims + %lld without; %lld claims = %lld to ask + %lld rejected unasked; %lld sentences left "
         "out",
         (long long)n.answers, (long long)(n.answers - n.without), (long long)n.without, (long long)n.claims,
         (long long)(n.claims - n.unasked), (long long)n.unasked, (long long)n.left_out);
-    if (n.left_out > 0 && left_out_say(l, out, e)) return -1;
+    if (l->config->claims.mode == CLAIM_BY_MODEL)
+        progress_say(&l->progress, "  claims: %lld replies asked for again, %lld answers dropped as the second was malformed too",
+            (long long)n.retried, (long long)n.dropped);
+    if (n.left_out + n.dropped > 0 && left_out_say(l, out, e)) return -1;
     return COUNTS_RECORD(l, a, e, { "answers", (double)n.answers }, { "without", (double)n.without }, { "claims", (double)n.claims },
-        { "unasked", (double)n.unasked }, { "left_out", (double)n.left_out });
+        { "claims_per_answer", n.answers ? (double)n.claims / (double)n.answers : 0 }, { "unasked", (double)n.unasked },
+        { "left_out", (double)n.left_out }, { "retries", (double)n.retried }, { "malformed", (double)n.dropped });
 }
 
-static int claims_arrow(Loop *l, int iteration, Error *e) {
+static ClaimCounts claims_counted(const json_t *counts) {
+#define COUNTED(NAME) (int64_t)json_number_value(json_object_get(counts, NAME))
+    return (ClaimCounts){ COUNTED("answers"), COUNTED("without"), COUNTED("claims"), COUNTED("unasked"), COUNTED("left_out"), COUNTED("retries"),
+        COUNTED("malformed") };
+#undef COUNTED
+}
+
+int iteration_claims(Loop *l, int iteration, const char *policy, ClaimCounts *counts, Error *e) {
+    const char *labeler = labeler_of(l->config, policy);
     char candidates[PATH_SIZE], out[PATH_SIZE];
     Arrow a;
     if (file_of(l, iteration, "candidates.jsonl", candidates, e) || file_of(l, iteration, "claims.jsonl", out, e) ||
         arrow_begin(&a, iteration, "claims", e))
         return -1;
-    int bad = arrow_input_file(&a, "candidates", candidates, e) || loop_input_settings(l, &a, "claims", e);
+    int bad = arrow_input_file(&a, "candidates", candidates, e) || loop_input_settings(l, &a, claims_settings(l->config), e) ||
+              loop_input_claims(l, &a, labeler, e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
-    if (skip == 0) skip = claims_run(l, &a, candidates, out, e);
+    if (skip == 0) skip = claims_run(l, &a, labeler, candidates, out, e);
     arrow_free(&a);
+    if (skip >= 0 && counts) *counts = claims_counted(json_object_get(ledger_find(&l->ledger, iteration, "claims"), "counts"));
     return skip < 0 ? -1 : 0;
 }
 
@@ -179,7 +200,7 @@ static int label_arrow(Loop *l, int iteration, const char *policy, Error *e) {
         file_of(l, iteration, "labels.jsonl", out, e) || arrow_begin(&a, iteration, "label", e))
         return -1;
     int bad = loop_input_model(l, &a, "labeler", labeler, e) || arrow_input_file(&a, "candidates", candidates, e) ||
-              arrow_input_file(&a, "claims", claims, e) || loop_input_settings(l, &a, "run.dtype chat train.image_aspect", e);
+              arrow_input_file(&a, "claims", claims, e) || loop_input_settings(l, &a, "run.dtype chat train.image_aspect data.exif", e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
     if (skip == 0) skip = label_run(l, &a, labeler, candidates, claims, out, e);
     arrow_free(&a);
@@ -219,7 +240,7 @@ static int pair_arrow(Loop *l, int iteration, Error *e) {
 }
 
 int iteration_data(Loop *l, int iteration, const char *policy, Error *e) {
-    if (sample_arrow(l, iteration, policy, e) || claims_arrow(l, iteration, e) || label_arrow(l, iteration, policy, e)) return -1;
+    if (sample_arrow(l, iteration, policy, e) || iteration_claims(l, iteration, policy, NULL, e) || label_arrow(l, iteration, policy, e)) return -1;
     return pair_arrow(l, iteration, e);
 }
 
@@ -407,7 +428,7 @@ static int checkpoints_there(const char *folder, const Trained *t) {
 /* 0 done, CHECKPOINTS_GONE when there is something to choose but no longer what to choose from, -1. */
 static int select_arrow(Loop *l, int iteration, double before, SelectEntry *chosen, Error *e) {
     const RunConfig *c = l->config;
-    char folder[PATH_SIZE], trained[PATH_SIZE], path[PATH_SIZE], least[64];
+    char folder[PATH_SIZE], trained[PATH_SIZE], path[PATH_SIZE], least[64], settings[256];
     Trained t;
     Arrow a;
     if (arrow_folder(c, iteration, folder, e) || path_join(trained, folder, "train.json", e) || path_join(path, folder, "select.json", e) ||
@@ -418,10 +439,10 @@ static int select_arrow(Loop *l, int iteration, double before, SelectEntry *chos
         return -1;
     }
     snprintf(least, sizeof least, "%.17g", before);
-    int bad = arrow_input_file(&a, "trained", trained, e) ||
-              loop_input_settings(l, &a, "select eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens claims", e);
+    snprintf(settings, sizeof settings, "select eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens %s", claims_settings(c));
+    int bad = arrow_input_file(&a, "trained", trained, e) || loop_input_settings(l, &a, settings, e);
     if (!bad && c->select.rule == SELECT_REJECTIONS)
-        bad = arrow_input_text(&a, "named_before", least, e) || arrow_input_file(&a, "validation", c->data.validation, e) ||
+        bad = loop_input_claims(l, &a, judge_folder(c), e) || arrow_input_text(&a, "named_before", least, e) || arrow_input_file(&a, "validation", c->data.validation, e) ||
               loop_input_model(l, &a, "judge", judge_folder(c), e);
     int skip = bad ? -1 : loop_skip(l, &a, e), gone = 0;
     if (skip == 0) {

@@ -14,6 +14,8 @@
  * ITERATION_WITHOUT_PAIRS when no two answers may be paired, so that there is nothing to learn from; -1. */
 enum { ITERATION_WITHOUT_PAIRS = 1 };
 int iteration_data(Loop *l, int iteration, const char *policy, Error *e);
+/* claims.jsonl alone, of the candidates that are there; counts (may be NULL): what the ledger says of it. */
+int iteration_claims(Loop *l, int iteration, const char *policy, ClaimCounts *counts, Error *e);
 
 /* Training on pairs.jsonl, and the choice of a checkpoint, left in RUN/iter-N/model. `before`: what the model at the start of the run names
  * (select_named). *chosen: the checkpoint's step with its validation numbers (0 where the rule asks for none). */

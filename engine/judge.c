@@ -9,9 +9,9 @@
 
 /* What answers depend on besides the model and the prompts; batch sizes change nothing. */
 static const char answer_settings[] =
-    "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens run.seed run.dtype chat train.image_aspect "
+    "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens run.seed run.dtype chat train.image_aspect data.exif "
     "data.images data.strict";
-static const char label_settings[] = "claims run.dtype chat train.image_aspect";
+static const char label_settings[] = "run.dtype chat train.image_aspect data.exif";
 
 const char *judge_folder(const RunConfig *c) { return c->labeler.dir[0] ? c->labeler.dir : c->model.dir; }
 
@@ -63,6 +63,12 @@ int answers_make(Loop *l, const Answers *a, Error *e) {
     return skip < 0 ? -1 : 0;
 }
 
+static int claims_and_label_settings(Loop *l, Arrow *arrow, Error *e) {
+    char settings[256];
+    snprintf(settings, sizeof settings, "%s %s", claims_settings(l->config), label_settings);
+    return loop_input_settings(l, arrow, settings, e) || loop_input_claims(l, arrow, judge_folder(l->config), e) ? -1 : 0;
+}
+
 int answers_label(Loop *l, const Answers *a, Error *e) {
     Arrow arrow;
     char name[32], candidates[PATH_SIZE], claims[PATH_SIZE], labels[PATH_SIZE];
@@ -72,15 +78,16 @@ int answers_label(Loop *l, const Answers *a, Error *e) {
         file_of(l, a, "labels.jsonl", labels, e) || arrow_name(a, "labels", name, e) || arrow_begin(&arrow, a->iteration, name, e))
         return -1;
     int bad = loop_input_model(l, &arrow, "judge", judge_folder(l->config), e) || arrow_input_file(&arrow, "candidates", candidates, e) ||
-              loop_input_settings(l, &arrow, label_settings, e);
+              claims_and_label_settings(l, &arrow, e);
     int skip = bad ? -1 : loop_skip(l, &arrow, e);
     if (skip == 0) {
-        bad = arrow_claims(l->config, candidates, claims, &split, e) || crew_label(l, judge_folder(l->config), candidates, claims, labels, &n, e);
+        bad = crew_claims(l, judge_folder(l->config), candidates, claims, &split, e) || crew_label(l, judge_folder(l->config), candidates, claims, labels, &n, e);
         if (!bad)
             progress_say(&l->progress, "  %s: %lld claims, %lld rejected, %lld accepted; %lld of %lld answers without a score", arrow.name,
                 (long long)n.claims, (long long)n.rejected, (long long)(n.claims - n.rejected), (long long)n.unscored,
                 (long long)n.answers);
         skip = bad || arrow_count(&arrow, "claims", (double)n.claims, e) || arrow_count(&arrow, "rejected", (double)n.rejected, e) ||
+                       arrow_count(&arrow, "retries", (double)split.retried, e) || arrow_count(&arrow, "malformed", (double)split.dropped, e) ||
                        output(l, &arrow, a, "claims.jsonl", e) || output(l, &arrow, a, "labels.jsonl", e) ||
                        ledger_record(&l->ledger, &arrow, e)
                    ? -1

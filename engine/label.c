@@ -98,6 +98,7 @@ int label_probes(Vlm *v, const int ids[PROBE_WORDS], const Prompt *probes, size_
     Packer k = { 0 };
     trunks_clear(&k.trunks);
     if (rows <= 0) rows = LABEL_ROWS;
+    for (size_t i = 0; i < n; i++) vlm_ahead(v, &probes[i].image);
     int scored_most = scored_limit(&v->model.config), bad = n > 0 && steps_reserve(v, probes, n, rows, e);
     for (size_t i = 0, first = 0; i < n && !bad; i++) {
         Error why = { 0 };
@@ -118,6 +119,7 @@ int label_probes(Vlm *v, const int ids[PROBE_WORDS], const Prompt *probes, size_
         k.rows_n = 0;
         first = i + 1;
     }
+    vlm_ahead_clear(v);
     trunks_free(&k.trunks);
     free(k.row_of);
     free(k.rows);

@@ -2,6 +2,7 @@
 #include "engine/loop.h"
 
 #include "engine/checkpoint.h"
+#include "engine/claim_replies.h"
 #include "engine/plan.h"
 
 #include <dirent.h>
@@ -111,15 +112,20 @@ void loop_model_drop(Loop *l) {
     l->open[0] = 0;
 }
 
-int loop_model(Loop *l, const char *folder, Vlm **out, Error *e) {
+int loop_model_as(Loop *l, const char *folder, const char *chat, Vlm **out, Error *e) {
     const RunConfig *c = l->config;
     *out = &l->vlm;
-    if (!strcmp(l->open, folder)) return 0;
+    if (!strcmp(l->open, folder) && !strcmp(l->chat, chat)) return 0;
     loop_model_drop(l);
-    if (vlm_open_slice(&l->vlm, l->kernels, l->ranks.tensor, folder, c->run.dtype, c->chat.template_name, (int)c->train.image_aspect, e)) return -1;
+    if (vlm_open_slice(&l->vlm, l->kernels, l->ranks.tensor, folder, c->run.dtype, chat, (int)c->train.image_aspect, e)) return -1;
+    l->vlm.exif = c->data.exif;
+    l->vlm.ahead_images = c->data.prefetch;
     snprintf(l->open, sizeof l->open, "%s", folder);
+    snprintf(l->chat, sizeof l->chat, "%s", chat);
     return 0;
 }
+
+int loop_model(Loop *l, const char *folder, Vlm **out, Error *e) { return loop_model_as(l, folder, l->config->chat.template_name, out, e); }
 
 /* ---- arrows ---- */
 
@@ -137,6 +143,16 @@ int loop_input_model(Loop *l, Arrow *a, const char *name, const char *folder, Er
     if (hash_path(folder, k->hash, e)) return -1;
     l->known_n++;
     return arrow_input_text(a, name, k->hash, e);
+}
+
+int loop_input_claims(Loop *l, Arrow *a, const char *labeler, Error *e) {
+    const RunConfig *c = l->config;
+    ClaimPrompts prompts;
+    if (c->claims.mode == CLAIM_BY_RULE) return 0;
+    if (claim_prompts_load(&prompts, c->claims.split_prompt, c->claims.question_prompt, e)) return -1;
+    int bad = loop_input_model(l, a, "claims_model", claims_model(c, labeler), e) || arrow_input_text(a, "claims_prompts", prompts.hash, e);
+    claim_prompts_free(&prompts);
+    return bad ? -1 : 0;
 }
 
 int loop_input_settings(const Loop *l, Arrow *a, const char *keys, Error *e) {

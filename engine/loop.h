@@ -24,6 +24,7 @@ typedef struct Loop {
     Progress progress;
     Vlm vlm;
     char open[PATH_SIZE]; /* folder of the model in vlm; empty: none */
+    char chat[CONFIG_WORD]; /* the template it was opened with */
     KnownHash *known;     /* hashes of model folders, which nobody changes while a run is at work */
     size_t known_n, known_cap;
     json_t *told; /* what was said about data files: once is enough */
@@ -44,6 +45,7 @@ int loop_plan(Loop *l, unsigned phases, Error *e);
 
 /* The model of a checkpoint folder, in memory until another is asked for. */
 int loop_model(Loop *l, const char *folder, Vlm **out, Error *e);
+int loop_model_as(Loop *l, const char *folder, const char *chat, Vlm **out, Error *e); /* asked by another template than chat.template */
 void loop_model_drop(Loop *l); /* its weights were changed, or its folder will be */
 
 /* RUN/RELATIVE. */
@@ -51,6 +53,8 @@ int loop_path(const Loop *l, char out[PATH_SIZE], Error *e, const char *format, 
 
 /* An arrow's input that is a model folder (hashed once a run), or the settings named (see config_hash). */
 int loop_input_model(Loop *l, Arrow *a, const char *name, const char *folder, Error *e);
+/* What claims by a model depend on beside the settings: the model and both prompts. By rule: nothing. */
+int loop_input_claims(Loop *l, Arrow *a, const char *labeler, Error *e);
 int loop_input_settings(const Loop *l, Arrow *a, const char *keys, Error *e);
 /* ledger_done, saying what is skipped, and why what was done is done again. 1 skip, 0 run, -1. */
 int loop_skip(Loop *l, const Arrow *a, Error *e);

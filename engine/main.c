@@ -27,6 +27,7 @@ static const struct {
     { "sft", command_sft, 0, "supervised fine-tuning on the same engine" },
     { "score", command_score, 0, "log-probs of chosen and rejected answers" },
     { "generate", command_generate, 0, "answers to prompts" },
+    { "best", command_best, 0, "best-of-N by the model's own reward" },
     { "probe", command_probe, 0, "probabilities of yes and no as the first word" },
     { "tokenize", command_tokenize, 0, "ids of text" },
     { "preprocess", command_preprocess, 0, "images as the tower sees them" },

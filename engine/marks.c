@@ -1,10 +1,12 @@
 /* marks.c - walks an answer as claims.c did, and finds the words of the claims that were rejected. Owns no grammar of its own. */
 #include "engine/marks.h"
 
+#include "engine/plain.h"
 #include "engine/scenes/sentence.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 void marks_free(Marks *m) {
     free(m->list);
@@ -59,20 +61,55 @@ static int64_t scenes_marks(const char *answer, const json_t *probes, Marks *out
     return (int64_t)probe;
 }
 
+/* A sentence is marked once, whichever of its claims was rejected. */
+static int sentence_mark(Marks *m, size_t at, size_t size, Error *e) {
+    for (size_t i = 0; i < m->n; i++)
+        if (m->list[i].at == at) return 0;
+    return mark_add(m, at, size, e);
+}
+
 static int64_t plain_marks(const char *answer, const json_t *probes, Marks *out, Error *e) {
     ClaimList list;
     if (claims_by_rule(CLAIM_GRAMMAR_PLAIN, answer, &list, e)) return -1;
-    const char *cursor = answer;
     int64_t n = (int64_t)list.count;
-    for (size_t i = 0; i < list.count && n >= 0; i++) {
-        size_t size = strlen(list.claims[i].text);
-        const char *at = strstr(cursor, list.claims[i].text);
-        if (!at) continue;
-        cursor = at + size;
-        if (!accepted(probes, i) && mark_add(out, (size_t)(at - answer), size, e)) n = -1;
-    }
+    for (size_t i = 0; i < list.count && n >= 0; i++)
+        if (!accepted(probes, i) && sentence_mark(out, list.claims[i].at, list.claims[i].size, e)) n = -1;
     claims_free(&list);
     return n;
+}
+
+static int in_word(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (unsigned char)c >= 0x80; }
+
+/* How many words of three letters or more of `question` stand in the sentence; *words: how many it has. */
+static int words_shared(const char *question, const char *text, size_t size, int *words) {
+    int shared = 0;
+    *words = 0;
+    while (*question) {
+        size_t n = 0, found = 0;
+        while (in_word(question[n])) n++;
+        for (size_t i = 0; n > 2 && i + n <= size && !found; i++)
+            found = !strncasecmp(text + i, question, n) && (i == 0 || !in_word(text[i - 1])) && (i + n == size || !in_word(text[i + n]));
+        *words += n > 2, shared += found != 0;
+        question += n ? n : 1;
+    }
+    return shared;
+}
+
+int marks_by_words(const char *answer, const json_t *probes, Marks *out, Error *e) {
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < json_array_size(probes); i++) {
+        const char *question = json_string_value(json_object_get(json_array_get(probes, i), "question")), *cursor = answer, *text;
+        size_t size, at = 0, length = 0;
+        int most = 0, words;
+        char mark;
+        if (accepted(probes, i) || !question) continue;
+        while (plain_sentence_next(&cursor, &text, &size, &mark)) {
+            int shared = words_shared(question, text, size, &words);
+            if (2 * shared >= words && shared > most) most = shared, at = (size_t)(text - answer), length = size;
+        }
+        if (most > 0 && sentence_mark(out, at, length, e)) return marks_free(out), -1;
+    }
+    return 0;
 }
 
 int marks_find(ClaimGrammar grammar, const char *text, const json_t *probes, Marks *out, Error *e) {

@@ -16,6 +16,9 @@ typedef struct Marks {
 /* probes: those of the answer's row in labels.jsonl, made by the same grammar. In the built-in world the word that states a rejected fact
  * is marked, and whole sentences that were rejected unasked; elsewhere the sentence. Refuses probes that are not of this text. 0 or -1. */
 int marks_find(ClaimGrammar grammar, const char *text, const json_t *probes, Marks *out, Error *e);
+/* The same where claims are a model's, who does not say where it found them: for each rejected question the sentence that shares most of its words,
+ * at least half; none where none does. */
+int marks_by_words(const char *text, const json_t *probes, Marks *out, Error *e);
 void marks_free(Marks *m);
 
 /* The text with every mark between `open` and `close`, malloc'd; NULL when memory is out. */

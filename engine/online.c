@@ -126,7 +126,8 @@ static int run_lead(Loop *l, void *context, Error *e) {
     int n = 0;
     if (!chosen) return -1;
     progress_say(&l->progress, "before the first iteration");
-    int bad = ranks_divide(c, c->model.dir, e) || (c->labeler.dir[0] && ranks_divide(c, c->labeler.dir, e)) || loop_plan(l, PLAN_OF_RUN, e) ||
+    int bad = ranks_divide(c, c->model.dir, e) || (c->labeler.dir[0] && ranks_divide(c, c->labeler.dir, e)) ||
+              (c->claims.mode == CLAIM_BY_MODEL && c->claims.dir[0] && ranks_divide(c, c->claims.dir, e)) || loop_plan(l, PLAN_OF_RUN, e) ||
               loop_config_write(l, e) || evaluate(l, REPORT_BEFORE, 0, c->model.dir, report, e) || measure_before(l, &before, e);
     if (!bad) bad = iterations(l, before, chosen, &n, report, e) || finish(l, chosen, n, before, report, e);
     free(chosen);

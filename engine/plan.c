@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *const plan_phase_names[PLAN_PHASES] = { "load", "sample", "label", "reference", "train", "checkpoint", "evaluate" };
+const char *const plan_phase_names[PLAN_PHASES] = { "load", "sample", "claims", "label", "reference", "train", "checkpoint", "evaluate" };
 
 static int model_read(ModelConfig *m, const char *folder, const RunConfig *c, Error *e) {
     return config_load(folder, m, e) || config_slice(m, 0, c->ranks.tensor, folder, e) ? -1 : 0;
@@ -21,7 +21,9 @@ static int model_read(ModelConfig *m, const char *folder, const RunConfig *c, Er
 int plan_models(PlanModels *m, const RunConfig *c, Error *e) {
     if (model_read(&m->policy, c->model.dir, c, e)) return -1;
     m->labeler = m->policy;
-    return c->labeler.dir[0] && model_read(&m->labeler, c->labeler.dir, c, e) ? -1 : 0;
+    if (c->labeler.dir[0] && model_read(&m->labeler, c->labeler.dir, c, e)) return -1;
+    m->claims = m->labeler;
+    return c->claims.mode == CLAIM_BY_MODEL && c->claims.dir[0] && model_read(&m->claims, c->claims.dir, c, e) ? -1 : 0;
 }
 
 /* ---- buffers of a phase ---- */
@@ -50,7 +52,7 @@ typedef struct Making {
     DType dtype;
     int64_t size; /* of an element */
     int copies, threads, parts, passes;
-    Params policy, labeler;
+    Params policy, labeler, claims;
 } Making;
 
 /* Elements of a unit that are factors of products: those that a CPU keeps packed. -1: of all units. */
@@ -97,22 +99,22 @@ static void step_add(const Making *m, PlanPhase *phase, const Params *p, const S
         .head_size = d->head_size,
         .vocab = config_head_rows(c),
         .threads = m->threads };
-    int64_t image = 3LL * c->vision.image_side * c->vision.image_side * 4,
-            step_images = c->image_tokens > 0 ? s->image_rows / c->image_tokens : 0;
+    int64_t tile = 3LL * c->vision.image_side * c->vision.image_side * 4,
+            step_tiles = c->tile_rows > 0 ? s->feature_rows / c->tile_rows : 0;
     on_device(phase, "weights", p->count * m->size);
     if (packs_bytes(m, p, travel)) on_device(phase, "packed weights", packs_bytes(m, p, travel));
     model_sizes(c, m->dtype, s, on_device, phase);
-    if (s->image_rows) on_device(phase, "image features", s->image_rows * c->vision.width * m->size);
+    if (s->feature_rows) on_device(phase, "image features", s->feature_rows * c->vision.width * m->size);
     overhead_sizes(m->c->run.device, &o, on_device, phase);
     const int groups[] = { m->copies, m->c->ranks.tensor };
     for (int i = 0; i < 2; i++)
         if (groups[i] > 1) on_device(phase, "pieces of sums over ranks", (int64_t)groups[i] * COMM_PIECE_BYTES);
-    if (step_images) on_host(phase, "pixels", step_images * image);
+    if (step_tiles) on_host(phase, "pixels", step_tiles * tile);
 }
 
 /* Features of a frozen tower are kept in host memory, as many as the budget holds. */
 static void features_add(const Making *m, PlanPhase *phase, const ModelConfig *c, int64_t images) {
-    int64_t each = (int64_t)c->image_tokens * c->vision.width * m->size, kept = each ? FEATURE_BUDGET / each : 0;
+    int64_t each = (int64_t)c->tiles * c->tile_rows * c->vision.width * m->size, kept = each ? FEATURE_BUDGET / each : 0;
     if (m->plan->data->images && each) on_host(phase, "image features kept", (images < kept ? images : kept) * each);
 }
 
@@ -134,6 +136,15 @@ static SampleConfig sample_settings(const RunConfig *c) {
 }
 static SampleConfig eval_settings(const RunConfig *c) {
     return (SampleConfig){ .n = c->eval.n, .max_new_tokens = c->eval.max_new_tokens, .leaves = c->sample.batch };
+}
+
+/* One answer each, below the shared beginning of the prompts; batches are larger than what grows together (claims_arrow.c). */
+static void by_model_add(const Making *m, PlanPhase *phase) {
+    const PlanData *d = m->plan->data;
+    SampleConfig config = { .n = 1, .max_new_tokens = m->c->claims.max_new_tokens, .leaves = m->c->sample.batch };
+    int leaves;
+    StepSize s = sample_step_size(m->plan->claims, &config, d->claims_head, d->claims_prompt.most, share(m, d->prompts.most * m->c->sample.n), 0, &leaves);
+    step_add(m, phase, &m->claims, &s, 0, d->claims_head + d->claims_prompt.most + config.max_new_tokens, leaves);
 }
 
 static void label_add(const Making *m, PlanPhase *phase) {
@@ -191,9 +202,10 @@ static void own_weights_add(void *phase, const char *what, int64_t bytes) {
 }
 
 static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
-    const unsigned of_labeler = 1u << PLAN_LABEL, of_policy = ~(of_labeler | 1u << PLAN_LOAD);
+    const unsigned of_labeler = 1u << PLAN_LABEL, of_claims = 1u << PLAN_CLAIMS, of_policy = ~(of_labeler | of_claims | 1u << PLAN_LOAD);
     int labeler = phases & of_labeler && (!(phases & of_policy) || m->labeler.count > m->policy.count);
     const Params *most = labeler ? &m->labeler : &m->policy;
+    if (m->c->claims.mode == CLAIM_BY_MODEL && phases & of_claims && m->claims.count > most->count) most = &m->claims;
     int deals = phases >> PLAN_TRAIN & 1 && m->c->ranks.shard == SHARD_PARAMETERS;
     on_device(phase, "weights", most->count * m->size);
     if (!deals || most != &m->policy) return;
@@ -202,7 +214,7 @@ static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
 }
 
 int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanData *d, int ranks, unsigned phases, Error *e) {
-    *p = (Plan){ .config = c, .policy = &models->policy, .labeler = &models->labeler, .data = d, .ranks = ranks };
+    *p = (Plan){ .config = c, .policy = &models->policy, .labeler = &models->labeler, .claims = &models->claims, .data = d, .ranks = ranks };
     if (ranks_check(c, ranks, e)) return -1;
     Making m = { .plan = p,
         .c = c,
@@ -212,16 +224,19 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanD
         .parts = ranks_parts(c, ranks),
         .threads = c->run.threads ? c->run.threads : (int)sysconf(_SC_NPROCESSORS_ONLN) };
     m.passes = m.parts / m.copies;
-    int bad = params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e);
+    int bad = params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e) || params_plan(&m.claims, p->claims, e);
     for (int i = 0; i < PLAN_PHASES && !bad; i++) {
         PlanPhase *phase = &p->phases[i];
-        if (!(phase->wanted = (int)(phases >> i & 1))) continue;
+        if (!(phase->wanted = (int)(phases >> i & 1) && (i != PLAN_CLAIMS || c->claims.mode == CLAIM_BY_MODEL))) continue;
         switch ((PlanPhaseKind)i) {
         case PLAN_LOAD:
             load_add(&m, phase, phases);
             break;
         case PLAN_SAMPLE:
             sample_add(&m, phase, sample_settings(c), &d->prompt, d->prompts.most);
+            break;
+        case PLAN_CLAIMS:
+            by_model_add(&m, phase);
             break;
         case PLAN_LABEL:
             label_add(&m, phase);
@@ -245,6 +260,7 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanD
     }
     params_plan_free(&m.policy);
     params_plan_free(&m.labeler);
+    params_plan_free(&m.claims);
     return bad ? -1 : 0;
 }
 

@@ -17,6 +17,7 @@ typedef enum PlanPhaseKind {
     PLAN_LOAD,   /* the larger of the models in memory alone; in mode parameters the policy whole while it is dealt, and when it is gathered
                     again */
     PLAN_SAMPLE, /* answers of the policy */
+    PLAN_CLAIMS, /* claims of the answers, where a model finds them */
     PLAN_LABEL,  /* probes of the labeler */
     PLAN_REFERENCE,  /* log-probs under the starting weights */
     PLAN_TRAIN,      /* steps */
@@ -28,9 +29,9 @@ extern const char *const plan_phase_names[PLAN_PHASES];
 
 enum {
     PLAN_OF_TRAIN = 1 << PLAN_LOAD | 1 << PLAN_REFERENCE | 1 << PLAN_TRAIN | 1 << PLAN_CHECKPOINT, /* rlaifv train */
-    PLAN_OF_RUN = PLAN_OF_TRAIN | 1 << PLAN_SAMPLE | 1 << PLAN_LABEL | 1 << PLAN_EVALUATE,         /* rlaifv run */
+    PLAN_OF_RUN = PLAN_OF_TRAIN | 1 << PLAN_SAMPLE | 1 << PLAN_CLAIMS | 1 << PLAN_LABEL | 1 << PLAN_EVALUATE, /* rlaifv run */
     PLAN_OF_SAMPLE = 1 << PLAN_LOAD | 1 << PLAN_SAMPLE,                                            /* and so on */
-    PLAN_OF_LABEL = 1 << PLAN_LOAD | 1 << PLAN_LABEL,
+    PLAN_OF_LABEL = 1 << PLAN_LOAD | 1 << PLAN_CLAIMS | 1 << PLAN_LABEL,
     PLAN_OF_EVAL = 1 << PLAN_LOAD | 1 << PLAN_EVALUATE,
     PLAN_BUFFERS = 64
 };
@@ -47,6 +48,8 @@ typedef struct PlanData {
     int64_t head; /* tokens before the image */
     int images;   /* whether prompts have one */
     PlanNumber prompts, prompt, eval_prompts, eval_prompt, answer, claims, probe, pairs, pair;
+    int64_t claims_head; /* tokens that all prompts of the claims model begin with */
+    PlanNumber claims_prompt; /* of the longest and the mean prompt of that model, without them */
 } PlanData;
 
 typedef struct PlanBuffer {
@@ -72,7 +75,7 @@ typedef struct PlanSpeeds {
 
 typedef struct Plan {
     const RunConfig *config;
-    const ModelConfig *policy, *labeler;
+    const ModelConfig *policy, *labeler, *claims;
     const PlanData *data;
     int ranks; /* of the world */
     PlanPhase phases[PLAN_PHASES];
@@ -80,9 +83,9 @@ typedef struct Plan {
     int64_t peak; /* bytes of device memory (on a CPU: of memory) in the largest phase */
 } Plan;
 
-/* The models' shapes as a rank of the config holds them: config.json of model.dir and labeler.dir. */
+/* The models' shapes as a rank of the config holds them: config.json of model.dir, labeler.dir, and where claims are by model claims.dir. */
 typedef struct PlanModels {
-    ModelConfig policy, labeler;
+    ModelConfig policy, labeler, claims;
 } PlanModels;
 int plan_models(PlanModels *m, const RunConfig *c, Error *e);
 

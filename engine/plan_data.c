@@ -2,14 +2,17 @@
  * them where they are not. Never fails for want of data: a plan is asked for before there is any. */
 #include "engine/plan.h"
 
+#include "engine/arrows.h"
+#include "engine/claim_replies.h"
 #include "engine/dataset.h"
 #include "tokenizer/tokenizer.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* What stands for numbers that nothing says: an iteration of the paper (PAPER.md: 4000 prompts), questions and answers of a few sentences.
  */
-enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48 };
+enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48, CLAIMS_HEAD = 400 };
 
 static const char measured[] = "measured", given_text[] = "given", bound[] = "bound", assumed[] = "assumed";
 
@@ -17,6 +20,7 @@ typedef struct Measure {
     const Tokenizer *tokenizer;
     const ChatTemplate *chat;
     int head, image_tokens;
+    int blind; /* pairs hold the chosen answer once more, without the image */
     int64_t n, images, longest, sum, pair_longest, pair_sum;
 } Measure;
 
@@ -28,6 +32,7 @@ static int row_add(Measure *m, const DataRow *r, int64_t limit, Error *e) {
     for (int side = 0; side < 2 && r->chosen && r->rejected && !bad; side++) {
         bad = template_answer(m->tokenizer, side ? r->rejected : r->chosen, 1, &answers[side], e);
         pair += (int64_t)answers[side].count;
+        if (m->blind && !side) pair += m->head + (int64_t)tail.count + (int64_t)answers[side].count;
         if ((int64_t)answers[side].count > most) most = (int64_t)answers[side].count;
     }
     for (int side = 0; side < 2; side++) idlist_free(&answers[side]);
@@ -45,7 +50,7 @@ static int row_add(Measure *m, const DataRow *r, int64_t limit, Error *e) {
 /* 1 when there was something to measure. */
 static int file_measure(Measure *m, const RunConfig *c, const char *path, unsigned need, int rows, int64_t limit) {
     Dataset d;
-    DataOptions options = { .need = DATA_QUESTION | need, .images = c->data.images, .limit = rows };
+    DataOptions options = { .need = DATA_QUESTION | DATA_LOOK | need, .images = c->data.images, .limit = rows };
     m->n = m->images = m->longest = m->sum = m->pair_longest = m->pair_sum = 0;
     if (!m->tokenizer || !path[0] || !file_exists(path) || dataset_read(&d, path, &options, NULL)) return 0;
     int bad = 0;
@@ -62,6 +67,30 @@ static void lengths_from(Measure *m, PlanNumber *count, PlanNumber *length) {
     *length = number(m->longest, (double)m->sum / (double)m->n, measured);
 }
 
+/* Tokens of the prompts of a claims model: what they begin with, and what follows: a question and an answer, or the facts in it, at their
+ * longest. `trunk`: what d->prompt counts beside the question. */
+static void claims_measure(PlanData *d, const RunConfig *c, unsigned phases, int64_t trunk, int64_t chat) {
+    ClaimPrompts p;
+    Tokenizer *t = tokenizer_load(claims_model(c, c->labeler.dir[0] ? c->labeler.dir : c->model.dir), NULL);
+    int evaluates = (phases >> PLAN_EVALUATE & 1) != 0, samples = phases >> PLAN_SAMPLE & 1 || !evaluates;
+    int64_t answer = samples ? c->sample.max_new_tokens : 0, question = d->prompt.most - trunk, fixed[2] = { CLAIMS_HEAD, CLAIMS_HEAD };
+    if (evaluates && c->eval.max_new_tokens > answer) answer = c->eval.max_new_tokens;
+    if (!claim_prompts_load(&p, c->claims.split_prompt, c->claims.question_prompt, NULL)) {
+        const char *texts[2] = { p.split, p.question };
+        for (int i = 0; i < 2 && t; i++) {
+            IdList ids = { 0 };
+            if (!tokenizer_encode(t, texts[i], strlen(texts[i]), &ids, NULL)) fixed[i] = (int64_t)ids.count;
+            idlist_free(&ids);
+        }
+        if (!strstr(p.split, "{question}")) question = 0;
+        claim_prompts_free(&p);
+    }
+    int64_t split = fixed[0] + question + answer, ask = fixed[1] + c->claims.max_new_tokens, most = split > ask ? split : ask;
+    d->claims_head = chat + (fixed[0] > fixed[1] ? fixed[0] : fixed[1]);
+    d->claims_prompt = number(most - fixed[split < ask], (double)question / 2 + d->answer.mean, bound);
+    tokenizer_free(t);
+}
+
 static int tokenizer_open(Measure *m, const RunConfig *c, Tokenizer **t) {
     IdList head = { 0 }, tail = { 0 };
     *t = NULL;
@@ -74,11 +103,17 @@ static int tokenizer_open(Measure *m, const RunConfig *c, Tokenizer **t) {
 }
 
 /* Pairs of answers that were not drawn yet. */
-static PlanNumber pair_bound(const PlanData *d, const RunConfig *c, int64_t limit) {
+static PlanNumber pair_bound(const PlanData *d, const RunConfig *c, int64_t limit, int64_t image_tokens) {
     int64_t answer = c->sample.max_new_tokens, most = d->prompt.most + 2 * answer;
     if (most > limit + answer) most = limit + answer; /* prompt and longer answer are kept up to the limit */
     if (most > 2 * limit) most = 2 * limit;
-    return number(most, d->prompt.mean + 2 * d->answer.mean, bound);
+    double mean = d->prompt.mean + 2 * d->answer.mean;
+    if (c->train.conditional_weight != 0) {
+        int64_t prompt = d->prompt.most - image_tokens;
+        most += prompt + answer < limit ? prompt + answer : limit;
+        mean += d->prompt.mean - (double)image_tokens + d->answer.mean;
+    }
+    return number(most, mean, bound);
 }
 
 int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsigned phases, const PlanGiven *given, Error *e) {
@@ -88,7 +123,7 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
     if (!given) given = &nothing;
     int samples = !(phases >> PLAN_TRAIN & 1) || phases >> PLAN_SAMPLE & 1, image_tokens = policy->vision.layers ? policy->image_tokens : 0;
     int64_t limit = policy->decoder.positions;
-    Measure m = { .head = HEAD, .image_tokens = image_tokens };
+    Measure m = { .head = HEAD, .image_tokens = image_tokens, .blind = c->train.conditional_weight != 0 };
     tokenizer_open(&m, c, &tokenizer);
     *d = (PlanData){ .head = m.head, .images = image_tokens > 0 };
     int64_t trunk = m.head + image_tokens;
@@ -105,11 +140,12 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
     double answer = given->answer ? (double)given->answer : c->sample.max_new_tokens < ANSWER ? c->sample.max_new_tokens : ANSWER;
     d->answer = number(c->sample.max_new_tokens, answer, given->answer ? given_text : assumed);
     d->claims = constant(given->claims ? given->claims : CLAIMS, given->claims ? given_text : assumed);
+    if (c->claims.mode == CLAIM_BY_MODEL && phases >> PLAN_CLAIMS & 1) claims_measure(d, c, phases, trunk, m.head);
     d->probe =
         constant((d->images ? trunk : 0) + (given->probe_text ? given->probe_text : PROBE), given->probe_text ? given_text : assumed);
     if (c->train.max_tokens < limit) limit = c->train.max_tokens;
     d->pairs = constant(d->prompts.most * c->pair.per_prompt, bound);
-    d->pair = pair_bound(d, c, limit);
+    d->pair = pair_bound(d, c, limit, image_tokens);
     if (!samples && file_measure(&m, c, c->data.train, DATA_PAIR, 0, limit)) {
         d->pairs = constant(m.n, measured);
         d->pair = number(m.pair_longest, (double)m.pair_sum / (double)m.n, measured);

@@ -26,7 +26,7 @@ static Rates rates_of(const ModelConfig *c, DType dtype) {
     return (Rates){ .row = 2 * L * block,
         .key = 4 * L * q,
         .scored = 2 * D * config_head_rows(c),
-        .tower = v->layers ? 2 * rows * v->feature_layers * (4 * W * W + 2 * W * v->ff + 2 * rows * W) : 0,
+        .tower = v->layers ? 2.0 * c->tiles * rows * v->feature_layers * (4 * W * W + 2 * W * v->ff + 2 * rows * W) : 0,
         .projector = v->layers ? 2 * (W * D + D * D) : 0,
         .weights = (L * block + D * config_head_rows(c)) * size,
         .kv = L * 2 * kv * size,
@@ -50,9 +50,9 @@ static void slices_add(PlanPhase *x, const Rates *r, const PlanSpeeds *s) {
 /* FLOPs of a forward over `rows` rows that see half of each other; `seen` rows before them. */
 static double forward(const Rates *r, double rows, double seen) { return rows * (r->row + r->key * (seen + rows / 2)); }
 
-static double image_rows(const Plan *p, const ModelConfig *c) { return p->data->images ? c->image_tokens : 0; }
+static double feature_rows(const Plan *p, const ModelConfig *c) { return p->data->images ? c->tiles * c->tile_rows : 0; }
 static double images_flops(const Plan *p, const Rates *r, const ModelConfig *c, double images) {
-    return p->data->images ? images * (r->tower + image_rows(p, c) * r->projector) : 0;
+    return p->data->images ? images * (r->tower + feature_rows(p, c) * r->projector) : 0;
 }
 
 /* Trunks once, answers token by token, `leaves` at a time: a step reads the weights and every leaf's keys, the trunk's once for all answers
@@ -65,6 +65,20 @@ static void sample_work(
            decode = rows * (r->row + r->key * keys + r->scored);
     double read = steps * r->weights + rows * (trunk / n + answer / 2) * r->kv;
     x->tokens = rows + prompts * trunk;
+    x->flops = first + decode;
+    x->traffic = read;
+    x->steps = steps;
+    x->seconds = seconds(s, first, 0) + seconds(s, decode, read);
+}
+
+/* Two prompts an answer, each below a beginning that is held once; facts and questions are about as long as the answer. */
+static void claims_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSpeeds *s, double prompts) {
+    const PlanData *d = p->data;
+    double all = 2 * prompts * p->config->sample.n, tail = d->claims_prompt.mean, reply = d->answer.mean, head = (double)d->claims_head;
+    double steps = ceil(fmax(all / p->config->sample.batch, 1)) * reply, first = all * forward(r, tail, head),
+           decode = all * reply * (r->row + r->key * (head + tail + reply / 2) + r->scored);
+    double read = steps * (r->weights + head * r->kv) + all * reply * (tail + reply / 2) * r->kv;
+    x->tokens = all * (tail + reply);
     x->flops = first + decode;
     x->traffic = read;
     x->steps = steps;
@@ -88,7 +102,7 @@ static double pair_flops(const Plan *p, const Rates *r) {
     double trunk = d->pair.mean - 2 * d->answer.mean, answers = 2 * d->answer.mean;
     if (trunk < d->pair.mean / 4) trunk = d->pair.mean / 4, answers = d->pair.mean - trunk;
     return forward(r, trunk, 0) + forward(r, answers, trunk) + answers * r->scored +
-           image_rows(p, p->policy) * (p->data->images ? r->projector : 0);
+           feature_rows(p, p->policy) * (p->data->images ? r->projector : 0);
 }
 
 /* Elements that are trained: of the units that travel (shard.h), and of the others. */
@@ -153,13 +167,14 @@ static void train_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSp
 int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
     const RunConfig *c = p->config;
     const PlanData *d = p->data;
-    Rates policy = rates_of(p->policy, c->run.dtype), labeler = rates_of(p->labeler, c->run.dtype);
+    Rates policy = rates_of(p->policy, c->run.dtype), labeler = rates_of(p->labeler, c->run.dtype), claims = rates_of(p->claims, c->run.dtype);
     double copies = ranks_copies(c, p->ranks), prompts = (double)d->prompts.most / copies, pairs = (double)d->pairs.most / copies;
     Trained trained;
     if (trained_count(p, &trained, e)) return -1;
     PlanPhase *x = p->phases;
     if (x[PLAN_SAMPLE].wanted)
         sample_work(p, &x[PLAN_SAMPLE], &policy, s, prompts, d->prompt.mean, c->sample.n, d->answer.mean, c->sample.batch);
+    if (x[PLAN_CLAIMS].wanted) claims_work(p, &x[PLAN_CLAIMS], &claims, s, prompts);
     if (x[PLAN_LABEL].wanted) label_work(p, &x[PLAN_LABEL], &labeler, s, prompts);
     if (x[PLAN_REFERENCE].wanted) {
         PlanPhase *y = &x[PLAN_REFERENCE];
@@ -170,6 +185,7 @@ int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
         y->seconds = seconds(s, y->flops, y->traffic);
     }
     slices_add(&x[PLAN_SAMPLE], &policy, s);
+    slices_add(&x[PLAN_CLAIMS], &claims, s);
     slices_add(&x[PLAN_LABEL], &labeler, s);
     slices_add(&x[PLAN_REFERENCE], &policy, s);
     if (x[PLAN_TRAIN].wanted) train_work(p, &x[PLAN_TRAIN], &policy, s, &trained);

@@ -96,16 +96,18 @@ int reference_model_key(Vlm *v, char out[HASH_TEXT], Error *e) {
     Model *m = &v->model;
     char weights[HASH_TEXT], text[256];
     if (model_hash(m, weights, e) || m->k->sync(e)) return -1;
-    int n = snprintf(text, sizeof text, "%s %d %d %016llx", weights, m->dtype, v->aspect, (unsigned long long)hash64(v->head.ids, v->head.count * sizeof(int), 0));
+    int n = snprintf(text, sizeof text, "%s %d %d %d %016llx", weights, m->dtype, v->aspect, v->exif, (unsigned long long)hash64(v->head.ids, v->head.count * sizeof(int), 0));
     hash_bytes(text, (size_t)n, out);
     return 0;
 }
 
-int reference_key(const char *model, const Prompt *prompt, const IdList *answer, char out[HASH_TEXT], Error *e) {
-    char image[HASH_TEXT] = "", text[256];
+int reference_key(const char *model, const Prompt *prompt, const IdList *answer, const float *weights, int blind, char out[HASH_TEXT], Error *e) {
+    char image[HASH_TEXT] = "", text[320];
     if (prompt->image.path && prompt->image.path[0] && hash_file(prompt->image.path, image, e)) return -1;
     int n = snprintf(text, sizeof text, "%s %s %016llx %zu %016llx %zu", model, image, (unsigned long long)hash64(prompt->tail.ids, prompt->tail.count * sizeof(int), 1),
         prompt->tail.count, (unsigned long long)hash64(answer->ids, answer->count * sizeof(int), 2), answer->count);
+    if (weights) n += snprintf(text + n, sizeof text - (size_t)n, " weights %016llx", (unsigned long long)hash64(weights, answer->count * sizeof *weights, 3));
+    if (blind) n += snprintf(text + n, sizeof text - (size_t)n, " blind");
     hash_bytes(text, (size_t)n, out);
     return 0;
 }

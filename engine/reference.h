@@ -26,6 +26,7 @@ int reference_close(ReferenceCache *c, Error *e);
 
 /* What a model contributes to keys. Called by all ranks that hold slices of it. */
 int reference_model_key(Vlm *v, char out[HASH_TEXT], Error *e);
-int reference_key(const char *model, const Prompt *prompt, const IdList *answer, char out[HASH_TEXT], Error *e);
+/* weights: of the answer's tokens, or NULL for ones; blind: the prompt's image is not seen. */
+int reference_key(const char *model, const Prompt *prompt, const IdList *answer, const float *weights, int blind, char out[HASH_TEXT], Error *e);
 
 #endif

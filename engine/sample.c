@@ -48,7 +48,8 @@ typedef struct Sampler {
     Progress *progress;
     Forest forest;
     StepImages images;
-    int root, leaves_max;
+    int root, leaves_max; /* root: what stands before images; -1: not yet */
+    int head;             /* the segment of config->head, held to the end; -1: not yet */
     Leaf *leaves;
     int leaves_n;
     Flight **flights; /* in order of admission */
@@ -111,6 +112,13 @@ StepSize sample_step_size(
     return s;
 }
 
+/* Tokens of a prompt that it shares by config->head. */
+static int shared(const Sampler *s, const Prompt *p) {
+    const IdList *head = s->config->head;
+    if (!head || prompt_has_image(p) || p->tail.count <= head->count || memcmp(p->tail.ids, head->ids, head->count * sizeof *head->ids)) return 0;
+    return (int)head->count;
+}
+
 static int sampler_open(Sampler *s, Error *e) {
     const ModelConfig *c = &s->v->model.config;
     int longest = 0, images = 0;
@@ -119,13 +127,14 @@ static int sampler_open(Sampler *s, Error *e) {
         if (tokens >= c->decoder.positions)
             return error_what(e, "prompt too long"), error_where(e, "prompt %zu", i + 1), error_found(e, "%d tokens", tokens),
                    error_expected(e, "fewer than the model's %d positions", c->decoder.positions), config_explain_positions(&c->decoder, e);
-        if (tokens > longest) longest = tokens;
+        if (tokens - shared(s, &s->prompts[i]) > longest) longest = tokens - shared(s, &s->prompts[i]);
         images += prompt_has_image(&s->prompts[i]);
     }
-    StepSize most = sample_step_size(c, s->config, (int64_t)s->v->head.count, longest, (int64_t)s->n, images, &s->leaves_max);
+    StepSize most = sample_step_size(c, s->config, (int64_t)s->v->head.count + (s->config->head ? (int64_t)s->config->head->count : 0), longest, (int64_t)s->n, images, &s->leaves_max);
     if (most.slots > 1 << 30)
         return error_what(e, "too much key/value memory"), error_found(e, "%lld slots", (long long)most.slots),
                error_hint(e, "fewer leaves in flight");
+    for (size_t i = 0; i < s->n; i++) vlm_ahead(s->v, &s->prompts[i].image);
     s->leaves = mem_new((size_t)s->leaves_max, sizeof *s->leaves, "leaves", e);
     return s->leaves && !vlm_reserve(s->v, &most, e) ? forest_slots(&s->forest, (int)most.slots, e) : -1;
 }
@@ -136,7 +145,7 @@ static int no_slots(const Error *e) { return !strcmp(e->what, "no free slots"); 
 
 /* Index of the held image with these contents, made when there is none; -1 with the Error filled. */
 static int image_hold(Sampler *s, int image, Error *e) {
-    const char *hash = s->images.hashes[image];
+    const char *hash = s->images.list[image].hash;
     size_t at = s->held_n;
     for (size_t i = 0; i < s->held_n; i++) {
         if (s->held[i].segment >= 0 && !strcmp(s->held[i].hash, hash)) return (int)i;
@@ -144,7 +153,7 @@ static int image_hold(Sampler *s, int image, Error *e) {
     }
     if (s->root < 0 && (s->root = vlm_root(s->v, &s->forest, e)) < 0) return -1;
     if (at == s->held_n && mem_grow(&s->held, &s->held_cap, s->held_n + 1, sizeof *s->held, "images in flight", e)) return -1;
-    int segment = vlm_image_trunk(s->v, &s->forest, s->root, image, e);
+    int segment = vlm_image_trunk(s->v, &s->forest, s->root, &s->images, image, e);
     if (segment < 0) return -1;
     s->held[at] = (HeldImage){ .segment = segment };
     memcpy(s->held[at].hash, hash, HASH_TEXT);
@@ -164,8 +173,11 @@ static int admit(Sampler *s, Error *e) {
         held = image_hold(s, image, &why);
         if (held >= 0) parent = s->held[held].segment;
     }
-    int segment = -1;
-    if (held >= 0 || !prompt_has_image(p)) segment = vlm_tail(&s->forest, parent, &p->tail, &why);
+    int segment = -1, head = shared(s, p), ready = held >= 0 || !prompt_has_image(p);
+    if (head > 0 && s->head < 0 && (s->head = vlm_tail(&s->forest, -1, s->config->head, &why)) < 0) ready = 0;
+    if (head > 0) parent = s->head;
+    IdList rest = { .ids = p->tail.ids + head, .count = p->tail.count - (size_t)head };
+    if (ready) segment = vlm_tail(&s->forest, parent, &rest, &why);
     if (segment < 0) { /* an image just held keeps its rows of this step: it is taken by this prompt at a later admission, or dropped */
         if (e) *e = why;
         return no_slots(&why) ? 0 : -1;
@@ -340,12 +352,14 @@ int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instruction
         .sink = sink,
         .refusals = refusals,
         .progress = progress,
-        .root = -1 };
+        .root = -1,
+        .head = -1 };
     int bad = sampler_open(&s, e);
     while (!bad && (s.next < s.n || s.flights_n > 0)) {
         bad = step_build(&s, e);
         if (!bad && s.forest.scored_n > 0) bad = step_run(&s, e);
     }
+    vlm_ahead_clear(v);
     sampler_free(&s);
     return bad ? -1 : 0;
 }

@@ -21,6 +21,7 @@ typedef struct SampleConfig {
     int max_new_tokens;
     int leaves; /* in flight at once; 0: SAMPLE_LEAVES */
     uint64_t seed;
+    const IdList *head; /* prompts without an image that begin with these ids, and go on, share their rows; NULL: none */
 } SampleConfig;
 
 typedef struct Candidate {
@@ -45,7 +46,7 @@ int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instruction
     const SampleSink *sink, const Refusals *refusals, Progress *progress, Error *e);
 
 /* The size of the largest step, key/value memory included, for prompts of at most `longest` tokens of which `images` have one; head: tokens before
- * an image. *leaves: that grow at once. */
+ * an image, and those of config->head. *leaves: that grow at once. */
 StepSize sample_step_size(
     const ModelConfig *c, const SampleConfig *config, int64_t head, int64_t longest, int64_t prompts, int64_t images, int *leaves);
 

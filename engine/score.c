@@ -84,6 +84,7 @@ int score_answers(
     Trunks t = { 0 };
     trunks_clear(&t);
     float *logps = NULL;
+    for (size_t i = 0; i < n; i++) vlm_ahead(v, &items[i].prompt->image);
     int bad = n > 0 && steps_reserve(v, items, n, rows, e);
     for (size_t i = 0, waiting = 0; i < n && !bad; i++) {
         Error why = { 0 };
@@ -103,6 +104,7 @@ int score_answers(
         first = at;
         waiting = 0;
     }
+    vlm_ahead_clear(v);
     trunks_free(&t);
     free(logps);
     if (bad) {

@@ -80,8 +80,9 @@ static int one_word(const char *answer) { return !strpbrk(answer, " \t\n"); }
 /* All rows of data.train; consecutive rows of one image are one group. */
 static int rows_read(Sft *s, Progress *progress, Error *e) {
     const RunConfig *c = s->config;
-    DataOptions options = { .need = DATA_QUESTION | DATA_ANSWER, .images = c->data.images, .strict = c->data.strict };
-    if (config_need(c, "data.train", e) || dataset_read(&s->data, c->data.train, &options, e)) return -1;
+    char unpack[PATH_SIZE];
+    DataOptions options = { .need = DATA_QUESTION | DATA_ANSWER, .images = c->data.images, .unpack = unpack, .strict = c->data.strict };
+    if (config_need(c, "data.train", e) || path_join(unpack, c->run.dir, "images", e) || dataset_read(&s->data, c->data.train, &options, e)) return -1;
     for (int i = 0; i < s->data.n;) {
         DataRow *r = &s->data.rows[i];
         Group *g = s->n ? &s->groups[s->n - 1] : NULL;
@@ -149,7 +150,7 @@ typedef struct SftSums {
 } SftSums;
 
 static int group_rows(const Sft *s, const Group *g) {
-    int rows = s->v->model.config.image_tokens;
+    int known = g->n ? g->turns[0].prompt.image_rows : 0, rows = known ? known : s->v->model.config.tile_rows;
     for (int i = 0; i < g->n; i++) rows += (int)(g->turns[i].prompt.tail.count + g->turns[i].answer.count);
     return rows;
 }
@@ -167,7 +168,7 @@ static int chunk_run(Sft *s, Trunks *trunks, Group *const *groups, int n, double
         int trunk = -1;
         if (g->image.path || g->image.pixels) {
             int image = vlm_image(s->v, &trunks->images, &g->image, e);
-            if (image < 0 || (root < 0 && (root = vlm_root(s->v, f, e)) < 0) || (trunk = vlm_image_trunk(s->v, f, root, image, e)) < 0)
+            if (image < 0 || (root < 0 && (root = vlm_root(s->v, f, e)) < 0) || (trunk = vlm_image_trunk(s->v, f, root, &trunks->images, image, e)) < 0)
                 return -1;
         }
         for (int j = 0; j < g->n; j++) {
@@ -247,7 +248,7 @@ static int step_log(Metrics *metrics, Progress *progress, const RunConfig *c, co
 
 static int job_hash(const RunConfig *c, const Vlm *v, char out[HASH_TEXT], Error *e) {
     char settings[HASH_TEXT], weights[HASH_TEXT], data[HASH_TEXT] = "", text[256];
-    if (config_hash(c, "train sft run.seed run.dtype", settings, e) || (c->sft.source == SFT_ROWS && hash_file(c->data.train, data, e)))
+    if (config_hash(c, "train sft data.exif run.seed run.dtype", settings, e) || (c->sft.source == SFT_ROWS && hash_file(c->data.train, data, e)))
         return -1;
     params_hash(&v->model.params, v->model.k, weights);
     if (v->model.k->sync(e)) return -1;
@@ -275,7 +276,7 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
     Ranks ranks = { 0 };
     const Kernels *host;
     Shard *shard = NULL;
-    int bad = -1, scenes = c->sft.source == SFT_SCENES, batch = c->sft.batch_images, *order = NULL;
+    int bad = -1, scenes = c->sft.source == SFT_SCENES, batch = c->sft.batch_images, *order = NULL, *ahead = NULL;
     Group **chosen = mem_new((size_t)batch, sizeof *chosen, "batch", e);
     char own[HASH_TEXT];
     if (!chosen) return -1;
@@ -288,8 +289,9 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
                 error_hint(e, "set train.steps");
             goto done;
         }
-    } else if (rows_read(&s, progress, e) || !(order = mem_new((size_t)s.n, sizeof *order, "order", e))) goto done;
-    int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * s.n / batch), epoch = -1;
+    } else if (rows_read(&s, progress, e) || !(order = mem_new(2 * (size_t)s.n, sizeof *order, "order", e))) goto done;
+    int64_t steps = c->train.steps > 0 ? c->train.steps : (int64_t)ceil(c->train.epochs * s.n / batch), epoch = -1, ahead_epoch = -1;
+    if (order) ahead = order + s.n;
     m->recompute = c->train.recompute == RECOMPUTE_LAYER;
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);
     if (job_hash(c, v, own, e) || ranks_lone(&ranks, m->k, e) || ranks_offload(c, &host, e) ||
@@ -301,8 +303,13 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
     memcpy(state.job, own, sizeof own);
     if (metrics && metrics_resume(metrics, 0, "sft", state.step, e)) goto trained;
     progress_begin(progress, "sft", "steps", steps, state.step);
+    int64_t told = state.step * batch; /* rows whose images are said to come */
     while (state.step < steps) {
         double start = progress_seconds(), norm;
+        for (; !scenes && told < (state.step + 2 < steps ? state.step + 2 : steps) * batch; told++) { /* this step's and the next one's */
+            if (told / s.n != ahead_epoch) epoch_order(c, s.n, ahead_epoch = told / s.n, ahead);
+            vlm_ahead(v, &s.groups[ahead[told % s.n]].image);
+        }
         for (int i = 0; i < batch; i++) {
             int64_t at = state.step * batch + i;
             if (scenes) {
@@ -330,6 +337,7 @@ int sft_answers(Vlm *v, const RunConfig *c, Metrics *metrics, Progress *progress
     progress_end(progress);
     bad = 0;
 trained:
+    vlm_ahead_clear(v);
     if (shard_close(shard, bad ? NULL : e)) bad = -1;
 done:
     ranks_close(&ranks);
@@ -388,6 +396,8 @@ int command_sft(int argc, char **argv, Error *e) {
         config_write(&c, path, e) || start_make(&c, k, start, e) ||
         vlm_open(&v, k, start, c.run.dtype, c.chat.template_name, c.train.image_aspect, e))
         return -1;
+    v.exif = c.data.exif;
+    v.ahead_images = c.data.prefetch;
     progress_init(&progress, c.run.quiet ? NULL : stderr);
     Metrics *metrics = metrics_open(c.run.dir, e);
     int bad = !metrics || (c.sft.task == SFT_TOWER ? sft_tower : sft_answers)(&v, &c, metrics, &progress, e);

@@ -8,6 +8,7 @@
 #include "base/philox.h"
 #include "engine/checkpoint.h"
 #include "engine/dataset.h"
+#include "engine/difflib.h"
 #include "engine/dpo.h"
 #include "engine/optimizer.h"
 #include "engine/parts.h"
@@ -25,27 +26,73 @@ enum {
 typedef struct Row {
     Prompt prompt;
     IdList answers[2]; /* chosen, rejected, each ended by eos */
-    double reference[2];
-    char key[2][HASH_TEXT];
+    float *weights[2]; /* of their tokens in the loss; NULL: ones */
+    double reference[DPO_SEQUENCES];
+    char key[DPO_SEQUENCES][HASH_TEXT];
 } Row;
+
+/* The pairs of a step: their rows, and whose part each belongs to. */
+typedef struct StepRows {
+    int *chosen, *part_of;
+} StepRows;
 
 typedef struct Job {
     Vlm *v;
     const TrainPlan *plan;
     const RunConfig *config;
+    PreferenceLoss loss;
+    int sequences; /* of a pair */
     Dataset data;
     Row *rows;
     int n;
     Trunks trunks;
     DpoPair *pairs; /* of a chunk */
     Shard *shard;
-    /* of a step: its pairs' rows, their costs, whose they are, and those of one part */
-    int *chosen, *tokens, *part_of, *part;
+    StepRows *step;
+    int *tokens, *part; /* costs of a step's pairs; rows of one part */
     DpoSums *sums; /* of this rank's parts */
 } Job;
 
 static int row_tokens(const Job *job, const Row *r) {
     return prompt_tokens(job->v, &r->prompt) + (int)(r->answers[0].count > r->answers[1].count ? r->answers[0].count : r->answers[1].count);
+}
+
+static int answer_of(int sequence) { return sequence == 1; } /* the third is chosen again */
+
+static PreferenceLoss loss_of(const RunConfig *c) {
+    return (PreferenceLoss){ .kind = c->train.loss,
+        .beta = (float)c->train.beta,
+        .label_smoothing = (float)c->train.label_smoothing,
+        .sft_weight = (float)c->train.sft_weight,
+        .sft_sum = c->train.sft_reduce == SFT_SUM,
+        .conditional_weight = (float)c->train.conditional_weight,
+        .anchor_weight = (float)c->train.anchor_weight,
+        .pair_scale = 1.0f / (float)c->train.batch_pairs };
+}
+
+/* What each token counts for: DDPO's corrected spans (Yu et al. 2023, arXiv 2312.00849), LD-DPO's tokens beyond the shorter answer (Liu et al. 2024, arXiv
+ * 2409.06411). Policy and reference are weighted alike. */
+static int row_weights(const Job *job, Row *r, Error *e) {
+    enum { SHORTEST = 3 }; /* runs of fewer equal tokens part no spans, as in RLHF-V's code */
+    const RunConfig *c = job->config;
+    const IdList *a = r->answers;
+    size_t shorter = a[0].count < a[1].count ? a[0].count : a[1].count;
+    if (c->train.token_weight == 1 && c->train.length_alpha == 1) return 0;
+    unsigned char *changed = mem_new(a[0].count + a[1].count, 1, "token weights", e);
+    int bad = !changed || (c->train.token_weight != 1 && difflib_changed(a[0].ids, (int)a[0].count, a[1].ids, (int)a[1].count, SHORTEST, changed, changed + a[0].count, e));
+    for (int side = 0; side < 2 && !bad; side++) {
+        if ((bad = !(r->weights[side] = mem_new(a[side].count, sizeof(float), "token weights", e)))) break;
+        for (size_t t = 0; t < a[side].count; t++)
+            r->weights[side][t] = (float)((changed[side ? a[0].count + t : t] ? c->train.token_weight : 1) * (t < shorter ? 1 : c->train.length_alpha));
+    }
+    free(changed);
+    return bad ? -1 : 0;
+}
+
+static void row_free(Row *r) {
+    prompt_free(&r->prompt);
+    for (int side = 0; side < 2; side++) idlist_free(&r->answers[side]), free(r->weights[side]);
+    memset(r, 0, sizeof *r);
 }
 
 /* Tokenises every pair; what does not fit is dropped with its reason, never cut. */
@@ -69,13 +116,11 @@ static int rows_encode(Job *job, Error *e) {
             if (limit == positions) config_explain_positions(&job->v->model.config.decoder, &why);
         }
         if (!bad) {
+            if (row_weights(job, r, e)) return row_free(r), -1;
             job->n++, i++;
             continue;
         }
-        prompt_free(&r->prompt);
-        idlist_free(&r->answers[0]);
-        idlist_free(&r->answers[1]);
-        memset(r, 0, sizeof *r);
+        row_free(r);
         if (c->data.strict) {
             if (e) *e = why;
             return -1;
@@ -88,7 +133,8 @@ static int rows_encode(Job *job, Error *e) {
 
 /* Token rows of a pair that shares its trunk with no other. */
 static int pair_tokens(const Job *job, const Row *r) {
-    return prompt_tokens(job->v, &r->prompt) + (int)(r->answers[0].count + r->answers[1].count);
+    int blind = job->sequences == 3 ? (int)(job->v->head.count + r->prompt.tail.count + r->answers[0].count) : 0;
+    return prompt_tokens(job->v, &r->prompt) + (int)(r->answers[0].count + r->answers[1].count) + blind;
 }
 
 /* How many of rows order[0 .. n) make a chunk: as many as fit the row budget. */
@@ -108,14 +154,14 @@ static int chunk_build(Job *job, const int *order, int n, Error *e) {
     trunks_clear(&job->trunks);
     while (count < most) {
         const Row *r = &job->rows[order[count]];
-        int trunk = trunks_find(job->v, &job->trunks, &r->prompt, e);
-        if (trunk < 0) return -1;
-        job->pairs[count++] = (DpoPair){ .trunk = trunk,
-            .chosen = r->answers[0].ids,
-            .chosen_n = (int)r->answers[0].count,
-            .rejected = r->answers[1].ids,
-            .rejected_n = (int)r->answers[1].count,
-            .reference = { r->reference[0], r->reference[1] } };
+        int trunk = trunks_find(job->v, &job->trunks, &r->prompt, e), blind = trunk;
+        if (trunk < 0 || (job->sequences == 3 && (blind = trunks_find_blind(job->v, &job->trunks, &r->prompt, e)) < 0)) return -1;
+        for (int s = 0; s < job->sequences; s++)
+            job->pairs[count].sequences[s] = (DpoSequence){ .trunk = s == 2 ? blind : trunk,
+                .answer = &r->answers[answer_of(s)],
+                .weights = r->weights[answer_of(s)],
+                .reference = r->reference[s] };
+        count++;
     }
     return count;
 }
@@ -145,14 +191,15 @@ static int chunks_reserve(const Job *job, StepMode mode, int64_t pairs, Error *e
     return vlm_reserve(job->v, &size, e);
 }
 
-/* Computes the references of rows first .. first + n - 1, into references (n, 2). */
-static int references_compute(Job *job, int first, int n, double (*references)[2], Error *e) {
+/* Computes the references of rows first .. first + n - 1, into references (n, DPO_SEQUENCES). */
+static int references_compute(Job *job, int first, int n, double (*references)[DPO_SEQUENCES], Error *e) {
     int rows[ROUND_PAIRS];
     for (int i = 0; i < n; i++) rows[i] = first + i;
     for (int at = 0, count; at < n; at += count) {
         count = chunk_build(job, rows + at, n - at, e);
-        if (count < 0 || dpo_reference(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, count, e)) return -1;
-        for (int i = 0; i < count; i++) memcpy(references[at + i], job->pairs[i].reference, sizeof *references);
+        if (count < 0 || dpo_reference(job->v, &job->trunks.forest, &job->trunks.images, job->pairs, count, job->sequences, e)) return -1;
+        for (int i = 0; i < count; i++)
+            for (int s = 0; s < job->sequences; s++) references[at + i][s] = job->pairs[i].sequences[s].reference;
     }
     return 0;
 }
@@ -160,7 +207,7 @@ static int references_compute(Job *job, int first, int n, double (*references)[2
 /* Rows first .. first + round - 1, a run for each rank; what is new goes to the cache (rank 0's; the others have none). */
 static int round_run(Job *job, ReferenceCache *cache, int first, int round, Error *e) {
     const Ranks *r = job->plan->ranks;
-    double mine[ROUND_PAIRS][2];
+    double mine[ROUND_PAIRS][DPO_SEQUENCES] = { 0 };
     int from = (int)comm_part(round, r->size, r->rank), count = (int)comm_part(round, r->size, r->rank + 1) - from, bad = 0;
     WorldBytes all = { 0 };
     if (references_compute(job, first + from, count, mine, e) ||
@@ -170,11 +217,20 @@ static int round_run(Job *job, ReferenceCache *cache, int first, int round, Erro
         Row *row = &job->rows[first + i];
         double known;
         memcpy(row->reference, all.data + (size_t)i * sizeof *mine, sizeof *mine);
-        for (int side = 0; side < 2 && cache && !bad; side++)
-            if (!reference_find(cache, row->key[side], &known)) bad = reference_add(cache, row->key[side], row->reference[side], e);
+        for (int s = 0; s < job->sequences && cache && !bad; s++)
+            if (!reference_find(cache, row->key[s], &known)) bad = reference_add(cache, row->key[s], row->reference[s], e);
     }
     world_bytes_free(&all);
     return bad;
+}
+
+static int is_missing(const double *known) { return isnan(known[0]) || isnan(known[1]) || isnan(known[2]); }
+
+/* How many of a round's pairs lack a log-prob. */
+static int round_lacks(double (*known)[DPO_SEQUENCES], int n) {
+    int lacks = 0;
+    for (int i = 0; i < n; i++) lacks += is_missing(known[i]);
+    return lacks;
 }
 
 /* Reference log-probs of all rows: from rank 0's cache, or computed now and added to it. Rounds are cut from the file alone, and one that lacks
@@ -184,29 +240,33 @@ static int references_fill(Job *job, const char *model, const char *path, Error 
     Progress *progress = job->plan->progress;
     ReferenceCache cache;
     int lead = ranks_lead(r), missing = 0, result = -1, round = ROUND_PAIRS * r->size;
-    double(*known)[2] = mem_new((size_t)job->n, sizeof *known, "reference log-probs", e); /* NAN: not known */
+    double(*known)[DPO_SEQUENCES] = mem_new((size_t)job->n, sizeof *known, "reference log-probs", e); /* NAN: not known */
     if (!known || (lead && reference_open(&cache, path, e))) {
         free(known);
         return -1;
     }
     for (int i = 0; i < job->n; i++)
-        for (int side = 0; side < 2 && lead; side++) {
+        for (int s = 0; s < job->sequences && lead; s++) {
             Row *row = &job->rows[i];
-            known[i][side] = NAN;
-            if (reference_key(model, &row->prompt, &row->answers[side], row->key[side], e)) goto done;
-            reference_find(&cache, row->key[side], &known[i][side]);
+            known[i][s] = NAN;
+            if (reference_key(model, &row->prompt, &row->answers[answer_of(s)], row->weights[answer_of(s)], s == 2, row->key[s], e)) goto done;
+            reference_find(&cache, row->key[s], &known[i][s]);
         }
     if (world_broadcast("reference log-probs", 0, known, job->n * (int64_t)sizeof *known, e)) goto done;
     for (int i = 0; i < job->n; i++) {
-        missing += isnan(known[i][0]) || isnan(known[i][1]);
+        missing += is_missing(known[i]);
         memcpy(job->rows[i].reference, known[i], sizeof known[i]);
     }
     if (missing > 0) {
         if (chunks_reserve(job, STEP_SCORE, job->n, e)) goto done;
         progress_begin(progress, "reference log-probs", "pairs", job->n, job->n - missing);
         for (int at = 0; at < job->n; at += round) {
-            int n = job->n - at < round ? job->n - at : round, lacks = 0;
-            for (int i = at; i < at + n; i++) lacks += isnan(known[i][0]) || isnan(known[i][1]);
+            int n = job->n - at < round ? job->n - at : round;
+            if (!round_lacks(known + at, n)) continue;
+            for (int i = (int)comm_part(n, r->size, r->rank); i < (int)comm_part(n, r->size, r->rank + 1); i++) vlm_ahead(job->v, &job->rows[at + i].prompt.image);
+        }
+        for (int at = 0; at < job->n; at += round) {
+            int n = job->n - at < round ? job->n - at : round, lacks = round_lacks(known + at, n);
             if (lacks > 0 && round_run(job, lead ? &cache : NULL, at, n, e)) goto done;
             progress_add(progress, lacks);
         }
@@ -214,6 +274,7 @@ static int references_fill(Job *job, const char *model, const char *path, Error 
     }
     result = 0;
 done:
+    vlm_ahead_clear(job->v);
     if (lead && reference_close(&cache, result == 0 ? e : NULL)) result = -1;
     free(known);
     return result;
@@ -233,8 +294,8 @@ static void epoch_order(const Job *job, int64_t epoch, int *order) {
 
 static int job_hash(const Job *job, const char *model, const char *pairs, int64_t steps, char out[HASH_TEXT], Error *e) {
     char settings[HASH_TEXT], text[512];
-    if (config_hash(job->config, "train.loss train.beta train.label_smoothing train.sft_weight train.lr train.lr_end train.schedule train.warmup_steps train.warmup_ratio "
-                                 "train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip train.freeze train.image_aspect "
+    if (config_hash(job->config, TRAIN_LOSS_SETTINGS " train.lr train.lr_end train.schedule train.warmup_steps train.warmup_ratio "
+                                 "train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip train.freeze train.image_aspect data.exif "
                                  "train.max_tokens train.rows run.seed run.dtype",
             settings, e))
         return -1;
@@ -279,11 +340,29 @@ static int step_log(const Job *job, const DpoSums *s, int64_t step, int64_t step
 
 /* ---- steps ---- */
 
+/* Chooses the pairs of step t and deals them. Steps are dealt in their order, one before it is computed, so that its images are made ready
+ * while the step before it runs; order and *epoch go along. */
+static int step_deal(Job *job, int64_t t, int *order, int64_t *epoch, StepRows *step, Error *e) {
+    const Ranks *r = job->plan->ranks;
+    int batch = job->config->train.batch_pairs;
+    for (int i = 0; i < batch; i++) {
+        int64_t at = t * batch + i;
+        if (at / job->n != *epoch) epoch_order(job, *epoch = at / job->n, order);
+        step->chosen[i] = order[at % job->n];
+        job->tokens[i] = pair_tokens(job, &job->rows[step->chosen[i]]);
+    }
+    if (parts_deal(job->tokens, batch, r->passes * r->size, step->part_of, e)) return -1;
+    for (int pass = 0; pass < r->passes; pass++)
+        for (int i = 0; i < batch; i++)
+            if (step->part_of[i] == pass * r->size + r->rank) vlm_ahead(job->v, &job->rows[step->chosen[i]].prompt.image);
+    return 0;
+}
+
 /* Rows of part `part` of the step's pairs, in their order in it: into job->part. */
 static int part_list(Job *job, int part) {
     int n = 0;
     for (int i = 0; i < job->config->train.batch_pairs; i++)
-        if (job->part_of[i] == part) job->part[n++] = job->chosen[i];
+        if (job->step->part_of[i] == part) job->part[n++] = job->step->chosen[i];
     return n;
 }
 
@@ -326,10 +405,7 @@ static void sums_add(DpoSums *to, const DpoSums *s) {
 /* Gradients of the step's pairs, summed over all ranks; what is known of all pairs goes to *sums, added in the order of parts. */
 static int step_gradients(Job *job, const PreferenceLoss *loss, DpoSums *sums, Error *e) {
     const Ranks *r = job->plan->ranks;
-    int batch = job->config->train.batch_pairs;
     WorldBytes all = { 0 };
-    for (int i = 0; i < batch; i++) job->tokens[i] = pair_tokens(job, &job->rows[job->chosen[i]]);
-    if (parts_deal(job->tokens, batch, r->passes * r->size, job->part_of, e)) return -1;
     for (int pass = 0; pass < r->passes; pass++) {
         job->sums[pass] = (DpoSums){ 0 };
         if (part_run(job, pass, *loss, &job->sums[pass], e)) return -1;
@@ -348,27 +424,21 @@ static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *re
     const Ranks *r = job->plan->ranks;
     Model *m = &job->v->model;
     int bad = -1, batch = c->train.batch_pairs;
-    int *order = mem_new((size_t)job->n, sizeof *order, "order", e), *lists = mem_new(4 * (size_t)batch, sizeof *lists, "batch", e);
+    int *order = mem_new((size_t)job->n, sizeof *order, "order", e), *lists = mem_new(6 * (size_t)batch, sizeof *lists, "batch", e);
     int64_t epoch = -1, taken = 0;
-    PreferenceLoss loss = { .kind = c->train.loss,
-        .beta = (float)c->train.beta,
-        .label_smoothing = (float)c->train.label_smoothing,
-        .sft_weight = (float)c->train.sft_weight,
-        .pair_scale = 1.0f / (float)batch };
     job->sums = mem_new((size_t)r->passes, sizeof *job->sums, "sums of a step", e);
     if (!order || !lists || !job->sums || chunks_reserve(job, STEP_TRAIN, batch, e)) goto done;
-    job->chosen = lists, job->tokens = lists + batch, job->part_of = lists + 2 * batch, job->part = lists + 3 * batch;
+    job->tokens = lists, job->part = lists + batch;
+    StepRows deals[2] = { { lists + 2 * batch, lists + 3 * batch }, { lists + 4 * batch, lists + 5 * batch } }; /* by step, odd and even */
+    if (state->step < steps && step_deal(job, state->step, order, &epoch, &deals[state->step & 1], e)) goto done;
     progress_begin(job->plan->progress, "train", "steps", steps, state->step);
     for (; state->step < steps; taken++) {
         double start = progress_seconds(), norm;
         int64_t t = state->step;
-        for (int i = 0; i < batch; i++) {
-            int64_t at = t * batch + i;
-            if (at / job->n != epoch) epoch_order(job, epoch = at / job->n, order);
-            job->chosen[i] = order[at % job->n];
-        }
+        if (t + 1 < steps && step_deal(job, t + 1, order, &epoch, &deals[(t + 1) & 1], e)) goto done;
+        job->step = &deals[t & 1];
         DpoSums sums;
-        if (step_gradients(job, &loss, &sums, e)) goto done;
+        if (step_gradients(job, &job->loss, &sums, e)) goto done;
         double lr = schedule_lr(c, t, steps);
         state->step = t + 1;
         state->tokens += sums.rows;
@@ -384,6 +454,7 @@ static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *re
     if (taken > 0) result->loss /= (double)taken;
     bad = 0;
 done:
+    vlm_ahead_clear(job->v);
     free(order);
     free(lists);
     free(job->sums);
@@ -393,16 +464,17 @@ done:
 int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     const RunConfig *c = plan->config;
     Model *m = &v->model;
-    Job job = { .v = v, .plan = plan, .config = c };
-    unsigned image = m->config.vision.layers > 0 ? DATA_IMAGE : 0; /* a decoder alone learns from text */
-    DataOptions options = { .need = image | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .strict = c->data.strict };
-    char path[PATH_SIZE], model[HASH_TEXT], pairs[HASH_TEXT];
+    Job job = { .v = v, .plan = plan, .config = c, .loss = loss_of(c) };
+    char path[PATH_SIZE], unpack[PATH_SIZE], model[HASH_TEXT], pairs[HASH_TEXT];
     TrainState state = { 0 };
     const Kernels *host;
     double start = progress_seconds();
     int bad = -1, resumed;
     memset(result, 0, sizeof *result);
-    if (dataset_read(&job.data, plan->pairs, &options, e)) return -1;
+    job.sequences = loss_sequences(&job.loss);
+    unsigned image = m->config.vision.layers > 0 ? DATA_IMAGE : 0; /* a decoder alone learns from text */
+    DataOptions options = { .need = image | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .unpack = unpack, .strict = c->data.strict };
+    if (path_join(unpack, plan->folder, "images", e) || dataset_read(&job.data, plan->pairs, &options, e)) return -1;
     job.pairs = mem_new(CHUNK_PAIRS, sizeof *job.pairs, "pairs", e);
     if (!job.pairs || rows_encode(&job, e) || (ranks_lead(plan->ranks) && folder_make(plan->folder, e))) goto done;
     char line[600];
@@ -436,11 +508,7 @@ done:
     v->tower_trained = 0;
     m->recompute = 0;
     trunks_free(&job.trunks);
-    for (int i = 0; i < job.n; i++) {
-        prompt_free(&job.rows[i].prompt);
-        idlist_free(&job.rows[i].answers[0]);
-        idlist_free(&job.rows[i].answers[1]);
-    }
+    for (int i = 0; i < job.n; i++) row_free(&job.rows[i]);
     free(job.rows);
     free(job.pairs);
     dataset_free(&job.data);

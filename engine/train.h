@@ -8,6 +8,11 @@
 #include "engine/ranks.h"
 #include "engine/vlm.h"
 
+/* The settings that say what a pair's loss is. */
+#define TRAIN_LOSS_SETTINGS                                                                                                                \
+    "train.loss train.beta train.label_smoothing train.sft_weight train.sft_reduce train.token_weight train.length_alpha "                 \
+    "train.conditional_weight train.anchor_weight"
+
 typedef struct TrainPlan {
     const RunConfig *config;
     const char *pairs;  /* pairs.jsonl */

@@ -5,12 +5,14 @@
 #include "engine/vlm.h"
 
 #include "engine/features.h"
+#include "engine/prefetch.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 void vlm_close(Vlm *v) {
+    prefetch_free(v->ahead); /* its threads look at the model's config */
     if (v->features) features_free(v->features, v->model.k);
     if (v->model.k) model_free(&v->model);
     tokenizer_free(v->tokenizer);
@@ -30,14 +32,23 @@ static int open_model(Vlm *v, const Kernels *k, Comm *slices, const char *folder
         memset(v, 0, sizeof *v);
         return -1;
     }
+    v->ahead_images = VLM_AHEAD;
     v->features = features_new(e);
     v->emit = mem_new((size_t)v->model.config.decoder.vocab, 1, "table of ids to emit", e);
     return v->features && v->emit ? 0 : fail_open(v);
 }
 
+static int aspect_take(Vlm *v, int aspect, Error *e) {
+    int tiled = v->model.config.grids_n > 0;
+    v->aspect = tiled ? IMAGE_ANYRES : aspect;
+    if (tiled || aspect != IMAGE_ANYRES) return 0;
+    return error_what(e, "the model was not trained on tiled images"), error_where(e, "%s", v->model.folder), error_found(e, "image aspect anyres"),
+           error_expected(e, "pad or crop"), error_hint(e, "checkpoints of LLaVA-NeXT are");
+}
+
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e) {
     if (open_model(v, k, slices, folder, dtype, e)) return -1;
-    v->aspect = aspect;
+    if (aspect_take(v, aspect, e)) return fail_open(v);
     v->chat = template_find(chat && *chat ? chat : "vicuna_v1", e);
     if (!v->chat) return fail_open(v);
     v->tokenizer = tokenizer_load(folder, e);
@@ -71,7 +82,7 @@ int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const ch
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e) {
     if (open_model(v, k, NULL, folder, dtype, e)) return -1;
     const DecoderConfig *d = &v->model.config.decoder;
-    v->aspect = IMAGE_PAD;
+    aspect_take(v, IMAGE_PAD, e);
     memset(v->emit, 1, (size_t)d->vocab);
     int silent[EOS_MOST + 2] = { d->pad, v->model.config.image_token }, bos = d->bos < 0 ? 0 : d->bos;
     memcpy(silent + 2, d->eos, (size_t)d->eos_n * sizeof *d->eos);
@@ -87,8 +98,10 @@ void vlm_feature_budget(Vlm *v, size_t bytes) { features_budget(v->features, byt
 
 int prompt_has_image(const Prompt *p) { return p->image.path || p->image.pixels; }
 
+static int image_rows(const Vlm *v, const Prompt *p) { return p->image_rows ? p->image_rows : v->model.config.tile_rows; }
+
 int prompt_tokens(const Vlm *v, const Prompt *p) {
-    return (int)p->tail.count + (prompt_has_image(p) ? (int)v->head.count + v->model.config.image_tokens : 0);
+    return (int)p->tail.count + (prompt_has_image(p) ? (int)v->head.count + image_rows(v, p) : 0);
 }
 
 void prompt_free(Prompt *p) {
@@ -115,6 +128,11 @@ int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Promp
     if (has_image && needs_tower(v, image_path, e)) return -1;
     IdList head = { 0 };
     out->image.path = has_image ? image_path : NULL;
+    if (has_image && v->model.config.grids_n) {
+        int width, height;
+        if (image_measure(image_path, v->exif, &width, &height, e)) return -1;
+        out->image_rows = image_layout(&v->model.config, width, height).rows;
+    }
     int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, &out->tail, e);
     idlist_free(&head); /* the same for all prompts: v->head */
     if (!bad && prompt_tokens(v, out) >= v->model.config.decoder.positions) {
@@ -145,38 +163,16 @@ int vlm_root(Vlm *v, Forest *f, Error *e) { return segment_of(f, -1, v->head.ids
 
 int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e) { return segment_of(f, parent, tail->ids, tail->count, e); }
 
-int vlm_image_trunk(Vlm *v, Forest *f, int root, int image, Error *e) {
-    int rows = v->model.config.image_tokens;
-    int s = forest_segment(f, root, rows, e);
-    return s < 0 || forest_extend_image(f, s, image * rows, rows, e) ? -1 : s;
-}
-
-static int question_ids(const Vlm *v, const char *question, int has_image, IdList *tail, Error *e) {
-    IdList head = { 0 };
-    int bad = template_prompt(v->chat, v->tokenizer, question, has_image, &head, tail, e);
-    idlist_free(&head);
-    return bad;
-}
-
-int vlm_question(Vlm *v, Forest *f, int image_trunk, const char *question, Error *e) {
-    IdList tail = { 0 };
-    int s = question_ids(v, question, 1, &tail, e) ? -1 : vlm_tail(f, image_trunk, &tail, e);
-    idlist_free(&tail);
-    return s;
-}
-
-int vlm_trunk(Vlm *v, Forest *f, int root, int image, const char *question, Error *e) {
-    IdList tail = { 0 };
-    int s = -1, rows = v->model.config.image_tokens;
-    if (question_ids(v, question, image >= 0, &tail, e)) goto done;
-    if (image < 0) {
-        s = vlm_tail(f, -1, &tail, e);
-        goto done;
-    }
-    s = forest_segment(f, root, rows + (int)tail.count, e);
-    if (s >= 0 && (forest_extend_image(f, s, image * rows, rows, e) || forest_extend(f, s, tail.ids, (int)tail.count, e))) s = -1;
-done:
-    idlist_free(&tail);
+int vlm_image_trunk(Vlm *v, Forest *f, int root, const StepImages *images, int image, Error *e) {
+    const StepImage *x = &images->list[image];
+    const ModelConfig *c = &v->model.config;
+    int s = -1, end = config_image_lead(c) + (x->tile + x->layout.tiles) * c->tile_rows;
+    int *rows = mem_new((size_t)x->layout.rows, sizeof *rows, "rows of an image", e);
+    if (!rows) return -1;
+    image_layout_rows(c, &x->layout, x->tile, rows);
+    s = forest_segment(f, root, x->layout.rows, e);
+    if (s >= 0 && forest_extend_rows(f, s, rows, x->layout.rows, end, e)) s = -1;
+    free(rows);
     return s;
 }
 
@@ -196,7 +192,7 @@ static double step_flops(const ModelConfig *c, const Forest *f) {
     }
     double layers = d->layers - 1.0 + kept / f->rows_n; /* the share of the last block's attention that is computed */
     return 2 * rows * (2 * D * q + 3.0 * D * d->ff) + 4.0 * d->layers * f->rows_n * D * kv + 4.0 * layers * q * keys +
-           2.0 * D * config_head_rows(c) * f->scored_n + 2.0 * f->image_rows_n * (c->vision.width * D + D * D);
+           2.0 * D * config_head_rows(c) * f->scored_n + 2.0 * (f->image_rows_n - config_image_lead(c)) * (c->vision.width * D + D * D) * (f->image_rows_n > 0);
 }
 
 StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64_t rows, int64_t scored, int64_t images, int tower_trained) {
@@ -207,8 +203,9 @@ StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64
     int64_t held = rows / c->image_tokens;
     images = images < held ? images : held;
     images = images < 1 ? 1 : images > VLM_IMAGES ? VLM_IMAGES : images;
-    s.image_rows = images * c->image_tokens;
-    s.images = tower_trained ? images : 1;
+    s.feature_rows = images * c->tiles * c->tile_rows;
+    s.image_rows = config_image_lead(c) + s.feature_rows;
+    s.images = (tower_trained ? images : 1) * c->tiles;
     s.uses |= USES_PROJECTOR | USES_TOWER;
     if (mode == STEP_TRAIN) s.uses |= USES_PROJECTOR_BACKWARD;
     if (mode == STEP_TRAIN && tower_trained) s.uses |= USES_TOWER_KEEP | USES_TOWER_BACKWARD | USES_DFEATURES;
@@ -216,10 +213,7 @@ StepSize vlm_step_size(const ModelConfig *c, StepMode mode, unsigned uses, int64
 }
 
 int vlm_reserve(Vlm *v, const StepSize *s, Error *e) {
-    return features_reserve(v->features, v->model.k, v->model.dtype, s->image_rows * v->model.config.vision.width, e) ||
-                   model_reserve(&v->model, s, e)
-               ? -1
-               : 0;
+    return features_reserve(v->features, v->model.k, v->model.dtype, s->feature_rows * v->model.config.vision.width, e) || model_reserve(&v->model, s, e) ? -1 : 0;
 }
 
 void vlm_release(Vlm *v) {
@@ -259,16 +253,28 @@ static int same_ids(const IdList *a, const IdList *b) {
     return a == b || (a && b && a->count == b->count && !memcmp(a->ids, b->ids, a->count * sizeof *a->ids));
 }
 
-static int trunk_lookup(const Trunks *t, int image, const IdList *tail) {
+static int trunk_lookup(const Trunks *t, int image, int hidden, const IdList *tail) {
     for (size_t i = t->n; i-- > 0;) /* the latest first: neighbours in a file share images */
-        if (t->list[i].image == image && same_ids(t->list[i].tail, tail)) return t->list[i].segment;
+        if (t->list[i].image == image && t->list[i].hidden == hidden && same_ids(t->list[i].tail, tail)) return t->list[i].segment;
     return -1;
 }
 
-static int trunk_keep(Trunks *t, int image, const IdList *tail, int segment, Error *e) {
+static int trunk_keep(Trunks *t, int image, int hidden, const IdList *tail, int segment, Error *e) {
     if (segment < 0 || mem_grow(&t->list, &t->cap, t->n + 1, sizeof *t->list, "trunks", e)) return -1;
-    t->list[t->n++] = (struct Trunk){ .image = image, .segment = segment, .tail = tail };
+    t->list[t->n++] = (struct Trunk){ .image = image, .hidden = hidden, .segment = segment, .tail = tail };
     return segment;
+}
+
+static int trunks_root(Vlm *v, Trunks *t, Error *e) { return t->root >= 0 ? t->root : (t->root = vlm_root(v, &t->forest, e)); }
+
+int trunks_find_blind(Vlm *v, Trunks *t, const Prompt *p, Error *e) {
+    if (!prompt_has_image(p)) return trunks_find(v, t, p, e);
+    int rows = image_rows(v, p), segment = trunk_lookup(t, -1, rows, &p->tail);
+    if (segment >= 0) return segment;
+    if (trunks_root(v, t, e) < 0 || (segment = forest_segment(&t->forest, t->root, (int)p->tail.count, e)) < 0) return -1;
+    forest_skip(&t->forest, segment, rows);
+    if (forest_extend(&t->forest, segment, p->tail.ids, (int)p->tail.count, e)) return -1;
+    return trunk_keep(t, -1, rows, &p->tail, segment, e);
 }
 
 int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e) {
@@ -281,13 +287,13 @@ int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e) {
         }
         image = t->last_image;
     }
-    int segment = trunk_lookup(t, image, &p->tail);
+    int segment = trunk_lookup(t, image, 0, &p->tail);
     if (segment >= 0) return segment;
     if (image >= 0) {
-        if (t->root < 0 && (t->root = vlm_root(v, &t->forest, e)) < 0) return -1;
-        parent = trunk_lookup(t, image, NULL);
-        if (parent < 0) parent = trunk_keep(t, image, NULL, vlm_image_trunk(v, &t->forest, t->root, image, e), e);
+        if (trunks_root(v, t, e) < 0) return -1;
+        parent = trunk_lookup(t, image, 0, NULL);
+        if (parent < 0) parent = trunk_keep(t, image, 0, NULL, vlm_image_trunk(v, &t->forest, t->root, &t->images, image, e), e);
         if (parent < 0) return -1;
     }
-    return trunk_keep(t, image, &p->tail, vlm_tail(&t->forest, parent, &p->tail, e), e);
+    return trunk_keep(t, image, 0, &p->tail, vlm_tail(&t->forest, parent, &p->tail, e), e);
 }

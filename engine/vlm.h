@@ -8,13 +8,17 @@
 #ifndef RLAIFV_ENGINE_VLM_H
 #define RLAIFV_ENGINE_VLM_H
 
+#include "model/anyres.h"
 #include "model/image.h"
 #include "model/model.h"
 #include "tokenizer/tokenizer.h"
 
 typedef struct FeatureCache FeatureCache;
 
-enum { VLM_IMAGES = 256 }; /* distinct images of one step at most: bounds the feature buffer */
+enum {
+    VLM_IMAGES = 256, /* distinct images of one step at most: bounds the feature buffer */
+    VLM_AHEAD = 16    /* images preprocessed ahead of their step unless set: 22 MB of tiles at side 336 */
+};
 
 /* What passed through the model since the Vlm was opened (or the caller zeroed it): for progress lines and roofs. */
 typedef struct VlmWork {
@@ -27,6 +31,9 @@ typedef struct Vlm {
     Tokenizer *tokenizer; /* NULL after vlm_open_ids */
     const ChatTemplate *chat;
     int aspect; /* ImageAspect */
+    ImageExif exif;          /* ignored unless set after opening */
+    int ahead_images;        /* held by threads that decode ahead (vlm_ahead); VLM_AHEAD unless set after opening; 0: none */
+    struct Prefetch *ahead;
     int ends[EOS_MOST + 1], ends_n; /* ids that end an answer: the tokenizer's eos, and those that the checkpoint's configs name */
     unsigned char *emit; /* (V): ids sampling may emit: those that end an answer, and all the tokenizer knows except added tokens (<image>, <pad>) */
     IdList head;         /* ids before the image, the same for all prompts */
@@ -35,7 +42,8 @@ typedef struct Vlm {
     VlmWork work;
 } Vlm;
 
-/* chat: name of a template, NULL for vicuna_v1. 0, or -1 with nothing held. Refuses a tokenizer with ids that the model has no row for. */
+/* chat: name of a template, NULL for vicuna_v1. aspect: how images are fitted to one tile; a model of tiled images has its own way (IMAGE_ANYRES), which
+ * others refuse. 0, or -1 with nothing held. Refuses a tokenizer with ids that the model has no row for. */
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* The same with a slice of the model (model_load_slice). */
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
@@ -53,7 +61,7 @@ void vlm_feature_budget(Vlm *v, size_t bytes); /* 512 MiB unless set */
 
 /* ---- prompts ---- */
 
-/* An image file, or pixels (3, S, S) preprocessed already (borrowed); neither: no image. */
+/* An image file, or pixels (3, S, S) of one tile preprocessed already (borrowed); neither: no image. */
 typedef struct ImageRef {
     const char *path;
     const float *pixels;
@@ -62,6 +70,7 @@ typedef struct ImageRef {
 typedef struct Prompt {
     ImageRef image;
     IdList tail; /* what stands between the image and the answer, or the whole prompt when there is no image */
+    int image_rows; /* of the image in the decoder; 0 with an image: those of one tile */
 } Prompt;
 int prompt_has_image(const Prompt *p);
 int prompt_tokens(const Vlm *v, const Prompt *p); /* head and image included */
@@ -82,11 +91,16 @@ int refuse(const Refusals *refusals, size_t item, const Error *why, Error *e);
 /* ---- images of a step ---- */
 
 /* The images of one step: a list of distinct contents whose features are laid end to end in the order of first use. */
+typedef struct StepImage {
+    char hash[HASH_TEXT];
+    float *pixels; /* (layout tiles, 3, S, S), owned; NULL when features were cached already */
+    ImageLayout layout;
+    int tile; /* its first among the step's */
+} StepImage;
 typedef struct StepImages {
-    char (*hashes)[HASH_TEXT];
-    float **pixels; /* (3, S, S) each, owned; NULL when features were cached already */
-    int n;
-    size_t cap, pixels_cap;
+    StepImage *list;
+    int n, tiles; /* tiles: of all images */
+    size_t cap;
 } StepImages;
 void step_images_clear(StepImages *s); /* keeps the lists' memory */
 void step_images_free(StepImages *s);
@@ -96,20 +110,21 @@ int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e);
 int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e);
 int vlm_image_pixels(Vlm *v, StepImages *s, const float *pixels, Error *e);
 int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e);
-/* Tower features of all the step's images, on the device, (n * image_tokens, W): from the cache, the tower run once for those missing.
+/* Says that `image` will be asked for after those said before: threads decode and preprocess its file while the device computes. Changes no
+ * result. vlm_ahead_clear takes back what was said. */
+void vlm_ahead(Vlm *v, const ImageRef *image);
+void vlm_ahead_clear(Vlm *v);
+/* Tower features of all the step's images, on the device, (tiles * tile_rows, W): from the cache, the tower run once for those missing.
  * Valid until the next call. */
 int vlm_features(Vlm *v, StepImages *s, Buf *features, Error *e);
 
 /* ---- segments ---- */
 
-/* Segments of one prompt in a Forest: vlm_root makes the shared head; vlm_trunk hangs from it a segment with the rows of image `image` (an
- * index among the step's images; -1: the prompt is text alone, then root is ignored) and the text after it, ending where the answer begins.
- * vlm_image_trunk holds the image rows alone, for many questions about one image: vlm_question appends only the text, vlm_tail ids of it.
- * Return the segment, or -1. Answers hang from it. Segments get just the slots they need when the forest has slots. */
+/* Segments of one prompt in a Forest: vlm_root makes the shared head, vlm_image_trunk hangs from it the rows of an image (an index among the step's
+ * images), for many questions about one image; vlm_tail hangs from that the text after it, ending where the answer begins. Return the segment, or -1.
+ * Answers hang from it. Segments get just the slots they need when the forest has slots. */
 int vlm_root(Vlm *v, Forest *f, Error *e);
-int vlm_trunk(Vlm *v, Forest *f, int root, int image, const char *question, Error *e);
-int vlm_image_trunk(Vlm *v, Forest *f, int root, int image, Error *e);
-int vlm_question(Vlm *v, Forest *f, int image_trunk, const char *question, Error *e);
+int vlm_image_trunk(Vlm *v, Forest *f, int root, const StepImages *images, int image, Error *e);
 int vlm_tail(Forest *f, int parent, const IdList *tail, Error *e);
 
 /* The size of steps of up to `rows` token rows, of which `scored` are scored, with up to `images` distinct images: no more than the rows hold,
@@ -131,6 +146,7 @@ typedef struct Trunks {
     int root; /* -1: none yet */
     struct Trunk {
         int image, segment; /* image -1: text alone */
+        int hidden;         /* positions left out where an image is not seen */
         const IdList *tail; /* NULL: the image's rows alone */
     } * list;
     size_t n, cap;
@@ -143,5 +159,8 @@ void trunks_free(Trunks *t);
 /* The segment that ends where the answer of `p` begins, made when the step has none. p must outlive the step. The segment; TRUNK_REFUSED
  * when the image cannot be read (the step is as it was); -1 for other failures. */
 int trunks_find(Vlm *v, Trunks *t, const Prompt *p, Error *e);
+/* The same prompt as one that does not see its image: tokens and positions are as they were, the image's rows are not there (mDPO, Wang et al. 2024, arXiv
+ * 2406.11839). */
+int trunks_find_blind(Vlm *v, Trunks *t, const Prompt *p, Error *e);
 
 #endif

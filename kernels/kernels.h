@@ -60,14 +60,19 @@ typedef struct AdamW {
 } AdamW;
 
 typedef enum LossKind { LOSS_SIGMOID, LOSS_IPO, LOSS_HINGE, LOSS_ROBUST, LOSS_SIGMOID_NORM, LOSS_KINDS } LossKind;
-/* Preference loss of INTEROP's TRL formulas. Per pair i: sequences 2i (chosen) and 2i + 1 (rejected). */
+/* Preference loss of a pair, whose sequences follow one another: chosen, rejected, and where conditional_weight is not 0 chosen once more, as the policy
+ * has it without the image. docs/losses.md has the formulas. */
 typedef struct PreferenceLoss {
     LossKind kind;
     float beta, label_smoothing;
-    float sft_weight;     /* adds sft_weight * -(token mean log-prob of chosen) */
+    float sft_weight;     /* adds sft_weight * -(token mean log-prob of chosen), or their sum */
+    int sft_sum;
+    float conditional_weight; /* mDPO: of the term that compares chosen with the image and without */
+    float anchor_weight;      /* mDPO: of the term that keeps chosen at least as likely as it was */
     float pair_scale;     /* multiplies every pair's loss: 1 / pairs of the whole step */
 } PreferenceLoss;
-/* Per pair: loss (unscaled), rewards beta * (logp - ref) of each side. */
+static inline int loss_sequences(const PreferenceLoss *l) { return l->conditional_weight != 0 ? 3 : 2; }
+/* Per pair: loss (unscaled), rewards beta * (logp - ref) of chosen and rejected, weighted as the loss sees them; sums of log-probs, not weighted. */
 enum { PAIR_LOSS, PAIR_REWARD_CHOSEN, PAIR_REWARD_REJECTED, PAIR_LOGP_CHOSEN, PAIR_LOGP_REJECTED, PAIR_COLUMNS };
 
 /* One row of sampling. `ids_allowed` of the call masks tokens that may never be emitted. */
@@ -186,9 +191,11 @@ typedef struct Kernels {
     void (*sample)(int *ids, float *logp, Buf logits, const unsigned char *allowed, const SampleRow *rows, int R, int V);
 
     /* ---- loss.c ---- */
-    /* logp (R) fp32 per scored row; sequence s owns rows first[s] .. first[s + 1) (host, 2 * pairs + 1 entries); ref (2 * pairs) host sums.
+    /* logp (R) fp32 per scored row; sequence s owns rows first[s] .. first[s + 1) (host, loss_sequences * pairs + 1 entries). weights (R) host, or NULL for
+     * ones: what a row counts for in its sequence's log-prob. ref (loss_sequences * pairs) host: the reference's sums, weighted alike.
      * dlogp (R) = d(sum of pair_scale * loss)/dlogp; columns (pairs, PAIR_COLUMNS) host. */
-    void (*preference_loss)(Buf dlogp, double *columns, Buf logp, const int *first, const double *ref, int pairs, const PreferenceLoss *loss);
+    void (*preference_loss)(
+        Buf dlogp, double *columns, Buf logp, const float *weights, const int *first, const double *ref, int pairs, const PreferenceLoss *loss);
 
     /* ---- optimizer.c ---- */
     /* One step on n parameters. master, m, v, g fp32; p FP32 (master none, p itself is stepped) or BF16 (p = round(master)). */

@@ -3,7 +3,7 @@
  * Every tensor of the table must be there once, with its shape, as F64, F32, F16 or BF16; every tensor of the files must be in the table or
  * be known to be harmless. Two exceptions: tensors no computation uses (the tower's last blocks) may be absent, and a tied model may carry
  * its head a second time if it equals the embedding table. The tower of an original checkpoint may stand in its own folder, whose other
- * tensors (CLIP's text half) are nobody's concern. */
+ * tensors (CLIP's text half) are nobody's concern, and its projector in a file of its own. */
 #include "model/checkpoint.h"
 
 #include "model/names.h"
@@ -32,8 +32,10 @@ static int match(Checkpoint *c) {
 /* A CLIP checkpoint calls its tower vision_model.*; saved by newer code, the tower alone has no prefix. */
 static int match_tower(Checkpoint *c, Error *e) {
     const Params *p = c->params;
-    if (tensors_open(&c->tower, p->config->vision_folder, e))
-        return error_hint(e, "the checkpoint holds no vision tower, and the folder mm_vision_tower names has no safetensors either");
+    if (tensors_open(&c->tower, p->config->vision_folder, e)) {
+        if (e && !e->hint[0]) error_hint(e, "the checkpoint holds no vision tower, and the folder mm_vision_tower names has none that can be read");
+        return -1;
+    }
     for (int i = 0; i < p->n; i++) {
         if (p->list[i].part != PART_VISION) continue;
         char name[PARAM_NAME] = "vision_model.", suffix[PARAM_NAME];
@@ -46,12 +48,24 @@ static int match_tower(Checkpoint *c, Error *e) {
     return 0;
 }
 
+/* LLaVA's code writes the projector that it trained first into a file of its own, which stays beside the weights of the decoder. It counts where
+ * those hold no projector. */
+static int add_projector(Checkpoint *c, const char *folder, Error *e) {
+    char path[PATH_SIZE];
+    if (c->layout != LAYOUT_ORIGINAL) return 0;
+    for (size_t i = 0; i < c->main.n; i++)
+        if (strstr(c->main.list[i].name, "mm_projector.")) return 0;
+    if (path_join(path, folder, "mm_projector.bin", e)) return -1;
+    return file_exists(path) ? tensors_add(&c->main, path, e) : 0;
+}
+
 int checkpoint_open(Checkpoint *c, const Params *p, const char *folder, Error *e) {
     *c = (Checkpoint){ .params = p };
     if (tensors_open(&c->main, folder, e)) return -1;
+    if (names_recognise(p, &c->main, &c->layout, e) || add_projector(c, folder, e)) goto failed;
     c->tensors = mem_new((size_t)p->n, sizeof *c->tensors, "checkpoint", e);
     c->taken = c->tensors ? mem_new(c->main.n, 1, "checkpoint", e) : NULL;
-    if (!c->taken || names_recognise(p, &c->main, &c->layout, e)) goto failed;
+    if (!c->taken) goto failed;
     if (!match(c) && c->layout == LAYOUT_ORIGINAL && p->config->vision_folder[0] && match_tower(c, e)) goto failed;
     return 0;
 failed:
@@ -108,7 +122,7 @@ static int missing(const Checkpoint *c, const Param *q, const char *name, Error 
     if (near) error_hint(e, "the nearest name is \"%s\"", near);
     else if (q->part == PART_VISION && c->layout == LAYOUT_ORIGINAL && !config->vision_folder[0])
         error_hint(
-            e, "put the tower's folder (config.json and model.safetensors) beside the checkpoint, under the name mm_vision_tower gives");
+            e, "put the tower's folder (config.json and its weights) beside the checkpoint, under the name mm_vision_tower gives");
     else if (q->layer >= 0)
         error_hint(e, "config.json says %d layers", q->part == PART_VISION ? config->vision.layers : config->decoder.layers);
     return -1;

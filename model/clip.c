@@ -56,6 +56,7 @@ int model_encode(Model *m, Buf features, const float *pixels, int images, int sa
         w->vision_embedded.buf, w->vision_patches.buf, weight(m, P_VISION_PATCH, -1), BUF_NONE, BUF_NONE, images * P, W, patch_size);
     k->patches_embed(
         w->vision_pre.buf, w->vision_embedded.buf, weight(m, P_VISION_CLASS, -1), weight(m, P_VISION_POSITION, -1), images, P, W);
+    if (dump_write(m, "vision.embedded", 0, w->vision_pre.buf, T, W, e)) return -1;
     Buf x = L > 0 ? w->vision_layers[0].x.buf : w->vision_final.buf;
     k->layernorm_forward(x, w->vision_pre_mean.buf, w->vision_pre_rstd.buf, w->vision_pre.buf, weight(m, P_VISION_PRE_W, -1),
         weight(m, P_VISION_PRE_B, -1), T, W, c->eps);
@@ -73,6 +74,10 @@ int model_encode(Model *m, Buf features, const float *pixels, int images, int sa
         k->linear_forward(y->fc1.buf, y->norm2.buf, weight(m, P_VISION_FC1_W, l), weight(m, P_VISION_FC1_B, l), BUF_NONE, T, F, W);
         k->activation_forward(y->activated.buf, y->fc1.buf, c->activation, (int64_t)T * F);
         k->linear_forward(next, y->activated.buf, weight(m, P_VISION_FC2_W, l), weight(m, P_VISION_FC2_B, l), y->mid.buf, T, W, F);
+        if (dump_write(m, "vision.{i}.qkv", l, y->qkv.buf, T, 3 * W, e) || dump_write(m, "vision.{i}.attended", l, y->attended.buf, T, W, e) ||
+            dump_write(m, "vision.{i}.mid", l, y->mid.buf, T, W, e) || dump_write(m, "vision.{i}.activated", l, y->activated.buf, T, F, e) ||
+            dump_write(m, "vision.{i}.out", l, next, T, W, e))
+            return -1;
         x = next;
     }
     k->rows_gather(features, x, w->vision_rows, features_n, W);

@@ -49,11 +49,20 @@ typedef struct DecoderConfig {
     int slice, slices; /* slices above 1: heads, kv_heads and ff are those of one of so many equal slices (config_slice); vocab stays the whole one */
 } DecoderConfig;
 
+enum { GRIDS_MOST = 64 };
+
 typedef struct ModelConfig {
     VisionConfig vision;
     DecoderConfig decoder;
     int image_token;  /* id of the image placeholder, -1 when the layout has none */
-    int image_tokens; /* rows an image occupies: patches, + 1 when the class token is kept */
+    int tile_rows;    /* rows of features of one pass of the tower: patches, + 1 when the class token is kept */
+    int image_tokens; /* rows an image occupies in the decoder, at most */
+    int tiles;        /* passes of the tower an image takes, at most: 1 unless it is tiled */
+    int newline;      /* rows of tiled images end with a learned row, `image_newline` */
+    int grids_n;      /* above 0: images are cut into tiles (anyres.h), one of these ways */
+    struct TileGrid {
+        int down, across; /* tiles */
+    } grids[GRIDS_MOST];
     float image_mean[3], image_std[3];
     char model_type[64], vision_folder[PATH_SIZE]; /* vision_folder: where the tower's own config (and weights) stand in the original layout */
 } ModelConfig;
@@ -73,6 +82,8 @@ int config_slice(ModelConfig *c, int slice, int slices, const char *folder, Erro
 static inline int config_slices(const ModelConfig *c) { return c->decoder.slices > 1 ? c->decoder.slices : 1; }
 /* Rows of lm_head here, and the first of them. */
 static inline int config_head_rows(const ModelConfig *c) { return c->decoder.vocab / config_slices(c); }
+/* Rows of the projector's output before those of images: the learned end of a row of patches (P_NEWLINE). */
+static inline int config_image_lead(const ModelConfig *c) { return c->newline; }
 static inline int config_head_first(const ModelConfig *c) { return c->decoder.slice * config_head_rows(c); }
 
 #endif

@@ -86,6 +86,15 @@ static AttentionPlan plan_of(const Model *m, const Forest *f, int tail) {
 /* Where a block's activations are: one set serves all blocks unless backward reads them. */
 static DecoderLayer *block_of(const Model *m, int l, int train) { return &m->work->layers[train && !m->recompute ? l : 0]; }
 
+/* What a dump may ask of block l. */
+static int block_dump(Model *m, const Shape *s, int l, const DecoderLayer *y, int M, Buf out, Error *e) {
+    int HE = s->H * s->E;
+    return dump_write(m, "decoder.{i}.norm1", l, y->norm1.buf, s->T, s->D, e) || dump_write(m, "decoder.{i}.qkv", l, y->qkv.buf, s->T, s->Q, e) ||
+           dump_write(m, "decoder.{i}.attended", l, y->attended.buf, s->T, HE, e) || dump_write(m, "decoder.{i}.mid", l, y->mid.buf, M, s->D, e) ||
+           dump_write(m, "decoder.{i}.norm2", l, y->norm2.buf, M, s->D, e) || dump_write(m, "decoder.{i}.gated", l, y->gated.buf, M, s->F, e) ||
+           dump_write(m, "decoder.{i}.out", l, out, M, s->D, e);
+}
+
 /* Block l from its input stream x (T, D) to `next`; what backward reads stays in block_of(l). next none: only that is wanted. */
 static int block_forward(Model *m, const Forest *f, const Shape *s, int l, StepMode mode, Buf x, Buf next, Error *e) {
     const Kernels *k = m->k;
@@ -119,7 +128,8 @@ static int block_forward(Model *m, const Forest *f, const Shape *s, int l, StepM
     k->swiglu_forward(y->gated.buf, y->gate_up.buf, M, s->F);
     if (!next.at) return 0;
     k->linear_forward(next, y->gated.buf, weight(m, P_DOWN, l), BUF_NONE, sliced ? BUF_NONE : y->mid.buf, M, D, s->F);
-    return slices_sum_onto(m, "summing the feed-forward", next, y->mid.buf, (int64_t)M * D, e);
+    if (slices_sum_onto(m, "summing the feed-forward", next, y->mid.buf, (int64_t)M * D, e)) return -1;
+    return model_dump_waits(m) && block_dump(m, s, l, y, M, next, e) ? -1 : 0;
 }
 
 int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) {
@@ -136,6 +146,7 @@ int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) 
     if (weights_need(m, unit_of(m, P_EMBED, -1), unit_of(m, P_Q, 0), e)) return -1;
     Buf x = w->layers[0].x.buf;
     k->embed_forward(x, weight(m, P_EMBED, -1), features, f->ids, f->image_rows, s.T, s.D);
+    if (dump_write(m, "decoder.embedded", 0, x, s.T, s.D, e)) return -1;
     for (int l = 0; l < L; l++) {
         Buf next = l + 1 == L ? w->final.buf : train ? w->layers[l + 1].x.buf : x;
         if (weights_need(m, unit_of(m, P_Q, l), l + 1 == L ? head : unit_of(m, P_Q, l + 1), e)) return -1;

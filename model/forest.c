@@ -138,6 +138,12 @@ static int rows_append(Forest *f, int segment, int n, Error *e) {
     return first;
 }
 
+void forest_skip(Forest *f, int segment, int by) {
+    Segment *s = &f->segments[segment];
+    assert(by >= 0 && s->rows == 0 && s->cached == 0);
+    s->position += by;
+}
+
 int forest_extend(Forest *f, int segment, const int *ids, int n, Error *e) {
     int first = rows_append(f, segment, n, e);
     if (first < 0) return -1;
@@ -158,6 +164,18 @@ int forest_extend_image(Forest *f, int segment, int feature, int n, Error *e) {
         f->image_rows[first + i] = feature + i;
     }
     if (feature + n > f->image_rows_n) f->image_rows_n = feature + n;
+    return 0;
+}
+
+int forest_extend_rows(Forest *f, int segment, const int *rows, int n, int end, Error *e) {
+    int first = rows_append(f, segment, n, e);
+    if (first < 0) return -1;
+    for (int i = 0; i < n; i++) {
+        assert(rows[i] >= 0 && rows[i] < end);
+        f->ids[first + i] = FOREST_IMAGE;
+        f->image_rows[first + i] = rows[i];
+    }
+    if (end > f->image_rows_n) f->image_rows_n = end;
     return 0;
 }
 

@@ -36,8 +36,8 @@ typedef struct Forest {
     /* the step */
     int rows_n;
     size_t rows_cap;
-    int *ids, *positions, *image_rows, *row_segment; /* ids < 0: image row; image_rows: which row of the step's vision features */
-    int image_rows_n; /* vision feature rows the step needs: the largest referenced, plus one */
+    int *ids, *positions, *image_rows, *row_segment; /* ids < 0: image row; image_rows: which of the step's image rows */
+    int image_rows_n; /* image rows the step has: the projector's output */
     int scored_n;
     size_t scored_cap;
     int *score_rows, *score_targets; /* row whose hidden state predicts, and the id it should predict (-1: only logits are wanted) */
@@ -66,11 +66,15 @@ int forest_slots(Forest *f, int slots, Error *e);
 /* A new, empty segment below `parent` (-1 for none); `capacity` tokens at most when the forest has slots. Returns its index, or -1 with the Error filled (no
  * room among the slots: error what "no free slots"). A parent must be complete: it may not grow once it has children. */
 int forest_segment(Forest *f, int parent, int capacity, Error *e);
+/* Moves the positions of an empty segment `by` tokens on, as if its parent were that much longer: what would stand there is not seen. */
+void forest_skip(Forest *f, int segment, int by);
 /* Appends tokens as rows of this step. All rows of a segment in a step must be appended before another segment's. Refuses zero tokens, growth beyond
  * capacity, a segment with children. */
 int forest_extend(Forest *f, int segment, const int *ids, int n, Error *e);
-/* Appends n rows that hold rows feature .. feature + n - 1 of the step's vision features. Segments may share feature rows. */
+/* Appends n rows that hold rows feature .. feature + n - 1 of the step's image rows (model.h). Segments may share them. */
 int forest_extend_image(Forest *f, int segment, int feature, int n, Error *e);
+/* The same for any rows, in any order; of the image's rows those before `end` exist, read or not. */
+int forest_extend_rows(Forest *f, int segment, const int *rows, int n, int end, Error *e);
 /* Scores tokens from `from` (index among this step's rows of the segment) to its end: each is predicted by the row before it, which may be the parent's
  * last row (parent in the same step). */
 int forest_score(Forest *f, int segment, int from, Error *e);

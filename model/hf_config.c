@@ -1,6 +1,6 @@
 /* hf_config.c - owns the reading of config.json and its companions: what shape a checkpoint has.
  *
- * Three forms: `llava` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the
+ * Three forms: `llava` and `llava_next` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the
  * class defaults of Transformers), the original LLaVA code's `llava_llama`, `llava_mistral` and `llava_qwen` (the decoder's keys at the
  * top, mm_* keys beside them, the tower's config in a folder of its own or known by its public name), and a decoder alone. Decoders are of
  * the families in one table: what their classes take where a file says nothing, and what else tells them apart. Newer and older spellings
@@ -9,6 +9,7 @@
  * bound, before anything is allocated from it. */
 #include "model/config.h"
 
+#include "model/anyres.h"
 #include "model/rope.h"
 
 #include <math.h>
@@ -25,7 +26,7 @@ enum {
     MOST_VOCAB = 1 << 22,
     MOST_POSITIONS = 1 << 24
 };
-enum { MOST_SIDE = 1 << 12, MOST_PATCH = 1 << 8, MOST_PATCHES = 1 << 14, HEAD_MULTIPLE = 8 };
+enum { MOST_SIDE = 1 << 12, MOST_PATCH = 1 << 8, MOST_PATCHES = 1 << 14, HEAD_MULTIPLE = 8, TILES_MOST = 64 };
 
 typedef struct SizeKey {
     const char *key;
@@ -332,9 +333,13 @@ static int set_feature(ModelConfig *c, const char *where, const char *key, int64
     if (state < 1 || state > v->layers)
         return error_what(e, "out of range"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%lld", (long long)layer),
                error_expected(e, "the output of one of the tower's %d blocks", v->layers);
+    if (c->grids_n && keep_class)
+        return error_what(e, "unsupported image tiling"), error_where(e, "%s", where), error_found(e, "the class token kept in tiled images"),
+               error_expected(e, "patches alone"), error_hint(e, "vision_feature_select_strategy \"default\"");
     v->feature_layers = (int)state;
     v->keep_class = keep_class;
-    c->image_tokens = v->patches + keep_class;
+    c->tile_rows = v->patches + keep_class;
+    config_set_tiles(c);
     return 0;
 }
 
@@ -352,9 +357,43 @@ static int read_feature(const json_t *o, const char *where, const char *layer_ke
     return set_feature(c, where, layer_key, layer, !strcmp(select, keep), e);
 }
 
+/* ---- tiles ---- */
+
+/* One of image_grid_pinpoints, [height, width] in pixels, or [width, height] where the original code wrote it. */
+static int read_grid(const json_t *pair, const char *where, int width_first, ModelConfig *c, Error *e) {
+    int side = c->vision.image_side;
+    int64_t pixels[2] = { 0 };
+    for (size_t i = 0; i < 2; i++) pixels[i] = json_integer_value(json_array_get(pair, i));
+    int64_t down = pixels[width_first], across = pixels[!width_first];
+    if (json_array_size(pair) != 2 || down < side || across < side || down % side || across % side || down / side * (across / side) > TILES_MOST)
+        return error_what(e, "bad image tiling"), error_where(e, "%s: field \"image_grid_pinpoints\"", where),
+               error_found(e, "[%lld, %lld]", (long long)pixels[0], (long long)pixels[1]),
+               error_expected(e, "two multiples of the tower's image_size %d, at most %d tiles", side, TILES_MOST);
+    c->grids[c->grids_n++] = (struct TileGrid){ (int)(down / side), (int)(across / side) };
+    return 0;
+}
+
+/* Absent, they are those of LLaVA-NeXT: 1 x 2, 2 x 1, 2 x 2, 3 x 1 and 1 x 3 tiles. */
+static int read_grids(const json_t *o, const char *where, int width_first, ModelConfig *c, Error *e) {
+    static const struct TileGrid usual[] = { { 1, 2 }, { 2, 1 }, { 2, 2 }, { 3, 1 }, { 1, 3 } };
+    const json_t *list = json_object_get(o, "image_grid_pinpoints"), *pair;
+    size_t i;
+    c->newline = 1;
+    if (!list || json_is_null(list)) {
+        memcpy(c->grids, usual, sizeof usual);
+        c->grids_n = sizeof usual / sizeof *usual;
+        return 0;
+    }
+    if (!json_is_array(list) || json_array_size(list) < 1 || json_array_size(list) > GRIDS_MOST)
+        return error_what(e, "bad image tiling"), error_where(e, "%s: field \"image_grid_pinpoints\"", where),
+               error_found(e, json_is_array(list) ? "%zu entries" : "no list", json_array_size(list)), error_expected(e, "a list of 1 to %d sizes", GRIDS_MOST);
+    json_array_foreach(list, i, pair) if (read_grid(pair, where, width_first, c, e)) return -1;
+    return 0;
+}
+
 /* ---- the families ---- */
 
-static int load_hub(const json_t *o, const char *where, ModelConfig *c, Error *e) {
+static int load_hub(const json_t *o, const char *where, int tiled, ModelConfig *c, Error *e) {
     const json_t *text = json_object_get(o, "text_config"), *vision = json_object_get(o, "vision_config");
     char place[PATH_SIZE + 32], known[128];
     const char *type = families[0].type;
@@ -378,6 +417,7 @@ static int load_hub(const json_t *o, const char *where, ModelConfig *c, Error *e
         c->vision = public_towers[0].config;
         if (check_vision(place, &c->vision, e)) return -1;
     }
+    if (tiled && read_grids(o, where, 0, c, e)) return -1;
     int64_t pad = c->decoder.pad, image = 32000;
     int tied = 0;
     if (need_word(o, "projector_hidden_act", where, "gelu", "gelu", NULL, e) ||
@@ -435,16 +475,17 @@ static int find_tower(const char *folder, const char *name, ModelConfig *c, Erro
 }
 
 static int load_original(const char *folder, const json_t *o, const char *where, ModelConfig *c, Error *e) {
-    const char *tower, *aspect = "", *merge = "";
+    const char *tower, *aspect = "", *merge = "flat";
     int64_t width = 0;
     if (json_may_string(o, "image_aspect_ratio", where, &aspect, e) || json_may_string(o, "mm_patch_merge_type", where, &merge, e))
         return -1;
-    if (strstr(aspect, "anyres") || !strncmp(merge, "spatial", 7))
+    int tiled = !strcmp(aspect, "anyres");
+    if ((strstr(aspect, "anyres") && !tiled) || strcmp(merge, tiled ? "spatial_unpad" : "flat"))
         return error_what(e, "unsupported image tiling"), error_where(e, "%s", where),
                error_found(e, "image_aspect_ratio \"%s\", mm_patch_merge_type \"%s\"", aspect, merge),
-               error_expected(e, "one tile an image"), error_hint(e, "anyres checkpoints (LLaVA 1.6) are not supported yet");
+               error_expected(e, "\"anyres\" with \"spatial_unpad\" (LLaVA 1.6), or one tile an image, \"flat\"");
     if (read_decoder(o, where, family_of(c->model_type), &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
-        find_tower(folder, tower, c, e) || need_word(o, "mm_projector_type", where, "linear", "mlp2x_gelu", NULL, e) ||
+        find_tower(folder, tower, c, e) || (tiled && read_grids(o, where, 1, c, e)) || need_word(o, "mm_projector_type", where, "linear", "mlp2x_gelu", NULL, e) ||
         need_flag(o, "mm_use_im_start_end", where, 0, 0, "image start and end tokens are not placed by this engine's templates", e) ||
         json_may_integer(o, "mm_hidden_size", where, 1, MOST_WIDTH, &width, e))
         return -1;
@@ -506,15 +547,15 @@ static int read_config(const char *folder, const json_t *o, const char *where, M
     int alone = family && !strcmp(type, family->type);
     snprintf(c->model_type, sizeof c->model_type, "%s", family && !alone ? family->original : type);
     if (family && !alone) return load_original(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
-    if (!strcmp(type, "llava")) return load_hub(o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
+    int tiled = !strcmp(type, "llava_next");
+    if (tiled || !strcmp(type, "llava")) return load_hub(o, where, tiled, c, e) || read_pixels(folder, c, e) ? -1 : 0;
     if (alone) {
         c->image_token = -1;
         return read_decoder(o, where, family, &c->decoder, e);
     }
     char originals[128], decoders[128];
     error_what(e, "unsupported architecture"), error_where(e, "%s: field \"model_type\"", where), error_found(e, "\"%.100s\"", type),
-        error_expected(e, "llava, %s, %s", family_names(1, originals, sizeof originals), family_names(0, decoders, sizeof decoders));
-    if (!strcmp(type, "llava_next")) error_hint(e, "anyres checkpoints (LLaVA 1.6, LLaVA-NeXT) are not supported yet");
+        error_expected(e, "llava, llava_next, %s, %s", family_names(1, originals, sizeof originals), family_names(0, decoders, sizeof decoders));
     return -1;
 }
 

@@ -18,6 +18,8 @@
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+const char *const image_aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", [IMAGE_ANYRES] = "anyres", NULL };
+
 enum { WEIGHT_BITS = 32 - 8 - 2, SIZE_MOST = 4096 }; /* 8 bits of pixel, 2 of headroom for the kernel's overshoot */
 
 /* One axis of a resampling: output pixel i of the wanted window is a weighted sum of `count[i]` source pixels from `first[i]` on. */
@@ -122,18 +124,18 @@ typedef struct Resize {
     int32_t *sums;          /* as long */
 } Resize;
 
-/* Along rows first: `middle` holds the canvas rows that the window needs, S pixels each. */
+/* Along rows first: `middle` holds the canvas rows that the window needs, as wide as it. */
 static int resize_rows_first(Resize *r, const Canvas *c, Image *out, Error *e) {
     const Axis *down = &r->down;
-    int S = out->width, first = down->first[0], end = down->first[S - 1] + down->count[S - 1];
-    size_t stride = (size_t)S * 3;
+    int first = down->first[0], end = down->first[out->height - 1] + down->count[out->height - 1];
+    size_t stride = (size_t)out->width * 3;
     uint8_t *middle = mem_new((size_t)(end - first), stride, "rows of an image", e);
     if (!middle) return -1;
     for (int y = first; y < end; y++) {
         const uint8_t *row = canvas_row(c, y, r->line);
         row_resample(&r->across, row ? row : r->ground, middle + (size_t)(y - first) * stride);
     }
-    for (int i = 0; i < S; i++) {
+    for (int i = 0; i < out->height; i++) {
         for (int t = 0; t < down->count[i]; t++)
             sums_add(r->sums, middle + (size_t)(down->first[i] + t - first) * stride,
                 down->weights[(size_t)i * (size_t)down->taps + (size_t)t], stride);
@@ -156,15 +158,14 @@ static void resize_columns_first(Resize *r, const Canvas *c, Image *out) {
     }
 }
 
-/* The window (left, top) .. + (S, S) of the canvas resized to (width, height). A pass that changes no size has weights of exactly one, so
- * it needs no special case. */
-static int canvas_resize(const Canvas *c, int width, int height, int left, int top, int S, Image *out, Error *e) {
+/* The window from (left, top) on, of the size that `out` has, of the canvas resized to (width, height). A pass that changes no size has weights of exactly
+ * one, so it needs no special case. */
+static int canvas_resize(const Canvas *c, int width, int height, int left, int top, Image *out, Error *e) {
     Resize r = { 0 };
     int result = -1;
-    size_t most = (size_t)(c->width > S ? c->width : S) * 3;
-    out->width = out->height = S;
-    out->rgb = mem_new((size_t)S * (size_t)S, 3, "resized image", e);
-    if (!out->rgb || axis_plan(&r.across, c->width, width, left, S, e) || axis_plan(&r.down, c->height, height, top, S, e)) goto end;
+    size_t most = (size_t)(c->width > out->width ? c->width : out->width) * 3;
+    out->rgb = mem_new((size_t)out->width * (size_t)out->height, 3, "resized image", e);
+    if (!out->rgb || axis_plan(&r.across, c->width, width, left, out->width, e) || axis_plan(&r.down, c->height, height, top, out->height, e)) goto end;
     r.line = mem_new(1, most, "row of an image", e);
     r.ground = mem_new(1, most, "row of an image", e);
     r.row = mem_new(1, most, "row of an image", e);
@@ -193,39 +194,86 @@ void image_free(Image *image) {
     memset(image, 0, sizeof *image);
 }
 
-int image_fit(const Image *image, ImageAspect aspect, int S, const float mean[3], Image *out, Error *e) {
-    memset(out, 0, sizeof *out);
-    int w = image->width, h = image->height, shorter = w < h ? w : h, longer = w < h ? h : w;
+static int sizes_check(const Image *image, int S, Error *e) {
+    int w = image->width, h = image->height;
     if (S < 1 || S > SIZE_MOST) return error_what(e, "bad image size"), error_found(e, "%d", S), error_expected(e, "1 to %d", SIZE_MOST);
-    if (w < 1 || h < 1 || longer > IMAGE_SIDE)
+    if (w < 1 || h < 1 || w > IMAGE_SIDE || h > IMAGE_SIDE)
         return error_what(e, "bad image"), error_found(e, "%d x %d", w, h), error_expected(e, "sides of 1 to %d", IMAGE_SIDE);
+    return 0;
+}
+
+int image_fit(const Image *image, ImageAspect aspect, int S, const float mean[3], Image *out, Error *e) {
+    int w = image->width, h = image->height, shorter = w < h ? w : h, longer = w < h ? h : w;
+    *out = (Image){ .width = S, .height = S };
+    if (sizes_check(image, S, e)) return -1;
     if (aspect == IMAGE_PAD) {
         Canvas square = { .image = image, .width = longer, .height = longer, .x = (longer - w) / 2, .y = (longer - h) / 2 };
         for (int c = 0; c < 3; c++) {
             float level = 255.0f * mean[c];
             square.colour[c] = (uint8_t)(level < 0 ? 0 : level > 255 ? 255 : level);
         }
-        return canvas_resize(&square, S, S, 0, 0, S, out, e);
+        return canvas_resize(&square, S, S, 0, 0, out, e);
     }
     Canvas whole = { .image = image, .width = w, .height = h };
+    if (aspect == IMAGE_ANYRES) return canvas_resize(&whole, S, S, 0, 0, out, e);
     int stretched = (int)((double)S * longer / shorter), width = w <= h ? S : stretched, height = w <= h ? stretched : S;
-    return canvas_resize(&whole, width, height, (width - S) / 2, (height - S) / 2, S, out, e);
+    return canvas_resize(&whole, width, height, (width - S) / 2, (height - S) / 2, out, e);
+}
+
+/* What the 256 levels of each channel become. Transformers rescales in float64, rounds to float32, then subtracts and divides there. */
+typedef float Levels[3][256];
+static int levels_make(Levels level, const float mean[3], const float std[3], Error *e) {
+    for (int c = 0; c < 3; c++) {
+        if (!isfinite(mean[c]) || !isfinite(std[c]) || std[c] <= 0)
+            return error_what(e, "bad image normalisation"), error_found(e, "mean %g, std %g", (double)mean[c], (double)std[c]),
+                   error_expected(e, "a finite mean and a positive std");
+        for (int v = 0; v < 256; v++) level[c][v] = ((float)(v * (1.0 / 255.0)) - mean[c]) / std[c];
+    }
+    return 0;
+}
+
+/* The (S, S) window of an image from (left, top) on, which may reach beyond it, where it is black. */
+static void normalize(const Image *image, int left, int top, int S, Levels level, float *out) {
+    size_t area = (size_t)S * (size_t)S;
+    for (int y = 0; y < S; y++)
+        for (int x = 0; x < S; x++) {
+            int inside = x + left >= 0 && x + left < image->width && y + top >= 0 && y + top < image->height;
+            const uint8_t *rgb = inside ? image->rgb + 3 * ((size_t)(y + top) * (size_t)image->width + (size_t)(x + left)) : NULL;
+            for (size_t c = 0; c < 3; c++) out[c * area + (size_t)y * (size_t)S + (size_t)x] = level[c][rgb ? rgb[c] : 0];
+        }
 }
 
 int image_preprocess(const Image *image, ImageAspect aspect, int S, const float mean[3], const float std[3], float *out, Error *e) {
     Image fit;
-    float level[3][256];
-    for (int c = 0; c < 3; c++)
-        if (!isfinite(mean[c]) || !isfinite(std[c]) || std[c] <= 0)
-            return error_what(e, "bad image normalisation"), error_found(e, "mean %g, std %g", (double)mean[c], (double)std[c]),
-                   error_expected(e, "a finite mean and a positive std");
-    if (image_fit(image, aspect, S, mean, &fit, e)) return -1;
-    /* Transformers rescales in float64, rounds to float32, then subtracts and divides there. */
-    for (int c = 0; c < 3; c++)
-        for (int v = 0; v < 256; v++) level[c][v] = ((float)(v * (1.0 / 255.0)) - mean[c]) / std[c];
-    size_t area = (size_t)S * (size_t)S;
-    for (int c = 0; c < 3; c++)
-        for (size_t i = 0; i < area; i++) out[(size_t)c * area + i] = level[c][fit.rgb[3 * i + (size_t)c]];
+    Levels level;
+    if (levels_make(level, mean, std, e) || image_fit(image, aspect, S, mean, &fit, e)) return -1;
+    normalize(&fit, 0, 0, S, level, out);
+    image_free(&fit);
+    return 0;
+}
+
+int image_tiles(const Image *image, int down, int across, int S, const float mean[3], const float std[3], float *out, Error *e) {
+    Levels level;
+    Image fit;
+    Canvas whole = { .image = image, .width = image->width, .height = image->height };
+    size_t each = 3 * (size_t)S * (size_t)S;
+    if (levels_make(level, mean, std, e)) return -1;
+    if (S < 1 || down < 1 || across < 1 || down > SIZE_MOST / S || across > SIZE_MOST / S)
+        return error_what(e, "bad image tiling"), error_found(e, "%d x %d tiles of %d", down, across, S), error_expected(e, "sides of at most %d", SIZE_MOST);
+    if (image_fit(image, IMAGE_ANYRES, S, mean, &fit, e)) return -1;
+    normalize(&fit, 0, 0, S, level, out);
+    image_free(&fit);
+    int W = across * S, H = down * S;
+    double wide = (double)W / image->width, high = (double)H / image->height;
+    fit = (Image){ .width = W, .height = H };
+    if (wide < high) fit.height = (int)ceil(image->height * wide);
+    else fit.width = (int)ceil(image->width * high);
+    if (fit.height > H) fit.height = H;
+    if (fit.width > W) fit.width = W;
+    if (canvas_resize(&whole, fit.width, fit.height, 0, 0, &fit, e)) return -1;
+    int left = (W - fit.width) / 2, top = (H - fit.height) / 2;
+    for (int t = 0; t < down * across; t++)
+        normalize(&fit, t % across * S - left, t / across * S - top, S, level, out + (size_t)(t + 1) * each);
     image_free(&fit);
     return 0;
 }

@@ -1,16 +1,13 @@
-/* image_file.c - owns the decoding of image files and the writing of PNG. stb_image and stb_image_write (Sean Barrett, nothings.org/stb) do
- * the compression formats; their code is compiled here and nowhere else.
+/* image_file.c - owns the choice of a decoder by a file's first bytes, the decoding of PNG and its writing. stb_image and stb_image_write
+ * (Sean Barrett, nothings.org/stb) do the compression; their code is compiled here and nowhere else.
  *
- * stb_image trusts its input more than this program may: it checks no PNG checksums, fills cut-short files with what it has, and takes
- * Huffman tables longer than its own arrays. So each format's structure is checked first, by the short walkers below, and its memory is
- * bounded. Refuses what is damaged, cut short, above the caps of image.h, or in another format. Formats: PNG (W3C), JPEG (ITU-T T.81), BMP,
- * PNM (netpbm). */
-#include "model/image.h"
+ * stb_image trusts its input more than this program may: it checks no PNG checksums and fills cut-short files with what it has. So the
+ * structure is walked first, and memory is bounded. Refuses what is damaged, cut short, above the caps of image.h, or in another format. */
+#include "model/image_formats.h"
+
 #include "base/file.h"
 
-#include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- stb, with bounded and zeroed memory: a table that the file never defines then reads as empty, not as whatever was there ---- */
 
@@ -31,8 +28,6 @@ static void *stb_resize(void *old, size_t old_size, size_t size) {
 #define STBI_NO_LINEAR
 #define STBI_NO_HDR
 #define STBI_ONLY_PNG
-#define STBI_ONLY_JPEG
-#define STBI_ONLY_BMP
 #define STBI_MAX_DIMENSIONS IMAGE_SIDE
 #define STB_IMAGE_IMPLEMENTATION
 #define STBI_WRITE_NO_STDIO
@@ -52,37 +47,32 @@ static void *stb_resize(void *old, size_t old_size, size_t size) {
 #include <stb/stb_image_write.h>
 #pragma GCC diagnostic pop
 
-/* ---- bytes of a file ---- */
+/* ---- what the decoders share ---- */
 
-typedef struct Bytes {
-    const uint8_t *at;
-    size_t size;
-    const char *name;
-} Bytes;
-
-static int bad(const Bytes *b, const char *format, const char *found, Error *e) {
+int image_bad(const Bytes *b, const char *format, const char *found, Error *e) {
     return error_what(e, "bad %s image", format), error_where(e, "%s", b->name), error_found(e, "%s", found);
 }
 
-static int cut_short(const Bytes *b, const char *format, Error *e) {
-    return bad(b, format, "a file that ends too early", e), error_hint(e, "fetch or save the image again");
+int image_cut_short(const Bytes *b, const char *format, Error *e) {
+    return image_bad(b, format, "a file that ends too early", e), error_hint(e, "fetch or save the image again");
 }
 
-static uint32_t big16(const uint8_t *p) { return (uint32_t)p[0] << 8 | p[1]; }
-static uint32_t big32(const uint8_t *p) { return big16(p) << 16 | big16(p + 2); }
-static uint32_t little16(const uint8_t *p) { return (uint32_t)p[1] << 8 | p[0]; }
-static uint32_t little32(const uint8_t *p) { return little16(p + 2) << 16 | little16(p); }
-
-static int dimensions_check(const Bytes *b, const char *format, int64_t w, int64_t h, Error *e) {
+int image_sides_check(const Bytes *b, const char *format, int64_t w, int64_t h, Error *e) {
     if (w >= 1 && h >= 1 && w <= IMAGE_SIDE && h <= IMAGE_SIDE && w * h <= IMAGE_PIXELS) return 0;
     return error_what(e, "bad %s image", format), error_where(e, "%s", b->name),
            error_found(e, "%lld x %lld pixels", (long long)w, (long long)h),
            error_expected(e, "sides of 1 to %d and at most %d pixels in all", IMAGE_SIDE, IMAGE_PIXELS);
 }
 
+int image_new(const Bytes *b, const char *format, int64_t w, int64_t h, Image *out, Error *e) {
+    if (image_sides_check(b, format, w, h, e) || !(out->rgb = mem_new((size_t)w * (size_t)h, 3, b->name, e))) return -1;
+    out->width = (int)w, out->height = (int)h;
+    return 0;
+}
+
 /* ---- PNG: every chunk whole, with its checksum right, up to IEND ---- */
 
-static const uint8_t png_signature[8] = { 0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n' };
+static const char png_signature[] = "\x89PNG\r\n\x1a\n";
 
 /* CRC-32 of ISO 3309, four bits at a time. */
 static uint32_t crc32_bytes(const uint8_t *p, size_t n) {
@@ -99,117 +89,23 @@ static uint32_t crc32_bytes(const uint8_t *p, size_t n) {
 
 /* grey16: whether the pixels are 16-bit grey without alpha, which Pillow treats apart. */
 static int png_check(const Bytes *b, int *grey16, Error *e) {
-    size_t at = sizeof png_signature;
+    size_t at = strlen(png_signature);
     for (int first = 1;; first = 0) {
-        if (b->size - at < 12) return cut_short(b, "PNG", e);
+        if (b->size - at < 12) return image_cut_short(b, "PNG", e);
         const uint8_t *chunk = b->at + at;
         size_t length = big32(chunk);
-        if (length > b->size - at - 12) return cut_short(b, "PNG", e);
+        if (length > b->size - at - 12) return image_cut_short(b, "PNG", e);
         if (crc32_bytes(chunk + 4, length + 4) != big32(chunk + 8 + length))
-            return bad(b, "PNG", "a chunk whose checksum is wrong", e), error_hint(e, "the file is damaged: fetch or save it again");
+            return image_bad(b, "PNG", "a chunk whose checksum is wrong", e), error_hint(e, "the file is damaged: fetch or save it again");
         if (first) {
-            if (memcmp(chunk + 4, "IHDR", 4) || length != 13) return bad(b, "PNG", "no IHDR chunk at the start", e);
+            if (memcmp(chunk + 4, "IHDR", 4) || length != 13) return image_bad(b, "PNG", "no IHDR chunk at the start", e);
+            if (image_sides_check(b, "PNG", big32(chunk + 8), big32(chunk + 12), e)) return -1;
             *grey16 = chunk[16] == 16 && chunk[17] == 0;
         }
         at += length + 12;
         if (!memcmp(chunk + 4, "IEND", 4)) return 0;
     }
 }
-
-/* ---- JPEG: markers walk from SOI through whole segments to EOI, and Huffman tables fit ---- */
-
-/* One DHT segment: tables of (class and id, 16 counts, that many symbols). No coder defines all 256 symbols; codes must fit their lengths.
- */
-static int huffman_check(const uint8_t *p, size_t n) {
-    while (n) {
-        if (n < 17) return -1;
-        size_t symbols = 0;
-        uint32_t code = 0;
-        for (int length = 1; length <= 16; length++) {
-            code = code * 2 + p[length];
-            if (code > 1u << length) return -1;
-            symbols += p[length];
-        }
-        if (symbols > 255 || n < 17 + symbols) return -1;
-        p += 17 + symbols, n -= 17 + symbols;
-    }
-    return 0;
-}
-
-static int jpeg_check(const Bytes *b, Error *e) {
-    size_t at = 2;
-    for (int scans = 0;;) {
-        /* Between segments, and within a scan, everything up to the next marker is skipped: stuffed zeros and restarts are not markers. */
-        const uint8_t *found = at < b->size ? memchr(b->at + at, 0xff, b->size - at) : NULL;
-        if (!found || (size_t)(found - b->at) + 1 >= b->size) return cut_short(b, "JPEG", e);
-        at = (size_t)(found - b->at) + 1;
-        uint8_t marker = b->at[at];
-        if (marker == 0xff) continue;
-        at++;
-        if (marker == 0 || marker == 1 || (marker >= 0xd0 && marker <= 0xd8)) continue;
-        if (marker == 0xd9) return scans ? 0 : bad(b, "JPEG", "an end without any scan", e);
-        if (b->size - at < 2) return cut_short(b, "JPEG", e);
-        size_t length = big16(b->at + at);
-        if (length < 2) return bad(b, "JPEG", "a segment of impossible length", e);
-        if (length > b->size - at) return cut_short(b, "JPEG", e);
-        if (marker == 0xc4 && huffman_check(b->at + at + 2, length - 2)) return bad(b, "JPEG", "an impossible Huffman table", e);
-        if (marker == 0xda) scans++;
-        at += length;
-    }
-}
-
-/* ---- BMP: the pixels it announces are there ---- */
-
-static int bmp_check(const Bytes *b, Error *e) {
-    if (b->size < 54) return cut_short(b, "BMP", e);
-    uint32_t offset = little32(b->at + 10), header = little32(b->at + 14), bits = little16(b->at + 28), compression = little32(b->at + 30);
-    int64_t w = (int32_t)little32(b->at + 18), h = (int32_t)little32(b->at + 22);
-    if (header < 40) return bad(b, "BMP", "an OS/2 header", e), error_expected(e, "a Windows one");
-    if (compression == 1 || compression == 2) return bad(b, "BMP", "run-length compression", e), error_expected(e, "plain pixels");
-    if (dimensions_check(b, "BMP", w, h < 0 ? -h : h, e)) return -1;
-    int64_t stride = (w * bits + 31) / 32 * 4;
-    return offset + stride * (h < 0 ? -h : h) > (int64_t)b->size ? cut_short(b, "BMP", e) : 0;
-}
-
-/* ---- binary PGM and PPM, read here ---- */
-
-/* The next number of the header, after blanks and comments; -1 when there is none. Caps itself well above what is accepted. */
-static int64_t pnm_number(const Bytes *b, size_t *at) {
-    int64_t n = -1;
-    while (*at < b->size) {
-        uint8_t c = b->at[*at];
-        if (c == '#')
-            while (*at < b->size && b->at[*at] != '\n') (*at)++;
-        else if (c == ' ' || (c >= '\t' && c <= '\r')) (*at)++;
-        else break;
-    }
-    for (; *at < b->size && b->at[*at] >= '0' && b->at[*at] <= '9'; (*at)++)
-        n = n > INT32_MAX ? n : (n < 0 ? 0 : n * 10) + (b->at[*at] - '0');
-    return n;
-}
-
-static int pnm_decode(const Bytes *b, Image *out, Error *e) {
-    size_t at = 2, channels = b->at[1] == '6' ? 3 : 1;
-    int64_t w = pnm_number(b, &at), h = pnm_number(b, &at), most = pnm_number(b, &at);
-    if (w < 0 || h < 0 || most < 0) return bad(b, "PNM", "a header without width, height and maximum", e);
-    if (dimensions_check(b, "PNM", w, h, e)) return -1;
-    if (most != 255)
-        return bad(b, "PNM", "another maximum", e), error_expected(e, "samples of 0 to 255"),
-               error_hint(e, "convert the image to 8 bits or to PNG");
-    size_t area = (size_t)w * (size_t)h;
-    if (b->size - at < 1 + area * channels) return cut_short(b, "PNM", e);
-    if (!(out->rgb = mem_new(area, 3, b->name, e))) return -1;
-    const uint8_t *p = b->at + at + 1;
-    if (channels == 3) memcpy(out->rgb, p, area * 3);
-    else
-        for (size_t i = 0; i < area; i++) memset(out->rgb + 3 * i, p[i], 3);
-    out->width = (int)w, out->height = (int)h;
-    return 0;
-}
-
-/* ---- all of them ---- */
-
-static int starts(const Bytes *b, const void *magic, size_t n) { return b->size >= n && !memcmp(b->at, magic, n); }
 
 /* Pillow clips 16-bit grey at 255 when it becomes RGB, where 16-bit colour keeps its high byte. */
 static uint8_t *grey16_decode(const Bytes *b, int *w, int *h) {
@@ -223,53 +119,101 @@ static uint8_t *grey16_decode(const Bytes *b, int *w, int *h) {
     return rgb;
 }
 
-static int stb_decode(const Bytes *b, const char *format, int grey16, Image *out, Error *e) {
-    int w, h, channels;
-    if (!stbi_info_from_memory(b->at, (int)b->size, &w, &h, &channels)) return bad(b, format, stbi_failure_reason(), e);
-    if (dimensions_check(b, format, w, h, e)) return -1;
+static int png_decode(const Bytes *b, Image *out, Error *e) {
+    int w, h, channels, grey16 = 0;
+    if (png_check(b, &grey16, e)) return -1;
     uint8_t *rgb = grey16 ? grey16_decode(b, &w, &h) : stbi_load_from_memory(b->at, (int)b->size, &w, &h, &channels, 3);
-    if (!rgb) return bad(b, format, stbi_failure_reason(), e);
-    out->rgb = rgb, out->width = w, out->height = h;
+    if (!rgb) return image_bad(b, "PNG", stbi_failure_reason(), e);
+    *out = (Image){ w, h, rgb };
     return 0;
 }
 
-static int format_unknown(const Bytes *b, Error *e) {
+static int png_measure(const Bytes *b, int64_t *w, int64_t *h, Error *e) {
+    if (b->size < 33) return image_cut_short(b, "PNG", e);
+    if (memcmp(b->at + 8, "\0\0\0\15IHDR", 8)) return image_bad(b, "PNG", "no IHDR chunk at the start", e);
+    *w = big32(b->at + 16), *h = big32(b->at + 20);
+    return 0;
+}
+
+/* ---- all of them ---- */
+
+static const struct {
+    const char *magic, *extension;
+    int (*decode)(const Bytes *b, Image *out, Error *e);
+    int (*measure)(const Bytes *b, int64_t *w, int64_t *h, Error *e);
+} formats[] = { { png_signature, "png", png_decode, png_measure }, { "\xff\xd8\xff", "jpg", jpeg_decode, jpeg_measure },
+    { "BM", "bmp", bmp_decode, bmp_measure }, { "P1", "pbm", pnm_decode, pnm_measure }, { "P2", "pgm", pnm_decode, pnm_measure },
+    { "P3", "ppm", pnm_decode, pnm_measure }, { "P4", "pbm", pnm_decode, pnm_measure }, { "P5", "pgm", pnm_decode, pnm_measure },
+    { "P6", "ppm", pnm_decode, pnm_measure } };
+enum { FORMATS = sizeof formats / sizeof *formats };
+
+/* Index of the format that the bytes begin like; -1 for none. */
+static int format_find(const Bytes *b) {
+    for (int i = 0; i < FORMATS; i++)
+        if (bytes_start(b, formats[i].magic, strlen(formats[i].magic))) return i;
+    return -1;
+}
+
+const char *image_extension(const void *head, size_t size) {
+    int format = format_find(&(Bytes){ head, size, "" });
+    return format < 0 ? NULL : formats[format].extension;
+}
+
+int image_unknown(const void *head, size_t size, const char *name, Error *e) {
+    Bytes b = { head, size, name };
     char found[64];
-    if (starts(b, "GIF8", 4)) strcpy(found, "a GIF");
-    else if (b->size >= 12 && !memcmp(b->at, "RIFF", 4) && !memcmp(b->at + 8, "WEBP", 4)) strcpy(found, "a WebP");
-    else if (b->size < 4) strcpy(found, b->size ? "a file of a few bytes" : "an empty file");
-    else snprintf(found, sizeof found, "bytes %02x %02x %02x %02x", b->at[0], b->at[1], b->at[2], b->at[3]);
-    return error_what(e, "unknown image format"), error_where(e, "%s", b->name), error_found(e, "%s", found),
-           error_expected(e, "PNG, JPEG, BMP or binary PPM"), error_hint(e, "convert the image to PNG");
+    if (bytes_start(&b, "GIF8", 4)) strcpy(found, "a GIF");
+    else if (size >= 12 && !memcmp(b.at, "RIFF", 4) && !memcmp(b.at + 8, "WEBP", 4)) strcpy(found, "a WebP");
+    else if (bytes_start(&b, "II*\0", 4) || bytes_start(&b, "MM\0*", 4)) strcpy(found, "a TIFF");
+    else if (size < 4) strcpy(found, size ? "a file of a few bytes" : "an empty file");
+    else snprintf(found, sizeof found, "bytes %02x %02x %02x %02x", b.at[0], b.at[1], b.at[2], b.at[3]);
+    return error_what(e, "unknown image format"), error_where(e, "%s", name), error_found(e, "%s", found),
+           error_expected(e, "PNG, JPEG, BMP, PPM, PGM or PBM"), error_hint(e, "convert the image to PNG");
 }
 
 int image_decode(const void *bytes, size_t size, const char *name, Image *out, Error *e) {
     Bytes b = { bytes, size, name };
-    int grey16 = 0;
     memset(out, 0, sizeof *out);
     if (size > IMAGE_FILE_BYTES)
         return error_what(e, "image file too large"), error_where(e, "%s", name), error_found(e, "%zu bytes", size),
                error_expected(e, "at most %d", IMAGE_FILE_BYTES);
-    if (starts(&b, png_signature, sizeof png_signature)) return png_check(&b, &grey16, e) ? -1 : stb_decode(&b, "PNG", grey16, out, e);
-    if (starts(&b, "\xff\xd8\xff", 3)) return jpeg_check(&b, e) ? -1 : stb_decode(&b, "JPEG", 0, out, e);
-    if (starts(&b, "BM", 2)) return bmp_check(&b, e) ? -1 : stb_decode(&b, "BMP", 0, out, e);
-    if (starts(&b, "P5", 2) || starts(&b, "P6", 2)) return pnm_decode(&b, out, e);
-    return format_unknown(&b, e);
+    int format = format_find(&b);
+    if (format < 0) return image_unknown(bytes, size, name, e);
+    if (!formats[format].decode(&b, out, e)) return 0;
+    image_free(out);
+    return -1;
 }
 
-int image_load(const char *path, Image *out, Error *e) {
+int image_load_exif(const char *path, ImageExif exif, Image *out, Error *e) {
     char *bytes;
     size_t size;
     memset(out, 0, sizeof *out);
     if (file_read(path, IMAGE_FILE_BYTES, &bytes, &size, e)) return -1;
-    int result = image_decode(bytes, size, path, out, e);
+    int bad = image_decode(bytes, size, path, out, e);
+    if (!bad && exif == EXIF_APPLY && (bad = image_orient(out, image_orientation(bytes, size), e))) image_free(out);
     free(bytes);
-    return result;
+    return bad;
+}
+
+int image_load(const char *path, Image *out, Error *e) { return image_load_exif(path, EXIF_IGNORE, out, e); }
+
+int image_measure(const char *path, ImageExif exif, int *width, int *height, Error *e) {
+    char *bytes;
+    size_t size;
+    int64_t w, h;
+    if (file_read(path, IMAGE_FILE_BYTES, &bytes, &size, e)) return -1;
+    Bytes b = { (const uint8_t *)bytes, size, path };
+    int format = format_find(&b), turned = exif == EXIF_APPLY && image_orientation(bytes, size) >= 5;
+    int bad = format < 0 ? image_unknown(bytes, size, path, e)
+                         : formats[format].measure(&b, &w, &h, e) || image_sides_check(&b, formats[format].extension, w, h, e);
+    if (!bad) *width = (int)(turned ? h : w), *height = (int)(turned ? w : h);
+    free(bytes);
+    return bad ? -1 : 0;
 }
 
 int image_write_png(const char *path, const Image *image, Error *e) {
     Bytes b = { NULL, 0, path };
-    if (dimensions_check(&b, "PNG", image->width, image->height, e)) return -1;
+    if (image_sides_check(&b, "PNG", image->width, image->height, e)) return -1;
     int length;
     unsigned char *png = stbi_write_png_to_mem(image->rgb, image->width * 3, image->width, image->height, 3, &length);
     if (!png) return error_what(e, "out of memory"), error_where(e, "%s", path);

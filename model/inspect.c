@@ -55,11 +55,24 @@ static void describe_shape(const Inspection *x) {
     if (!v->layers) return;
     fprintf(x->out, "vision tower  %d layers, of which %d run, width %d, feed-forward %d, %d heads, %s\n", v->layers, v->feature_layers,
         v->width, v->ff, v->heads, v->activation == GELU ? "gelu" : "quick-gelu");
-    fprintf(x->out, "              image %d x %d in patches of %d: %d rows an image (class token %s)\n", v->image_side, v->image_side,
-        v->patch, x->config.image_tokens, v->keep_class ? "kept" : "dropped");
+    fprintf(x->out, "              image %d x %d in patches of %d: %d rows a tile (class token %s)\n", v->image_side, v->image_side,
+        v->patch, x->config.tile_rows, v->keep_class ? "kept" : "dropped");
+    if (!x->config.grids_n) return;
+    fprintf(x->out, "images        tiled (anyres): one whole and a grid of tiles (down x across):");
+    for (int i = 0; i < x->config.grids_n; i++) fprintf(x->out, " %d x %d", x->config.grids[i].down, x->config.grids[i].across);
+    fprintf(x->out, "; at most %d rows%s\n", x->config.image_tokens, x->config.newline ? ", each row of patches ended by image_newline" : "");
 }
 
 /* ---- tensors ---- */
+
+/* "2 files of PyTorch (.bin)"; of which, when there are both sorts. */
+static char *describe_files(const TensorSet *s, char *out, size_t size) {
+    size_t torch = 0;
+    for (size_t i = 0; i < s->files_n; i++) torch += s->files[i].format == FORMAT_TORCH;
+    int n = snprintf(out, size, "%zu file%s of %s", s->files_n, s->files_n == 1 ? "" : "s", torch == s->files_n ? "PyTorch (.bin)" : "safetensors");
+    if (torch && torch < s->files_n && n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, ", %zu of them PyTorch's (.bin)", torch);
+    return out;
+}
 
 static void describe_parts(const Inspection *x, const Checkpoint *c) {
     static const char *const names[PARTS] = { "vision", "projector", "decoder" };
@@ -104,7 +117,8 @@ static void describe_oddities(Inspection *x, const Checkpoint *c) {
     for (size_t i = 0; i < c->main.n; i++) harmless += c->taken[i] == 2;
     if (absent) odd(x, "%d tensors of the tower are absent; nothing computes with them", absent);
     if (harmless) odd(x, "%d tensors are skipped: buffers that are computed", harmless);
-    if (c->tower.n) fprintf(x->out, "tower from    %s\n", x->config.vision_folder);
+    char files[96];
+    if (c->tower.n) fprintf(x->out, "tower from    %s, %s\n", x->config.vision_folder, describe_files(&c->tower, files, sizeof files));
 }
 
 static int inspect_tensors(Inspection *x, Error *e) {
@@ -113,7 +127,7 @@ static int inspect_tensors(Inspection *x, Error *e) {
     char text[2048];
     int problems = 0;
     if (checkpoint_open(&c, &x->params, x->folder, e)) return -1;
-    fprintf(x->out, "layout        %s, %zu file%s\n", layout_names[c.layout], c.main.files_n, c.main.files_n == 1 ? "" : "s");
+    fprintf(x->out, "layout        %s, %s\n", layout_names[c.layout], describe_files(&c.main, text, sizeof text));
     describe_parts(x, &c);
     for (int i = 0; (i = checkpoint_problem(&c, i, &problem)) >= 0; i++) {
         if (!problems) *e = problem;
@@ -129,11 +143,11 @@ static int inspect_tensors(Inspection *x, Error *e) {
 
 static void inspect_tokenizer(Inspection *x) {
     Error e = { 0 };
-    char path[PATH_SIZE], text[2048];
+    char path[PATH_SIZE], json[PATH_SIZE], text[2048];
     const DecoderConfig *d = &x->config.decoder;
-    if (path_join(path, x->folder, "tokenizer.model", &e)) return;
-    if (!file_exists(path)) {
-        odd(x, "no tokenizer.model: text cannot be read or written");
+    if (path_join(path, x->folder, "tokenizer.model", &e) || path_join(json, x->folder, "tokenizer.json", &e)) return;
+    if (!file_exists(path) && !file_exists(json)) {
+        odd(x, "no tokenizer.model and no tokenizer.json: text cannot be read or written");
         return;
     }
     Tokenizer *t = tokenizer_load(x->folder, &e);
@@ -171,8 +185,8 @@ static void inspect_companions(Inspection *x) {
             rows = field_of(x, "config.json", NULL, "image_seq_length");
     if (side >= 0 && side != c->vision.image_side)
         odd(x, "preprocessor_config.json crops to %lld pixels, the tower sees %d", (long long)side, c->vision.image_side);
-    if (rows >= 0 && rows != c->image_tokens)
-        odd(x, "config.json says %lld rows an image (image_seq_length), the tower gives %d", (long long)rows, c->image_tokens);
+    if (rows >= 0 && rows != c->tile_rows && !c->grids_n)
+        odd(x, "config.json says %lld rows an image (image_seq_length), the tower gives %d", (long long)rows, c->tile_rows);
     if (!path_join(path, x->folder, "preprocessor_config.json", NULL) && !file_exists(path))
         odd(x, "no preprocessor_config.json: CLIP's mean and deviation are assumed");
 }

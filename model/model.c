@@ -81,12 +81,13 @@ int model_forward(Model *m, Forest *f, Buf vision, StepMode mode, Error *e) {
     if (f->image_rows_n > 0) {
         if (projector_forward(m, vision, f->image_rows_n, e)) return -1;
         features = w->projected.buf;
-        if (dump_write(m, "vision_features", vision, f->image_rows_n, m->config.vision.width, e) ||
-            dump_write(m, "projected", features, f->image_rows_n, m->config.decoder.width, e))
+        int rows = feature_rows_of(m, f->image_rows_n), D = m->config.decoder.width;
+        if (dump_write(m, "vision_features", 0, vision, rows, m->config.vision.width, e) ||
+            dump_write(m, "projected", 0, buf_at(features, (int64_t)config_image_lead(&m->config) * D), rows, D, e))
             return -1;
     }
     if (decoder_forward(m, f, features, mode, e)) return -1;
-    return dump_write(m, "hidden", w->hidden.buf, f->scored_n, m->config.decoder.width, e);
+    return dump_write(m, "hidden", 0, w->hidden.buf, f->scored_n, m->config.decoder.width, e);
 }
 
 static ParamKind head_kind(const Model *m) { return m->config.decoder.tied ? P_EMBED : P_HEAD; }
@@ -120,7 +121,7 @@ int model_logits(Model *m, const Forest *f, Buf *logits, Error *e) {
     m->k->logits(slices_logits_place(m, R), w->hidden.buf, head_of(m), R, config_head_rows(&m->config), m->config.decoder.width);
     if (slices_logits(m, R, e)) return -1;
     *logits = w->logits.buf;
-    return dump_write(m, "logits", w->logits.buf, R, V, e);
+    return dump_write(m, "logits", 0, w->logits.buf, R, V, e);
 }
 
 int model_probe(Model *m, const Forest *f, const int *ids, int n, float *p, Error *e) {
@@ -146,7 +147,8 @@ static int projector_reached(const Model *m) {
 
 static int backward_need(Model *m, const Forest *f, Error *e) {
     const Workspace *w = m->work;
-    StepSize s = { .uses = USES_BACKWARD, .rows = f->rows_n, .tail = w->tail_n, .scored = f->scored_n, .image_rows = w->image_rows };
+    StepSize s = { .uses = USES_BACKWARD, .rows = f->rows_n, .tail = w->tail_n, .scored = f->scored_n };
+    if (w->image_rows) s.image_rows = w->image_rows, s.feature_rows = feature_rows_of(m, w->image_rows);
     if (projector_reached(m)) s.uses |= USES_PROJECTOR_BACKWARD;
     if (tower_reached(m)) s.uses |= USES_TOWER_BACKWARD | USES_DFEATURES, s.images = w->vision_images;
     return workspace_need(m, &s, e);
@@ -163,25 +165,11 @@ int model_backward(Model *m, const Forest *f, Buf dlogp, Error *e) {
         head_of(m), targets, R, V, D);
     if (slices_sum(m, "summing gradients of scored rows", w->dhidden.buf, (int64_t)R * D, e)) return -1;
     int tower = tower_reached(m), projector = projector_reached(m);
+    if (projector && m->config.grids_n) k->zero(w->dprojected.buf, (int64_t)rows * D); /* rows in the margins of a fitted image are not read */
     if (decoder_backward(m, f, projector ? w->dprojected.buf : BUF_NONE, e)) return -1;
     if (projector) projector_backward(m, w->dprojected.buf, w->vision, tower ? w->dfeatures.buf : BUF_NONE, rows);
     if (tower && model_encode_backward(m, w->dfeatures.buf, e)) return -1;
     return k->sync(e);
-}
-
-int model_dump(Model *m, const char *name, const char *path, Error *e) {
-    static const char *const names[] = { "vision_features", "projected", "hidden", "logits" };
-    size_t n = sizeof names / sizeof *names;
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(name, names[i])) {
-            snprintf(m->work->dump_name, sizeof m->work->dump_name, "%s", name);
-            if (strlen(path) >= sizeof m->work->dump_path) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
-            strcpy(m->work->dump_path, path);
-            return 0;
-        }
-    const char *near = nearest_name(name, names, n);
-    return error_what(e, "no such activation"), error_where(e, "--dump"), error_found(e, "%s", name),
-           error_hint(e, "known: vision_features, projected, hidden, logits%s%s", near ? "; nearest: " : "", near ? near : "");
 }
 
 int64_t model_bytes(const Model *m) {

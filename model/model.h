@@ -8,8 +8,11 @@
  *     model_forward(m, f, vision, mode)                   hidden states of the scored rows
  *     model_score(m, f, ...) or model_logits(m, f)        log-probs, or logits for sampling and probing
  *     model_backward(m, f, dlogp)                         gradients, added to m->params.grads (mode TRAIN)
- * `vision` holds tower features, (image rows, W): of model_encode for a frozen tower (cache them by content), or of this step's
+ * `vision` holds tower features, (feature rows, W): of model_encode for a frozen tower (cache them by content), or of this step's
  * model_encode with save when the tower is trained, in which case model_backward carries the gradient on into the tower.
+ *
+ * Image rows are what the projector makes of the features, which a Forest refers to: one of each feature row, in order, after
+ * config_image_lead rows that the model has learned (image_newline). anyres.h says which of them the decoder reads of a tiled image.
  *
  * Buffers of a step are kept and reused; they grow to the largest step seen. Nothing here depends on the device. */
 #ifndef RLAIFV_MODEL_H
@@ -48,8 +51,9 @@ enum {
 typedef struct StepSize {
     unsigned uses;
     int64_t rows, tail, scored; /* T; rows of the last block (tail_find in decoder.c; at most T); R */
-    int64_t image_rows;         /* of all images of the step */
-    int64_t images;             /* of one tower pass */
+    int64_t image_rows;         /* of all images of the step, the learned ones included */
+    int64_t feature_rows;       /* of all images */
+    int64_t images;             /* tiles of one call of model_encode */
     int64_t slots;
 } StepSize;
 
@@ -124,9 +128,10 @@ int model_hash(Model *m, char out[HASH_TEXT], Error *e);
 /* After weights were stepped or loaded: cached packs are dropped. */
 void model_weights_changed(Model *m);
 
-/* Names an activation to keep at the next model_forward ("vision_features", "projected", "hidden", "logits"): written as safetensors to
- * `path` when the step ends. */
+/* Asks for an activation by its name (dump.c): the first step that computes it writes it to `path` as safetensors, (rows, width) fp32. Refuses names that
+ * this model does not compute. model_dump_waits: it was asked for and not computed yet. */
 int model_dump(Model *m, const char *name, const char *path, Error *e);
+int model_dump_waits(const Model *m);
 
 /* Bytes held by weights, what params_train_begin made, activations and key/value memory. */
 int64_t model_bytes(const Model *m);

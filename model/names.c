@@ -11,14 +11,14 @@
 const char *const layout_names[LAYOUTS] = { "hub", "original", "v5", "memory", "text" };
 
 static const struct {
-    const char *vision, *projector, *first, *second, *decoder, *head;
+    const char *vision, *projector, *first, *second, *decoder, *head, *newline;
 } prefixes[LAYOUTS] = {
     [LAYOUT_HUB] = { "vision_tower.vision_model.", "multi_modal_projector.", "linear_1", "linear_2", "language_model.model.",
-        "language_model." },
-    [LAYOUT_ORIGINAL] = { "model.vision_tower.vision_tower.vision_model.", "model.mm_projector.", "0", "2", "model.", "" },
-    [LAYOUT_V5] = { "vision_tower.", "multi_modal_projector.", "linear_1", "linear_2", "language_model.model.", "language_model." },
-    [LAYOUT_MEMORY] = { "model.vision_tower.", "model.multi_modal_projector.", "linear_1", "linear_2", "model.language_model.", "" },
-    [LAYOUT_TEXT] = { "vision_tower.", "multi_modal_projector.", "linear_1", "linear_2", "model.", "" },
+        "language_model.", "" },
+    [LAYOUT_ORIGINAL] = { "model.vision_tower.vision_tower.vision_model.", "model.mm_projector.", "0", "2", "model.", "", "model." },
+    [LAYOUT_V5] = { "vision_tower.", "multi_modal_projector.", "linear_1", "linear_2", "language_model.model.", "language_model.", "" },
+    [LAYOUT_MEMORY] = { "model.vision_tower.", "model.multi_modal_projector.", "linear_1", "linear_2", "model.language_model.", "", "model." },
+    [LAYOUT_TEXT] = { "vision_tower.", "multi_modal_projector.", "linear_1", "linear_2", "model.", "", "" },
 };
 
 void params_name(const Param *q, Layout layout, char out[PARAM_NAME]) {
@@ -27,7 +27,8 @@ void params_name(const Param *q, Layout layout, char out[PARAM_NAME]) {
                        : q->part == PART_PROJECTOR ? prefixes[layout].projector
                        : q->kind == P_HEAD         ? prefixes[layout].head
                                                    : prefixes[layout].decoder;
-    if (q->part == PART_PROJECTOR) {
+    if (q->kind == P_NEWLINE) snprintf(out, PARAM_NAME, "%s%s", prefixes[layout].newline, suffix);
+    else if (q->part == PART_PROJECTOR) {
         int second = q->kind == P_PROJECTOR_2_W || q->kind == P_PROJECTOR_2_B;
         snprintf(out, PARAM_NAME, "%s%s%s", lead, second ? prefixes[layout].second : prefixes[layout].first, suffix);
     } else if (block) snprintf(out, PARAM_NAME, "%s%.*s%d%s", lead, (int)(block - suffix), suffix, q->layer, block + 3);
@@ -61,7 +62,7 @@ static int ends_with(const char *name, const char *end) {
 
 int names_harmless(const char *name) {
     return ends_with(name, "rotary_emb.inv_freq") || ends_with(name, "embeddings.position_ids") || !strcmp(name, "model.image_newline") ||
-           !strcmp(name, "image_newline");
+           !strcmp(name, "image_newline"); /* some checkpoints of one tile have it too */
 }
 
 Layout names_preferred(const ModelConfig *c) {

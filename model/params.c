@@ -29,6 +29,7 @@ static const struct Row {
     { P_PROJECTOR_1_B, PART_PROJECTOR, ALONE, ALIGNED, ".bias", { D } },
     { P_PROJECTOR_2_W, PART_PROJECTOR, ALONE, ALIGNED, ".weight", { D, D } },
     { P_PROJECTOR_2_B, PART_PROJECTOR, ALONE, ALIGNED, ".bias", { D } },
+    { P_NEWLINE, PART_PROJECTOR, ALONE, ALIGNED, "image_newline", { D } },
 
     { P_EMBED, PART_DECODER, ALONE, ALIGNED, "embed_tokens.weight", { V, D } },
     { P_ATTN_NORM, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.input_layernorm.weight", { D } },
@@ -133,6 +134,7 @@ int64_t params_whole_at(const Params *p, const Param *q, int64_t i, int64_t *run
 static int layers_of(const ModelConfig *c, ParamPart part) { return part == PART_VISION ? c->vision.layers : c->decoder.layers; }
 
 static int row_exists(const ModelConfig *c, const struct Row *row) {
+    if (row->kind == P_NEWLINE) return c->newline;
     if (row->part != PART_DECODER) return c->vision.layers > 0;
     if (row->kind == P_Q_B || row->kind == P_K_B || row->kind == P_V_B) return c->decoder.qkv_bias;
     return row->kind != P_HEAD || !c->decoder.tied;

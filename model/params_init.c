@@ -28,6 +28,7 @@ static Start start_of(const Params *p, const Param *q) {
     case P_VISION_POST_W:
         return (Start){ 1, 0 };
     case P_EMBED:
+    case P_NEWLINE:
         return (Start){ 0, .5f };
     case P_HEAD:
     case P_VISION_CLASS:

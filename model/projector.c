@@ -1,24 +1,32 @@
-/* projector.c - LLaVA-1.5's two-layer projector (Liu et al. 2023, mlp2x_gelu): Linear, exact GELU, Linear; forward and backward. */
+/* projector.c - LLaVA's two-layer projector (Liu et al. 2023, mlp2x_gelu): Linear, exact GELU, Linear; and the learned row that ends rows of patches in
+ * tiled images (LLaVA-NeXT's image_newline), which stands before the others. Forward and backward. */
 #include "model/workspace.h"
 
-int projector_forward(Model *m, Buf vision, int rows, Error *e) {
+int projector_forward(Model *m, Buf vision, int image_rows, Error *e) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int W = m->config.vision.width, D = m->config.decoder.width;
-    if (workspace_need(m, &(StepSize){ .uses = USES_PROJECTOR, .image_rows = rows }, e)) return -1;
+    int W = m->config.vision.width, D = m->config.decoder.width, lead = config_image_lead(&m->config), rows = feature_rows_of(m, image_rows);
+    if (workspace_need(m, &(StepSize){ .uses = USES_PROJECTOR, .image_rows = image_rows, .feature_rows = rows }, e)) return -1;
+    if (lead) k->copy(w->projected.buf, weight(m, P_NEWLINE, -1), D);
     k->linear_forward(
         w->projector_hidden.buf, vision, weight(m, P_PROJECTOR_1_W, -1), weight(m, P_PROJECTOR_1_B, -1), BUF_NONE, rows, D, W);
     k->activation_forward(w->projector_act.buf, w->projector_hidden.buf, GELU, (int64_t)rows * D);
-    k->linear_forward(
-        w->projected.buf, w->projector_act.buf, weight(m, P_PROJECTOR_2_W, -1), weight(m, P_PROJECTOR_2_B, -1), BUF_NONE, rows, D, D);
+    k->linear_forward(buf_at(w->projected.buf, (int64_t)lead * D), w->projector_act.buf, weight(m, P_PROJECTOR_2_W, -1),
+        weight(m, P_PROJECTOR_2_B, -1), BUF_NONE, rows, D, D);
     return 0;
 }
 
-void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows) {
+void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
-    int W = m->config.vision.width, D = m->config.decoder.width;
+    int W = m->config.vision.width, D = m->config.decoder.width, lead = config_image_lead(&m->config), rows = feature_rows_of(m, image_rows);
     Buf dhidden = w->dprojector_hidden.buf;
+    if (lead) {
+        Buf grad = trained_grad(m, P_NEWLINE, -1);
+        k->copy(w->dnewline.buf, dprojected, D); /* to fp32 */
+        if (grad.at) k->add(grad, grad, w->dnewline.buf, D);
+        dprojected = buf_at(dprojected, (int64_t)lead * D);
+    }
     linear_grads(
         m, trained_grad(m, P_PROJECTOR_2_W, -1), trained_grad(m, P_PROJECTOR_2_B, -1), dprojected, w->projector_act.buf, rows, D, D);
     k->linear_backward_input(dhidden, dprojected, weight(m, P_PROJECTOR_2_W, -1), rows, D, D, 0);

@@ -1,17 +1,16 @@
-/* safetensors.c - owns the element types of the format, the conversion between them, and the reading of files and sharded checkpoints.
+/* safetensors.c - owns the element types of the format, the conversion between them, and the reading of files.
  *
- * Files are mapped, so opening a checkpoint costs its headers; pages come in as tensors are read. Refuses whatever the format's own reader
- * refuses (github.com/huggingface/safetensors, "Format"): headers above 100 MB or not starting with "{", unknown dtypes, sizes that do not
+ * Refuses whatever the format's own reader refuses (github.com/huggingface/safetensors, "Format"): headers above 100 MB or not starting with "{", unknown dtypes, sizes that do not
  * follow from shape and dtype, gaps and overlaps in the buffer, bytes after it. */
-#include "model/safetensors.h"
-#include "base/file.h"
+#include "model/tensor_file.h"
+
 #include "base/json.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADER_MOST = 100000000, SHARDS_MOST = 100000 };
+enum { HEADER_MOST = 100000000 };
 
 static const struct {
     const char *name;
@@ -128,11 +127,11 @@ int tensor_read(const Tensor *t, TensorType type, void *out, Error *e) {
 
 /* ---- one file ---- */
 
-static int tensor_bad(const char *what, const char *file, const char *name, Error *e) {
+int tensor_bad(const char *what, const char *file, const char *name, Error *e) {
     return error_what(e, "%s", what), error_where(e, "%s: tensor \"%s\"", file, name);
 }
 
-static int64_t size_product(const int64_t *shape, int ndim, size_t size) {
+int64_t tensor_bytes(const int64_t *shape, int ndim, size_t size) {
     int64_t n = (int64_t)size;
     for (int i = 0; i < ndim; i++)
         if (__builtin_mul_overflow(n, shape[i], &n)) return -1;
@@ -176,7 +175,7 @@ static int entry_read(const json_t *entry, const char *name, const TensorFile *f
         return tensor_bad("bad tensor offsets", f->path, name, e),
                error_expected(e, "begin and end within a buffer of %lld bytes", (long long)size),
                error_hint(e, "the file may be cut short: fetch it again");
-    int64_t bytes = size_product(t->shape, t->ndim, types[t->type].size);
+    int64_t bytes = tensor_bytes(t->shape, t->ndim, types[t->type].size);
     if (bytes < 0) return tensor_bad("tensor shape overflows", f->path, name, e);
     if (bytes != span[1] - span[0])
         return tensor_bad("tensor size does not follow from its shape", f->path, name, e),
@@ -193,8 +192,6 @@ static int by_data(const void *a, const void *b) {
     if (s->data != t->data) return (uintptr_t)s->data < (uintptr_t)t->data ? -1 : 1;
     return (s->count > 0) - (t->count > 0);
 }
-
-static int by_name(const void *a, const void *b) { return strcmp(((const Tensor *)a)->name, ((const Tensor *)b)->name); }
 
 /* The tensors of one file, in order of their data, cover its buffer: each starts where the one before ends. */
 static int coverage_check(Tensor *list, size_t n, const TensorFile *f, const char *buffer, Error *e) {
@@ -243,12 +240,7 @@ static int metadata_check(const json_t *metadata, const TensorFile *f, Error *e)
     return 0;
 }
 
-/* Maps a file and adds its tensors to the set. On failure the set holds what it holds; the caller closes it. */
-static int file_add(TensorSet *s, const char *path, Error *e) {
-    TensorFile *f = &s->files[s->files_n];
-    if (!(f->path = strdup(path))) return error_what(e, "out of memory");
-    s->files_n++;
-    if (file_map(path, &f->map, &f->size, e)) return -1;
+int safetensors_add(TensorSet *s, const TensorFile *f, Error *e) {
     json_t *header, *entry;
     const char *name, *buffer;
     if (header_parse(f, &header, &buffer, e)) return -1;
@@ -274,113 +266,4 @@ static int file_add(TensorSet *s, const char *path, Error *e) {
 end:
     json_decref(header);
     return result;
-}
-
-/* ---- checkpoints ---- */
-
-static int names_unique(const TensorSet *s, Error *e) {
-    qsort(s->list, s->n, sizeof *s->list, by_name);
-    for (size_t i = 1; i < s->n; i++)
-        if (!strcmp(s->list[i - 1].name, s->list[i].name))
-            return tensor_bad("tensor stands in two shards", s->list[i].file, s->list[i].name, e),
-                   error_found(e, "also in %s", s->list[i - 1].file), error_hint(e, "keep the shards of one checkpoint only");
-    return 0;
-}
-
-static int shard_name_check(const json_t *value, const char *index, const char *tensor, Error *e) {
-    const char *name = json_string_value(value);
-    if (name && name[0] && name[0] != '.' && !strchr(name, '/')) return 0;
-    return tensor_bad("bad shard name", index, tensor, e), error_found(e, "%s", name ? name : json_kind(value)),
-           error_expected(e, "the name of a file in the same folder");
-}
-
-/* Opens every shard the index names, once each, in the order first named. `seen` holds the shard names. */
-static int shards_open(TensorSet *s, const char *folder, const char *index, const json_t *map, json_t *seen, Error *e) {
-    const char *tensor, *shard;
-    const json_t *value;
-    char path[PATH_SIZE];
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, value) {
-        if (shard_name_check(value, index, tensor, e)) return -1;
-        if (json_object_set_new(seen, json_string_value(value), json_true())) return error_what(e, "out of memory");
-    }
-    size_t shards = json_object_size(seen);
-    if (shards > SHARDS_MOST)
-        return error_what(e, "too many shards"), error_where(e, "%s", index), error_found(e, "%zu", shards),
-               error_expected(e, "at most %d", SHARDS_MOST);
-    if (!(s->files = mem_new(shards, sizeof *s->files, "list of shards", e))) return -1;
-    json_object_foreach(seen, shard, value) {
-        if (path_join(path, folder, shard, e)) return -1;
-        if (!file_exists(path))
-            return error_what(e, "shard is missing"), error_where(e, "%s", path),
-                   error_hint(e, "%s names it: fetch it, or the whole checkpoint again", index);
-        if (file_add(s, path, e)) return -1;
-    }
-    if (names_unique(s, e)) return -1;
-    json_object_foreach((json_t *)(uintptr_t)map, tensor, value) {
-        const Tensor *t = tensors_find(s, tensor);
-        const char *file = t ? strrchr(t->file, '/') : NULL;
-        if (!t || strcmp(file ? file + 1 : t->file, json_string_value(value)))
-            return tensor_bad("index names a tensor that is not there", index, tensor, e),
-                   error_found(e, "%s", t ? t->file : "no such tensor in any shard"), error_expected(e, "%s", json_string_value(value));
-    }
-    return 0;
-}
-
-static int index_open(TensorSet *s, const char *folder, const char *path, Error *e) {
-    json_t *index, *seen = json_object();
-    int result = -1;
-    if (!seen) return error_what(e, "out of memory");
-    if (json_read_object(path, &index, e)) {
-        json_decref(seen);
-        return -1;
-    }
-    const json_t *map = json_object_get(index, "weight_map");
-    if (!json_is_object(map) || !json_object_size(map))
-        error_what(e, "bad index"), error_where(e, "%s: field \"weight_map\"", path),
-            error_found(e, "%s", json_is_object(map) ? "no entries" : json_kind(map)), error_expected(e, "an object of tensor to file");
-    else result = shards_open(s, folder, path, map, seen, e);
-    json_decref(seen);
-    json_decref(index);
-    return result;
-}
-
-static int single_open(TensorSet *s, const char *path, Error *e) {
-    if (!(s->files = mem_new(1, sizeof *s->files, "list of files", e)) || file_add(s, path, e)) return -1;
-    return names_unique(s, e);
-}
-
-/* Which files a path means: itself, or what stands in that folder. A single file goes before an index, as in Transformers. */
-static int path_open(TensorSet *s, const char *path, Error *e) {
-    char inside[PATH_SIZE], whole[PATH_SIZE], index[PATH_SIZE];
-    if (path_join(inside, path, ".", e) || path_join(whole, path, "model.safetensors", e) ||
-        path_join(index, path, "model.safetensors.index.json", e))
-        return -1;
-    if (!file_exists(inside)) return single_open(s, path, e);
-    if (file_exists(whole)) return single_open(s, whole, e);
-    if (file_exists(index)) return index_open(s, path, index, e);
-    return error_what(e, "no weights"), error_where(e, "%s", path), error_expected(e, "model.safetensors or model.safetensors.index.json"),
-           error_hint(e, "weights in .bin files must be converted to safetensors first");
-}
-
-int tensors_open(TensorSet *s, const char *path, Error *e) {
-    memset(s, 0, sizeof *s);
-    if (!path_open(s, path, e)) return 0;
-    tensors_close(s);
-    return -1;
-}
-
-void tensors_close(TensorSet *s) {
-    for (size_t i = 0; i < s->n; i++) free(s->list[i].name);
-    for (size_t i = 0; i < s->files_n; i++) {
-        file_unmap(s->files[i].map, s->files[i].size);
-        free(s->files[i].path);
-    }
-    free(s->list);
-    free(s->files);
-    memset(s, 0, sizeof *s);
-}
-
-const Tensor *tensors_find(const TensorSet *s, const char *name) {
-    Tensor key = { .name = (char *)(uintptr_t)name };
-    return s->n ? bsearch(&key, s->list, s->n, sizeof *s->list, by_name) : NULL;
 }

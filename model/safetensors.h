@@ -1,7 +1,7 @@
 /* safetensors.h - named tensors in files of the safetensors format (github.com/huggingface/safetensors), read mapped and written whole.
  *
  * A file is an 8-byte little-endian header length, a JSON header {name: {dtype, shape, data_offsets}} and one byte buffer. A checkpoint is
- * one file, or shards with model.safetensors.index.json. */
+ * one file, or shards with model.safetensors.index.json. PyTorch's own files, *.bin, are read too, and look the same from here on. */
 #ifndef RLAIFV_MODEL_SAFETENSORS_H
 #define RLAIFV_MODEL_SAFETENSORS_H
 
@@ -48,7 +48,10 @@ typedef struct Tensor {
     const char *file; /* where it stands, for messages */
 } Tensor;
 
+typedef enum TensorFormat { FORMAT_SAFETENSORS, FORMAT_TORCH } TensorFormat;
+
 typedef struct TensorFile {
+    TensorFormat format;
     char *path;
     const void *map;
     size_t size;
@@ -61,10 +64,13 @@ typedef struct TensorSet {
     size_t files_n;
 } TensorSet;
 
-/* Opens a safetensors file, or a folder that holds model.safetensors or model.safetensors.index.json with its shards. Every header is
- * checked in full: known dtypes, products that do not overflow, offsets that cover the buffer exactly without overlap, names unique across
- * shards, and an index that names only files and tensors that exist. 0 or -1 with nothing held. */
+/* Opens a file, which is PyTorch's when it is called *.bin, or a folder that holds model.safetensors, model.safetensors.index.json with its shards,
+ * pytorch_model.bin or pytorch_model.bin.index.json with its: the first of these. Every header is checked in full: known dtypes, products that do not
+ * overflow, data within the file (in safetensors, offsets that cover the buffer exactly without overlap), names unique across shards, and an index
+ * that names only files and tensors that exist. A pickle is read, not run (pickle.h). 0 or -1 with nothing held. */
 int tensors_open(TensorSet *s, const char *path, Error *e);
+/* Adds the tensors of one more file, whose names must be new. 0, or -1 with the set fit only to be closed. */
+int tensors_add(TensorSet *s, const char *path, Error *e);
 void tensors_close(TensorSet *s);
 /* NULL when absent. */
 const Tensor *tensors_find(const TensorSet *s, const char *name);

@@ -12,7 +12,7 @@
 typedef enum SlabOwner { WORK, LAYER, TOWER, SLOTS } SlabOwner;
 
 /* Rows of a buffer. MIDDLE: from the last block's attention on, training keeps the tail alone. */
-typedef enum SlabRows { ONE_T, ONE_U, MIDDLE, ONE_R, T_OR_R, IMAGE_ROWS, TOWER_ROWS, PATCHES, IMAGES, SLOT_ROWS } SlabRows;
+typedef enum SlabRows { ONE_T, ONE_U, MIDDLE, ONE_R, T_OR_R, ONCE, IMAGE_ROWS, FEATURE_ROWS, TOWER_ROWS, PATCHES, IMAGES, SLOT_ROWS } SlabRows;
 
 typedef struct SlabRow {
     SlabOwner owner;
@@ -32,6 +32,7 @@ typedef struct SlabRow {
         return (int64_t)(value);                                                                                                           \
     }
 WIDTH(width_one, 1)
+WIDTH(width_newline, c->newline ? d->width : 0)
 WIDTH(width_d, d->width)
 WIDTH(width_q, (d->heads + 2 * d->kv_heads) * d->head_size)
 WIDTH(width_kv, 2 * d->kv_heads * d->head_size)
@@ -97,12 +98,13 @@ static const SlabRow table[] = {
     { OF_WORK(dtail), USES_BACKWARD, ONE_U, width_d, 0, "gradient" },
     { OF_WORK(dtail_attended), USES_BACKWARD, ONE_U, width_attended, 0, "gradient" },
 
-    { OF_WORK(projector_hidden), USES_PROJECTOR, IMAGE_ROWS, width_d, 0, "projector" },
-    { OF_WORK(projector_act), USES_PROJECTOR, IMAGE_ROWS, width_d, 0, "projector" },
+    { OF_WORK(projector_hidden), USES_PROJECTOR, FEATURE_ROWS, width_d, 0, "projector" },
+    { OF_WORK(projector_act), USES_PROJECTOR, FEATURE_ROWS, width_d, 0, "projector" },
     { OF_WORK(projected), USES_PROJECTOR, IMAGE_ROWS, width_d, 0, "projector" },
     { OF_WORK(dprojected), USES_PROJECTOR_BACKWARD, IMAGE_ROWS, width_d, 0, "projector gradient" },
-    { OF_WORK(dprojector_hidden), USES_PROJECTOR_BACKWARD, IMAGE_ROWS, width_d, 0, "projector gradient" },
-    { OF_WORK(dfeatures), USES_DFEATURES, IMAGE_ROWS, width_w, 0, "tower gradient" },
+    { OF_WORK(dprojector_hidden), USES_PROJECTOR_BACKWARD, FEATURE_ROWS, width_d, 0, "projector gradient" },
+    { OF_WORK(dnewline), USES_PROJECTOR_BACKWARD, ONCE, width_newline, 1, "projector gradient" },
+    { OF_WORK(dfeatures), USES_DFEATURES, FEATURE_ROWS, width_w, 0, "tower gradient" },
 
     { OF_WORK(vision_pixels), USES_TOWER, IMAGES, width_image, 1, "pixels" },
     { OF_WORK(vision_patches), USES_TOWER, PATCHES, width_patch, 0, "patches" },
@@ -158,7 +160,9 @@ static int64_t rows_of(const ModelConfig *c, const SlabRow *r, int copy, const S
     case MIDDLE: return s->uses & USES_KEEP && copy + 1 == c->decoder.layers ? s->tail : s->rows;
     case ONE_R: return s->scored;
     case T_OR_R: return s->rows > s->scored ? s->rows : s->scored;
+    case ONCE: return 1;
     case IMAGE_ROWS: return s->image_rows;
+    case FEATURE_ROWS: return s->feature_rows;
     case TOWER_ROWS: return tower * (c->vision.patches + 1);
     case PATCHES: return tower * c->vision.patches;
     case IMAGES: return tower;

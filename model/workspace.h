@@ -37,10 +37,10 @@ struct Workspace {
     AttentionSegment *tail_segments;
     int tail_segments_n;
     StepMode mode; /* of the last forward */
-    int image_rows, images_from_tower;
+    int image_rows;
     Buf vision;
     /* projector */
-    Slab projector_hidden, projector_act, projected;
+    Slab projector_hidden, projector_act, projected; /* (feature rows, D), twice; (image rows, D) */
     /* key/value memory, one buffer of slots x 2KE per layer */
     Slab *kv;
     int slots;
@@ -53,7 +53,7 @@ struct Workspace {
     float *slice_said; /* slice_scores on the host */
     size_t slice_targets_cap, slice_rows_cap, slice_said_cap;
     /* backward */
-    Slab dx, dnorm, dqkv, dattended, dgate_up, dgated, dhidden, dtail, dtail_attended, dprojected, dprojector_hidden, dfeatures;
+    Slab dx, dnorm, dqkv, dattended, dgate_up, dgated, dhidden, dtail, dtail_attended, dprojected, dprojector_hidden, dnewline, dfeatures;
     /* tower */
     VisionLayer *vision_layers;
     Slab vision_patches, vision_embedded, vision_pixels, vision_final;
@@ -73,11 +73,12 @@ void workspace_close(Model *m);
 int workspace_need(Model *m, const StepSize *s, Error *e);
 int64_t workspace_bytes(const Model *m);
 
-/* projector.c: (rows, W) -> (rows, D) and back; dvision may be none */
-int projector_forward(Model *m, Buf vision, int rows, Error *e);
-void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int rows);
-/* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for. */
-int dump_write(Model *m, const char *name, Buf b, int rows, int width, Error *e);
+/* projector.c: features (feature_rows, W) -> image rows (image_rows, D) and back; dvision may be none */
+static inline int feature_rows_of(const Model *m, int image_rows) { return image_rows - config_image_lead(&m->config); }
+int projector_forward(Model *m, Buf vision, int image_rows, Error *e);
+void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows);
+/* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for; {i} in the name stands for `layer`. */
+int dump_write(Model *m, const char *name, int layer, Buf b, int rows, int width, Error *e);
 
 static inline Buf weight(const Model *m, ParamKind kind, int layer) { return params_weight(&m->params, kind, layer); }
 /* The gradient of a tensor, or none when it is frozen. */

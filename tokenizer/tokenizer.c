@@ -1,8 +1,10 @@
-/* tokenizer.c - owns the Tokenizer: a SentencePiece model with its merge tables, the tokens added beside it, and decoding.
+/* tokenizer.c - owns the Tokenizer: which file it is read from, the tokens added beside a tokenizer.model, and what callers ask.
  *
  * added_tokens.json maps names to ids. An added token may restate a piece (Hugging Face files often list "</s>": 2); otherwise its id lies
- * beyond the pieces. Text never spells an added token. Decoding follows SentencePieceProcessor::Decode.
+ * beyond the pieces. Text never spells an added token.
  * Refuses added tokens whose id belongs to another piece or to another added token. */
+#include "tokenizer/hub.h"
+#include "tokenizer/names.h"
 #include "tokenizer/pieces.h"
 
 #include "base/file.h"
@@ -13,18 +15,20 @@
 
 enum { MODEL_BYTES_MOST = 64 << 20, ADDED_ID_MOST = 1 << 23 };
 
-typedef struct Added {
+typedef struct NamedId {
     char *name;
     int id;
-} Added;
+} NamedId;
 
 struct Tokenizer {
+    Hub *hub; /* of a tokenizer.json; NULL: the tokenizer is a tokenizer.model, in what follows */
     PieceModel model;
     UserPieces user;
     Bpe bpe;
-    Added *added; /* by id, rising */
+    NamedId *added; /* by id, rising */
     size_t added_count;
     int vocab;
+    SpecialIds special;
     char hash[HASH_TEXT];
 };
 
@@ -44,9 +48,9 @@ void idlist_free(IdList *list) {
 
 /* ---- loading ---- */
 
-static int added_compare(const void *a, const void *b) { return ((const Added *)a)->id - ((const Added *)b)->id; }
+static int added_compare(const void *a, const void *b) { return ((const NamedId *)a)->id - ((const NamedId *)b)->id; }
 
-static int added_refuse(const char *path, const Added *a, const char *found, Error *e) {
+static int added_refuse(const char *path, const NamedId *a, const char *found, Error *e) {
     error_what(e, "an added token has a wrong id");
     error_where(e, "%s: \"%.100s\": %d", path, a->name, a->id);
     error_found(e, "%s", found);
@@ -61,8 +65,8 @@ static int read_added(Tokenizer *t, const char *path, Error *e) {
     json_object_foreach(object, name, value) {
         int64_t id;
         if (bad || (bad = json_need_integer(object, name, path, 0, ADDED_ID_MOST, &id, e))) break;
-        Added *a = &t->added[t->added_count];
-        *a = (Added){ strdup(name), (int)id };
+        NamedId *a = &t->added[t->added_count];
+        *a = (NamedId){ strdup(name), (int)id };
         if ((bad = !a->name)) error_what(e, "out of memory for added tokens");
         else t->added_count++;
     }
@@ -70,7 +74,7 @@ static int read_added(Tokenizer *t, const char *path, Error *e) {
     if (bad) return -1;
     qsort(t->added, t->added_count, sizeof *t->added, added_compare);
     for (size_t i = 0; i < t->added_count; i++) {
-        const Added *a = &t->added[i];
+        const NamedId *a = &t->added[i];
         if (i && a->id == a[-1].id) return added_refuse(path, a, "another added token with this id", e);
         if ((size_t)a->id < t->model.count && strcmp(a->name, t->model.pieces[a->id].text))
             return added_refuse(path, a, "a piece of another name", e);
@@ -79,20 +83,8 @@ static int read_added(Tokenizer *t, const char *path, Error *e) {
     return 0;
 }
 
-/* Grows as fields are put in; what they are called does not matter, only that equal tokenizers give equal bytes. */
-typedef struct Bytes {
-    char *data;
-    size_t count, cap;
-} Bytes;
-
-static int bytes_put(Bytes *b, const void *data, size_t size, Error *e) {
-    if (mem_grow(&b->data, &b->cap, b->count + size, 1, "the tokenizer's hash", e)) return -1;
-    memcpy(b->data + b->count, data, size);
-    b->count += size;
-    return 0;
-}
-
-static int hash_content(Tokenizer *t, Error *e) {
+/* What fields are called does not matter, only that equal tokenizers give equal bytes. */
+static int hash_model(Tokenizer *t, Error *e) {
     const PieceModel *m = &t->model;
     const int head[] = { m->add_dummy_prefix, m->remove_extra_whitespaces, m->escape_whitespaces, m->byte_fallback, m->unk, m->bos,
         m->eos };
@@ -105,22 +97,62 @@ static int hash_content(Tokenizer *t, Error *e) {
     }
     for (size_t i = 0; !bad && i < t->added_count; i++)
         bad = bytes_put(&b, &t->added[i].id, sizeof t->added[i].id, e) || bytes_put(&b, t->added[i].name, strlen(t->added[i].name) + 1, e);
-    if (!bad) hash_bytes(b.data, b.count, t->hash);
+    if (!bad) hash_bytes(b.data, b.size, t->hash);
     free(b.data);
     return bad ? -1 : 0;
 }
 
-static int load(Tokenizer *t, const char *folder, Error *e) {
-    char path[PATH_SIZE], *data;
+static int find_name(const void *self, const char *name) {
+    const Tokenizer *t = self;
+    if (t->hub) return hub_find(t->hub, name);
+    for (int plain = 1; plain >= 0; plain--) {
+        const int id = piece_find(&t->model, name, strlen(name), plain);
+        if (id >= 0) return id;
+    }
+    return tokenizer_added(t, name);
+}
+
+static int load_model(Tokenizer *t, const char *folder, const char *path, Error *e) {
+    char *data, added[PATH_SIZE];
     size_t size;
-    if (path_join(path, folder, "tokenizer.model", e) || file_read(path, MODEL_BYTES_MOST, &data, &size, e)) return -1;
+    if (file_read(path, MODEL_BYTES_MOST, &data, &size, e)) return -1;
     int bad = piece_model_read(&t->model, data, size, path, e);
     free(data);
     if (bad || user_pieces_build(&t->user, &t->model, e) || bpe_build(&t->bpe, &t->model, e)) return -1;
     t->vocab = (int)t->model.count;
-    if (path_join(path, folder, "added_tokens.json", e)) return -1;
-    if (file_exists(path) && read_added(t, path, e)) return -1;
-    return hash_content(t, e);
+    if (path_join(added, folder, "added_tokens.json", e)) return -1;
+    if (file_exists(added) && read_added(t, added, e)) return -1;
+    t->special.id[SPECIAL_BOS] = t->model.bos, t->special.id[SPECIAL_EOS] = t->model.eos, t->special.id[SPECIAL_UNK] = t->model.unk;
+    if (special_ids_read(&t->special, folder, t->vocab, find_name, t, e)) return -1;
+    if (t->special.add_bos < 0) t->special.add_bos = 1; /* as Llama's class in Transformers */
+    return hash_model(t, e);
+}
+
+static int load_hub(Tokenizer *t, const char *folder, const char *path, Error *e) {
+    char added[PATH_SIZE];
+    if (path_join(added, folder, "added_tokens.json", e) || !(t->hub = mem_new(1, sizeof *t->hub, "a tokenizer", e))) return -1;
+    if (hub_read(t->hub, path, added, e)) return -1;
+    const Hub *h = t->hub;
+    SpecialIds *s = &t->special;
+    t->vocab = (int)h->count;
+    s->id[SPECIAL_UNK] = h->unk;
+    s->id[SPECIAL_BOS] = h->template_bos;
+    if (special_ids_read(s, folder, t->vocab, find_name, t, e)) return -1;
+    if (s->add_bos < 0) s->add_bos = h->template_bos >= 0;
+    if (s->id[SPECIAL_BOS] < 0) s->add_bos = 0;
+    memcpy(t->hash, h->hash, sizeof t->hash);
+    return 0;
+}
+
+static int load(Tokenizer *t, const char *folder, Error *e) {
+    char model[PATH_SIZE], json[PATH_SIZE];
+    if (path_join(model, folder, "tokenizer.model", e) || path_join(json, folder, "tokenizer.json", e)) return -1;
+    for (int i = 0; i < SPECIAL_NAMES; i++) t->special.id[i] = -1;
+    t->special.add_bos = -1;
+    if (file_exists(model)) return load_model(t, folder, model, e);
+    if (file_exists(json)) return load_hub(t, folder, json, e);
+    error_what(e, "no tokenizer"), error_where(e, "%s", folder), error_found(e, "neither tokenizer.model nor tokenizer.json");
+    return error_hint(e, "copy one of them from where the checkpoint came");
 }
 
 Tokenizer *tokenizer_load(const char *folder, Error *e) {
@@ -131,6 +163,8 @@ Tokenizer *tokenizer_load(const char *folder, Error *e) {
 
 void tokenizer_free(Tokenizer *t) {
     if (!t) return;
+    if (t->hub) hub_free(t->hub);
+    free(t->hub);
     for (size_t i = 0; i < t->added_count; i++) free(t->added[i].name);
     free(t->added);
     bpe_free(&t->bpe);
@@ -144,22 +178,37 @@ void tokenizer_free(Tokenizer *t) {
 static const Piece *piece_at(const Tokenizer *t, int id) { return id >= 0 && (size_t)id < t->model.count ? &t->model.pieces[id] : NULL; }
 
 int tokenizer_vocab(const Tokenizer *t) { return t->vocab; }
-int tokenizer_bos(const Tokenizer *t) { return t->model.bos; }
-int tokenizer_eos(const Tokenizer *t) { return t->model.eos; }
-int tokenizer_unk(const Tokenizer *t) { return t->model.unk; }
+int tokenizer_bos(const Tokenizer *t) { return t->special.id[SPECIAL_BOS]; }
+int tokenizer_eos(const Tokenizer *t) { return t->special.id[SPECIAL_EOS]; }
+int tokenizer_unk(const Tokenizer *t) { return t->special.id[SPECIAL_UNK]; }
+int tokenizer_pad(const Tokenizer *t) { return t->special.id[SPECIAL_PAD]; }
+int tokenizer_adds_bos(const Tokenizer *t) { return t->special.add_bos; }
 
 int tokenizer_added(const Tokenizer *t, const char *name) {
+    if (t->hub) {
+        const int id = hub_find(t->hub, name);
+        return id >= 0 && t->hub->flags[id] & TOKEN_ADDED && id != tokenizer_unk(t) ? id : -1;
+    }
     for (size_t i = 0; i < t->added_count; i++)
         if (!strcmp(t->added[i].name, name)) return t->added[i].id;
+    for (int plain = 0; plain < 2; plain++) {
+        const int id = piece_find(&t->model, name, strlen(name), plain), type = id < 0 ? PIECE_NORMAL : t->model.pieces[id].type;
+        if (type == PIECE_CONTROL || type == PIECE_USER) return id;
+    }
     return -1;
 }
 
 int tokenizer_may_emit(const Tokenizer *t, int id) {
+    if (id >= 0 && id == tokenizer_eos(t)) return 1;
+    if (t->hub)
+        return id >= 0 && (size_t)id < t->hub->count && t->hub->tokens[id].data && !(t->hub->flags[id] & TOKEN_SPECIAL) &&
+               id != tokenizer_unk(t);
     const Piece *p = piece_at(t, id);
-    return p && (id == t->model.eos || p->type == PIECE_NORMAL || p->type == PIECE_USER || p->type == PIECE_BYTE);
+    return p && (p->type == PIECE_NORMAL || p->type == PIECE_USER || p->type == PIECE_BYTE);
 }
 
 const char *tokenizer_piece(const Tokenizer *t, int id) {
+    if (t->hub) return id >= 0 && (size_t)id < t->hub->count && t->hub->flags[id] & TOKEN_MODEL ? t->hub->tokens[id].data : NULL;
     const Piece *p = piece_at(t, id);
     return p ? p->text : NULL;
 }
@@ -168,76 +217,28 @@ void tokenizer_hash(const Tokenizer *t, char out[HASH_TEXT]) { memcpy(out, t->ha
 
 /* ---- text to ids and back ---- */
 
-int tokenizer_encode(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e) {
+static int encode(const Tokenizer *t, int prefix, const char *text, size_t size, IdList *out, Error *e) {
+    PieceModel m = t->model; /* a view of it */
     char *normal;
     size_t normal_size;
-    if (text_normalize(&t->model, &t->user, text, size, &normal, &normal_size, e)) return -1;
+    m.add_dummy_prefix = prefix;
+    if (text_normalize(&m, &t->user, text, size, &normal, &normal_size, e)) return -1;
     int bad = bpe_encode(&t->bpe, &t->model, &t->user, normal, normal_size, out, e);
     free(normal);
     return bad;
 }
 
-/* Writes bytes that stand for characters, each byte that belongs to none as U+FFFD. Returns the bytes written, at most 3 * size. */
-static size_t put_bytes(char *out, const char *bytes, size_t size) {
-    size_t n = 0;
-    uint32_t code;
-    for (size_t at = 0; at < size;) {
-        int length = utf8_next(bytes + at, size - at, &code);
-        if (length) memcpy(out + n, bytes + at, (size_t)length), n += (size_t)length;
-        else memcpy(out + n, REPLACEMENT, REPLACEMENT_SIZE), n += REPLACEMENT_SIZE;
-        at += length ? (size_t)length : 1;
-    }
-    return n;
+int tokenizer_encode(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e) {
+    if (t->hub) return hub_encode(t->hub, 0, text, size, out, e);
+    return encode(t, t->model.add_dummy_prefix, text, size, out, e);
 }
 
-/* Writes a piece with its marks as spaces. Returns the bytes written, at most its size. */
-static size_t put_piece(char *out, const char *text, size_t size) {
-    size_t n = 0;
-    for (size_t at = 0; at < size;) {
-        int mark = size - at >= SPACE_MARK_SIZE && !memcmp(text + at, SPACE_MARK, SPACE_MARK_SIZE);
-        out[n++] = mark ? ' ' : text[at];
-        at += mark ? SPACE_MARK_SIZE : 1;
-    }
-    return n;
+int tokenizer_encode_inside(const Tokenizer *t, const char *text, size_t size, IdList *out, Error *e) {
+    if (t->hub) return hub_encode(t->hub, 1, text, size, out, e);
+    const int marked = t->model.add_dummy_prefix && size && text[0] == ' ';
+    return encode(t, marked, text + marked, size - (size_t)marked, out, e);
 }
 
 char *tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, Error *e) {
-    const PieceModel *m = &t->model;
-    const size_t unk_size = strlen(m->unk_surface);
-    size_t most = 1, runs = 0;
-    for (size_t i = 0; i < n; i++) {
-        const Piece *p = piece_at(t, ids[i]);
-        size_t size = !p ? 0 : p->type == PIECE_BYTE ? REPLACEMENT_SIZE : p->type == PIECE_UNKNOWN ? unk_size : (size_t)p->size;
-        if (size > SIZE_MAX - most) return error_what(e, "a text is too long to decode"), NULL;
-        most += size;
-        runs += p && p->type == PIECE_BYTE;
-    }
-    char *text = mem_new(most, 1, "decoded text", e), *bytes = mem_new(runs + 1, 1, "decoded text", e);
-    if (!text || !bytes) return free(text), free(bytes), NULL;
-    const int strips = m->add_dummy_prefix || m->remove_extra_whitespaces;
-    size_t out = 0, waiting = 0;
-    int at_start = 1; /* nothing but invisible tokens so far: a leading mark is the dummy prefix */
-    for (size_t i = 0; i < n; i++) {
-        const Piece *p = piece_at(t, ids[i]);
-        if (p && p->type == PIECE_BYTE) {
-            bytes[waiting++] = (char)p->byte;
-            continue;
-        }
-        out += put_bytes(text + out, bytes, waiting);
-        waiting = 0;
-        if (out) at_start = 0;
-        if (!p || p->type == PIECE_CONTROL) continue;
-        if (p->type == PIECE_UNKNOWN) {
-            memcpy(text + out, m->unk_surface, unk_size), out += unk_size;
-            continue;
-        }
-        int mark = at_start && strips && p->size >= SPACE_MARK_SIZE && !memcmp(p->text, SPACE_MARK, SPACE_MARK_SIZE);
-        int skip = mark ? SPACE_MARK_SIZE : 0;
-        if (mark && !m->remove_extra_whitespaces) at_start = 0;
-        out += put_piece(text + out, p->text + skip, (size_t)(p->size - skip));
-    }
-    out += put_bytes(text + out, bytes, waiting);
-    text[out] = 0;
-    free(bytes);
-    return text;
+    return t->hub ? hub_decode(t->hub, ids, n, e) : pieces_decode(&t->model, ids, n, e);
 }

@@ -13,7 +13,7 @@ for ranks in 1 2 4 8; do
         [ $ranks$mode = 1optimizer ] || [ $ranks$mode = 1gradients ] || [ $ranks$mode = 1parameters ] || sums plan-7b.ini --ranks $ranks --ranks.shard=$mode $gpu
     done
 done
-sums plan-7b.ini --ranks 8 --ranks.shard=gradients $gpu --labeler.dir="$here/shapes/llava-next-34b-like"
+sums plan-7b.ini --ranks 8 --ranks.shard=gradients $gpu --labeler.dir="$here/shapes/llava-next-34b"
 for config in plan-12b plan-34b; do
     for mode in none optimizer gradients parameters; do sums $config.ini --ranks 8 --ranks.shard=$mode $gpu; done
     sums $config.ini --ranks 8 --ranks.shard=parameters --train.recompute=layer $gpu

@@ -1,12 +1,7 @@
 /* loss.c - preference losses over pairs, and their gradient with respect to every scored token's log-prob.
  *
- * Direct preference optimisation (Rafailov et al. 2023) and its kin, with the formulas of TRL 1.16. With d_w, d_l = log-prob sums of policy
- * minus reference of the chosen and rejected answer, |w|, |l| their tokens, e the label smoothing, s the logistic function: sigmoid -(1 -
- * e) log s(beta (d_w - d_l)) - e log s(-beta (d_w - d_l))         (conservative DPO; e = 0 is DPO) robust        (-(1 - e) log s(beta (d_w
- * - d_l)) + e log s(-beta (d_w - d_l))) / (1 - 2 e) hinge         max(0, 1 - beta (d_w - d_l)) ipo           (d_w / |w| - d_l / |l| - 1 /
- * (2 beta))^2 sigmoid_norm  -log s(beta (d_w / |w| - d_l / |l|)) plus sft_weight times the mean negative log-prob of the chosen tokens.
- * Other kinds do not read the smoothing. Everything is double: it is a few numbers. Refuses (asserts) a sequence without tokens, and robust
- * with e = 1/2. */
+ * Direct preference optimisation (Rafailov et al. 2023) and its kin, with the formulas of TRL 1.16; docs/losses.md states them. Everything is
+ * double: it is a few numbers. Refuses (asserts) a sequence without weight, and robust with a smoothing of 1/2. */
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/ops.h"
 
@@ -40,36 +35,62 @@ static double loss_at(const PreferenceLoss *l, double z, double *slope) {
     }
 }
 
-static double sum_of(const float *x, int first, int end) {
-    double s = 0;
-    for (int r = first; r < end; r++) s += x[r];
+/* A sequence: its log-prob as the loss weighs it, less the reference's; plain sum; total weight; tokens. */
+typedef struct Sequence {
+    int first, end;
+    double d, logp, weight;
+} Sequence;
+
+static Sequence sequence_of(const float *x, const float *weights, const int *first, double ref) {
+    Sequence s = { .first = first[0], .end = first[1], .d = -ref };
+    for (int r = s.first; r < s.end; r++) {
+        double w = weights ? weights[r] : 1;
+        s.logp += x[r], s.d += w * x[r], s.weight += w;
+    }
+    assert(s.weight > 0);
     return s;
 }
 
+/* The gradient of its rows: of = d loss / d (weighted log-prob), plain = d loss / d (sum of log-probs). */
+static void sequence_grad(float *dx, const float *weights, const Sequence *s, double of, double plain) {
+    for (int r = s->first; r < s->end; r++) dx[r] = (float)(of * (weights ? weights[r] : 1) + plain);
+}
+
 void ISA_FN(preference_loss)(
-    Buf dlogp, double *columns, Buf logp, const int *first, const double *ref, int pairs, const PreferenceLoss *loss) {
+    Buf dlogp, double *columns, Buf logp, const float *weights, const int *first, const double *ref, int pairs, const PreferenceLoss *loss) {
     const float *x = logp.at;
     float *dx = dlogp.at;
-    int by_token = loss->kind == LOSS_IPO || loss->kind == LOSS_SIGMOID_NORM;
+    int by_token = loss->kind == LOSS_IPO || loss->kind == LOSS_SIGMOID_NORM, n = loss_sequences(loss);
+    double beta = loss->beta, scale = loss->pair_scale;
     for (int i = 0; i < pairs; i++) {
-        const int *f = first + 2 * i;
-        double tokens_w = f[1] - f[0], tokens_l = f[2] - f[1];
-        assert(tokens_w > 0 && tokens_l > 0);
-        double logp_w = sum_of(x, f[0], f[1]), logp_l = sum_of(x, f[1], f[2]);
-        double d_w = logp_w - ref[2 * i], d_l = logp_l - ref[2 * i + 1], slope;
-        double unit_w = by_token ? 1 / tokens_w : 1, unit_l = by_token ? 1 / tokens_l : 1;
-        double value = loss_at(loss, d_w * unit_w - d_l * unit_l, &slope) - loss->sft_weight * logp_w / tokens_w;
+        const int *f = first + n * i;
+        const double *r = ref + n * i;
+        Sequence w = sequence_of(x, weights, f, r[0]), l = sequence_of(x, weights, f + 1, r[1]), blind = { 0 };
+        double unit_w = by_token ? 1 / w.weight : 1, unit_l = by_token ? 1 / l.weight : 1, slope;
+        double value = loss_at(loss, w.d * unit_w - l.d * unit_l, &slope), slope_w = slope * unit_w, slope_blind = 0;
+        double sft = (double)loss->sft_weight / (loss->sft_sum ? 1 : w.end - w.first);
+        value -= sft * w.logp;
+        if (loss->anchor_weight != 0) {
+            value -= loss->anchor_weight * log_sigmoid(beta * w.d);
+            slope_w -= loss->anchor_weight * beta * sigmoid(-beta * w.d);
+        }
+        if (n == 3) {
+            blind = sequence_of(x, weights, f + 2, r[2]);
+            double z = beta * (w.d - blind.d);
+            value -= loss->conditional_weight * log_sigmoid(z);
+            slope_blind = loss->conditional_weight * beta * sigmoid(-z);
+            slope_w -= slope_blind;
+        }
         if (dx) {
-            float g_w = (float)(loss->pair_scale * (slope * unit_w - loss->sft_weight / tokens_w)),
-                  g_l = (float)(-loss->pair_scale * slope * unit_l);
-            for (int r = f[0]; r < f[1]; r++) dx[r] = g_w;
-            for (int r = f[1]; r < f[2]; r++) dx[r] = g_l;
+            sequence_grad(dx, weights, &w, scale * slope_w, -scale * sft);
+            sequence_grad(dx, weights, &l, -scale * slope * unit_l, 0);
+            if (n == 3) sequence_grad(dx, weights, &blind, scale * slope_blind, 0);
         }
         double *c = columns + (int64_t)i * PAIR_COLUMNS;
         c[PAIR_LOSS] = value;
-        c[PAIR_REWARD_CHOSEN] = loss->beta * d_w;
-        c[PAIR_REWARD_REJECTED] = loss->beta * d_l;
-        c[PAIR_LOGP_CHOSEN] = logp_w;
-        c[PAIR_LOGP_REJECTED] = logp_l;
+        c[PAIR_REWARD_CHOSEN] = beta * w.d;
+        c[PAIR_REWARD_REJECTED] = beta * l.d;
+        c[PAIR_LOGP_CHOSEN] = w.logp;
+        c[PAIR_LOGP_REJECTED] = l.logp;
     }
 }

@@ -68,7 +68,7 @@ void ISA_FN(sample)(int *ids, float *logp, Buf logits, const unsigned char *allo
 
 /* loss.c */
 void ISA_FN(preference_loss)(
-    Buf dlogp, double *columns, Buf logp, const int *first, const double *ref, int pairs, const PreferenceLoss *loss);
+    Buf dlogp, double *columns, Buf logp, const float *weights, const int *first, const double *ref, int pairs, const PreferenceLoss *loss);
 
 /* optimizer.c */
 void ISA_FN(adamw)(Buf p, Buf master, Buf m, Buf v, Buf g, int64_t n, const AdamW *a);

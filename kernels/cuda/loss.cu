@@ -1,7 +1,7 @@
 /* loss.cu - preference losses over pairs, and their gradient with respect to every scored token's log-prob.
  *
- * Direct preference optimisation (Rafailov et al. 2023) and its kin; kernels/cpu/loss.c has the formulas. A block takes a pair: it adds the
- * log-probs of both answers, in double and in a fixed order, and writes their common gradients. Everything is double: it is a few numbers.
+ * Direct preference optimisation (Rafailov et al. 2023) and its kin; docs/losses.md has the formulas. A block takes a pair: it adds the
+ * log-probs of its sequences, in double and in a fixed order, and writes the gradients of their rows. Everything is double: it is a few numbers.
  * Waits for the result, which the host reads. Refuses (asserts) a sequence without tokens, and robust with a smoothing of 1/2. */
 #include "kernels/cuda/rows.cuh"
 
@@ -36,46 +36,78 @@ __device__ double loss_at(const PreferenceLoss &l, double z, double *slope) {
     }
 }
 
-__device__ __forceinline__ double sum_of(const float *x, int first, int end) {
-    double s = 0;
-    for (int r = first + (int)threadIdx.x; r < end; r += LOSS_THREADS) s += x[r];
-    return block_sum_double<LOSS_THREADS>(s);
+/* A sequence: its log-prob as the loss weighs it, less the reference's; plain sum; total weight. */
+typedef struct Sequence {
+    int first, end;
+    double d, logp, weight;
+} Sequence;
+
+__device__ __forceinline__ Sequence sequence_of(const float *x, const float *weights, const int *first, double ref) {
+    Sequence s = { first[0], first[1], 0, 0, 0 };
+    for (int r = s.first + (int)threadIdx.x; r < s.end; r += LOSS_THREADS) {
+        double w = weights ? weights[r] : 1;
+        s.logp += x[r], s.d += w * x[r], s.weight += w;
+    }
+    s.logp = block_sum_double<LOSS_THREADS>(s.logp);
+    s.weight = weights ? block_sum_double<LOSS_THREADS>(s.weight) : s.end - s.first;
+    s.d = (weights ? block_sum_double<LOSS_THREADS>(s.d) : s.logp) - ref;
+    return s;
 }
 
-__global__ void __launch_bounds__(LOSS_THREADS)
-    preference_loss_kernel(float *dlogp, double *columns, const float *logp, const int *first, const double *ref, PreferenceLoss loss) {
-    int pair = blockIdx.x, w = first[2 * pair], l = first[2 * pair + 1], end = first[2 * pair + 2];
-    int by_token = loss.kind == LOSS_IPO || loss.kind == LOSS_SIGMOID_NORM;
-    double tokens_w = l - w, tokens_l = end - l, logp_w = sum_of(logp, w, l), logp_l = sum_of(logp, l, end);
-    double d_w = logp_w - ref[2 * pair], d_l = logp_l - ref[2 * pair + 1], slope;
-    double unit_w = by_token ? 1 / tokens_w : 1, unit_l = by_token ? 1 / tokens_l : 1;
-    double value = loss_at(loss, d_w * unit_w - d_l * unit_l, &slope) - loss.sft_weight * logp_w / tokens_w;
+/* The gradient of its rows: of = d loss / d (weighted log-prob), plain = d loss / d (sum of log-probs). */
+__device__ __forceinline__ void sequence_grad(float *dx, const float *weights, const Sequence &s, double of, double plain) {
+    for (int r = s.first + (int)threadIdx.x; r < s.end; r += LOSS_THREADS) dx[r] = (float)(of * (weights ? weights[r] : 1) + plain);
+}
+
+__global__ void __launch_bounds__(LOSS_THREADS) preference_loss_kernel(
+    float *dlogp, double *columns, const float *logp, const float *weights, const int *first, const double *ref, PreferenceLoss loss) {
+    int pair = blockIdx.x, n = loss.conditional_weight != 0 ? 3 : 2, by_token = loss.kind == LOSS_IPO || loss.kind == LOSS_SIGMOID_NORM;
+    double beta = loss.beta, scale = loss.pair_scale;
+    first += n * pair, ref += n * pair;
+    Sequence w = sequence_of(logp, weights, first, ref[0]), l = sequence_of(logp, weights, first + 1, ref[1]), blind = { 0, 0, 0, 0, 0 };
+    double unit_w = by_token ? 1 / w.weight : 1, unit_l = by_token ? 1 / l.weight : 1, slope;
+    double value = loss_at(loss, w.d * unit_w - l.d * unit_l, &slope), slope_w = slope * unit_w, slope_blind = 0;
+    double sft = (double)loss.sft_weight / (loss.sft_sum ? 1 : w.end - w.first);
+    value -= sft * w.logp;
+    if (loss.anchor_weight != 0) {
+        value -= loss.anchor_weight * log_sigmoid(beta * w.d);
+        slope_w -= loss.anchor_weight * beta * sigmoid(-beta * w.d);
+    }
+    if (n == 3) {
+        blind = sequence_of(logp, weights, first + 2, ref[2]);
+        double z = beta * (w.d - blind.d);
+        value -= loss.conditional_weight * log_sigmoid(z);
+        slope_blind = loss.conditional_weight * beta * sigmoid(-z);
+        slope_w -= slope_blind;
+    }
     if (dlogp) {
-        float g_w = (float)(loss.pair_scale * (slope * unit_w - loss.sft_weight / tokens_w)),
-              g_l = (float)(-loss.pair_scale * slope * unit_l);
-        for (int r = w + (int)threadIdx.x; r < end; r += LOSS_THREADS) dlogp[r] = r < l ? g_w : g_l;
+        sequence_grad(dlogp, weights, w, scale * slope_w, -scale * sft);
+        sequence_grad(dlogp, weights, l, -scale * slope * unit_l, 0);
+        sequence_grad(dlogp, weights, blind, scale * slope_blind, 0);
     }
     if (threadIdx.x > 0) return;
     double *c = columns + (int64_t)pair * PAIR_COLUMNS;
     c[PAIR_LOSS] = value;
-    c[PAIR_REWARD_CHOSEN] = loss.beta * d_w;
-    c[PAIR_REWARD_REJECTED] = loss.beta * d_l;
-    c[PAIR_LOGP_CHOSEN] = logp_w;
-    c[PAIR_LOGP_REJECTED] = logp_l;
+    c[PAIR_REWARD_CHOSEN] = beta * w.d;
+    c[PAIR_REWARD_REJECTED] = beta * l.d;
+    c[PAIR_LOGP_CHOSEN] = w.logp;
+    c[PAIR_LOGP_REJECTED] = l.logp;
 }
 
 extern "C" void cuda_preference_loss(
-    Buf dlogp, double *columns, Buf logp, const int *first, const double *ref, int pairs, const PreferenceLoss *loss) {
+    Buf dlogp, double *columns, Buf logp, const float *weights, const int *first, const double *ref, int pairs, const PreferenceLoss *loss) {
     const Buf all[] = { dlogp, logp };
+    int64_t n = (int64_t)loss_sequences(loss) * pairs;
     assert(loss->kind != LOSS_ROBUST || loss->label_smoothing != 0.5f);
-    for (int s = 0; s < 2 * pairs; s++) assert(first[s + 1] > first[s]);
+    for (int64_t s = 0; s < n; s++) assert(first[s + 1] > first[s]);
     if (pairs <= 0 || !dtypes_agree("preference_loss", FP32, all, 2)) return;
     int64_t bytes = (int64_t)pairs * PAIR_COLUMNS * (int64_t)sizeof(double);
     double *results = (double *)cuda_scratch(CUDA_SCRATCH_ROWS, bytes);
-    const int *staged_first = (const int *)cuda_stage(first, (2 * (int64_t)pairs + 1) * (int64_t)sizeof *first);
-    const double *staged_ref = (const double *)cuda_stage(ref, 2 * (int64_t)pairs * (int64_t)sizeof *ref);
-    if (!results || !staged_first || !staged_ref) return;
-    LAUNCH(preference_loss_kernel, (unsigned)pairs, LOSS_THREADS, 0, cuda_stream(), (float *)dlogp.at, results, (const float *)logp.at,
+    const int *staged_first = (const int *)cuda_stage(first, (n + 1) * (int64_t)sizeof *first);
+    const double *staged_ref = (const double *)cuda_stage(ref, n * (int64_t)sizeof *ref);
+    const float *staged_weights = weights ? (const float *)cuda_stage(weights, first[n] * (int64_t)sizeof *weights) : NULL;
+    if (!results || !staged_first || !staged_ref || (weights && !staged_weights)) return;
+    LAUNCH(preference_loss_kernel, (unsigned)pairs, LOSS_THREADS, 0, cuda_stream(), (float *)dlogp.at, results, (const float *)logp.at, staged_weights,
         staged_first, staged_ref, *loss);
     cuda_bytes_download(columns, results, bytes);
 }

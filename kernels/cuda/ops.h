@@ -73,7 +73,7 @@ void cuda_probe(Buf p, Buf logits, const int *ids, int n, int R, int V);
 void cuda_sample(int *ids, float *logp, Buf logits, const unsigned char *allowed, const SampleRow *rows, int R, int V);
 
 /* loss.cu */
-void cuda_preference_loss(Buf dlogp, double *columns, Buf logp, const int *first, const double *ref, int pairs, const PreferenceLoss *loss);
+void cuda_preference_loss(Buf dlogp, double *columns, Buf logp, const float *weights, const int *first, const double *ref, int pairs, const PreferenceLoss *loss);
 
 /* optimizer.cu */
 void cuda_adamw(Buf p, Buf master, Buf m, Buf v, Buf g, int64_t n, const AdamW *a);

@@ -32,6 +32,15 @@ static void long_fields_are_cut(void **state) {
     assert_int_equal(strlen(e.what), sizeof e.what - 1);
 }
 
+static void bytes_are_shown(void **state) {
+    (void)state;
+    char text[8];
+    assert_string_equal(bytes_show("a b~", 4, text, sizeof text), "a b~");
+    assert_string_equal(bytes_show("\33[\0\177\377\n", 6, text, sizeof text), "?[????");
+    assert_string_equal(bytes_show("12345678", 8, text, sizeof text), "1234567");
+    assert_string_equal(bytes_show(NULL, 0, text, sizeof text), "");
+}
+
 static void near_names(void **state) {
     (void)state;
     const char *const names[] = { "learning_rate", "beta", "steps", "max_length" };
@@ -66,6 +75,6 @@ static void memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(text_joins_what_is_there), cmocka_unit_test(no_record_is_fine),
-        cmocka_unit_test(long_fields_are_cut), cmocka_unit_test(near_names), cmocka_unit_test(memory) };
+        cmocka_unit_test(long_fields_are_cut), cmocka_unit_test(bytes_are_shown), cmocka_unit_test(near_names), cmocka_unit_test(memory) };
     return cmocka_run_group_tests_name("error", tests, NULL, NULL);
 }

@@ -54,16 +54,18 @@ save_every = $4
 END
 }
 
-for name in llava15-hub llava15-orig llava15-v5 text-llama3 text-mistral text-qwen2; do
+for name in llava15-hub llava15-orig llava15-v5 next-mistral next-yi text-llama3 text-mistral text-qwen2; do
     golden=$PWD/tests/golden/$name
     at=$temporary/$name
     mkdir "$at" && ln -s "$golden/images" "$at/images" && cp "$golden/expect/greedy.jsonl" "$at/prompts.jsonl" || exit 1
 
-    case $name in llava*)
+    case $name in llava* | next-*)
     check "$name tokenize" "$program" tokenize --model "$golden/model" --data "$golden/expect/tokens.jsonl" --out "$at/tokens.jsonl"
     check "$name tokens" "$compare" tokens "$golden/expect/tokens.jsonl" "$at/tokens.jsonl"
 
-    for aspect in pad crop; do
+    aspects='pad crop'
+    case $name in next-*) aspects='pad crop anyres' ;; esac
+    for aspect in $aspects; do
         check "$name preprocess" "$program" preprocess --model "$golden/model" --aspect $aspect --out "$at/$aspect.safetensors" "$golden"/images/[0-3].png
         check "$name pixels, $aspect" "$compare" pixels "$golden/expect/pixels.safetensors" "$at/$aspect.safetensors" $aspect
     done

@@ -54,6 +54,8 @@ awk -v words="$words" -v here="$temporary/scenes/" '{
     match($0, /"id":"[^"]*"/); id = substr($0, RSTART, RLENGTH); match($0, /"image":"[^"]*"/); image = substr($0, RSTART + 9, RLENGTH - 10)
     for (i = 0; i < 4; i++) printf "{%s,\"image\":\"%s%s\",\"question\":\"q\",\"candidate\":%d,\"text\":\"%s\",\"tokens\":9,\"logp\":-1,\"finished\":true}\n", id, here, image, i, words
 }' scenes/prompts.jsonl >label/candidates.jsonl
+echo 'The facts that are in this answer: {answer}' >split.txt
+echo 'A question for each of these: {facts}' >question.txt
 cat >run.ini <<END
 [run]
 dir = run
@@ -79,6 +81,10 @@ batch_pairs = 4
 END
 pair=$("$program" plan run.ini --data.prompts= | sed -n 's/^  tokens of a pair *\([0-9]*\) .*/\1/p')
 echo "rows = $((2 * pair))" >>run.ini # a chunk holds two pairs, and no more: what is reserved is used
+
+printf '{"text":"%s"}\n' "$words" >words.jsonl
+"$program" tokenize --model base/model --data words.jsonl --out words-ids.jsonl || exit 1
+answer=$(sed 's/.*"ids_plain":\[\([^]]*\)\].*/\1/' words-ids.jsonl | awk -F, '{ print NF }')
 
 # ---- the comparison ----
 ranks() { # N ARGUMENTS...
@@ -129,6 +135,13 @@ for count in $counts; do
     rm -rf run && mkdir -p run/iter-1 && cp label/candidates.jsonl run/iter-1/
     ranks $count label run.ini || { fail "label on $count"; tail -2 err; }
     compare "label on $count" "load label" $count
+    # claims by a model: answers as long as the settings allow, replies of a random model, which never end
+    rm -rf run && mkdir -p run/iter-1 && cp label/candidates.jsonl run/iter-1/
+    by_model="--claims.mode=model --claims.max_new_tokens=$tokens --claims.split_prompt=split.txt --claims.question_prompt=question.txt --sample.max_new_tokens=$answer --eval.max_new_tokens=$answer"
+    # shellcheck disable=SC2086
+    ranks $count label run.ini $by_model || { fail "claims by a model on $count"; tail -2 err; }
+    # shellcheck disable=SC2086
+    compare "claims by a model on $count" "load claims" $count $by_model
 done
 prompts=
 for count in 1 2; do

@@ -113,6 +113,65 @@ static void plain_sentences_become_questions(void **state) {
     }
 }
 
+/* One block of claims_plain.txt: an answer, and the lines that say what becomes of it. */
+static void block_check(const char *answer, char *const *lines, int n) {
+    ClaimList l = claims_of(CLAIM_GRAMMAR_PLAIN, answer);
+    char got[2048];
+    if ((size_t)n != l.count + l.drop_count) fail_msg("%s: %zu claims and %zu drops", answer, l.count, l.drop_count);
+    for (int i = 0; i < n; i++) {
+        if ((size_t)i < l.count) snprintf(got, sizeof got, "%s | %s", l.claims[i].text, l.claims[i].question);
+        else snprintf(got, sizeof got, "! %s | %s", l.drops[(size_t)i - l.count].text, l.drops[(size_t)i - l.count].why);
+        if (strcmp(got, lines[i])) fail_msg("%s\n  gives    %s\n  expected %s", answer, got, lines[i]);
+    }
+    for (size_t i = 0; i < l.count; i++) assert_true(l.claims[i].size > 0 && l.claims[i].at + l.claims[i].size <= strlen(answer));
+    claims_free(&l);
+}
+
+static void plain_answers_of_the_table(void **state) {
+    (void)state;
+    FILE *f = fopen("tests/engine/claims_plain.txt", "r");
+    char line[2048], answer[2048] = "", *lines[32];
+    int n = 0, blocks = 0, more = 1;
+    assert_non_null(f);
+    while (more) {
+        more = fgets(line, sizeof line, f) != NULL;
+        if (more) line[strcspn(line, "\n")] = 0;
+        if (more && line[0] == '#') continue;
+        if (more && !strncmp(line, "> ", 2)) strcpy(answer, line + 2);
+        else if (more && line[0]) {
+            assert_true(answer[0] && n < 32);
+            lines[n++] = strdup(line);
+        } else if (answer[0]) {
+            block_check(answer, lines, n);
+            while (n > 0) free(lines[--n]);
+            answer[0] = 0, blocks++;
+        }
+    }
+    fclose(f);
+    assert_true(blocks >= 150);
+}
+
+/* Every sentence gives a claim or is left out with its reason, and nothing is made longer than its buffers. */
+static void no_sentence_is_lost(void **state) {
+    (void)state;
+    static const char *const bits[] = { "There", "is", "are", "a", "the", "dog", "cat,", "and", "two", "men", "holding", "wearing", "it", "which",
+        "in", "on", "black", "white", "big", "has", "In", "while", "but", "They", "of", "were", "have", "shows", "not", "lamp;", "sitting" };
+    Rng rng = { .seed = 11 };
+    for (int i = 0; i < 20000; i++) {
+        char text[1200] = "The dog is big. ";
+        int words = 1 + (int)rng_below(&rng, i % 50 ? 24 : 140);
+        for (int k = 0; k < words; k++) strcat(strcat(text, bits[rng_below(&rng, sizeof bits / sizeof *bits)]), k + 1 < words ? " " : ".");
+        ClaimList l = claims_of(CLAIM_GRAMMAR_PLAIN, text);
+        assert_true(l.count + l.drop_count >= 2);
+        for (size_t k = 0; k < l.count; k++) {
+            const Claim *c = &l.claims[k];
+            assert_true(c->text[0] && strlen(c->question) <= strlen(c->text) + 32 && c->question[strlen(c->question) - 1] == '?');
+            assert_true(c->at + c->size <= strlen(text));
+        }
+        claims_free(&l);
+    }
+}
+
 static void what_is_dropped_has_a_reason(void **state) {
     (void)state;
     char *answer = malloc(5000);
@@ -193,6 +252,8 @@ int main(void) {
         cmocka_unit_test(malformed_and_repeated_sentences_are_rejected_unasked),
         cmocka_unit_test(captions_are_judged_through_their_questions),
         cmocka_unit_test(plain_sentences_become_questions),
+        cmocka_unit_test(plain_answers_of_the_table),
+        cmocka_unit_test(no_sentence_is_lost),
         cmocka_unit_test(what_is_dropped_has_a_reason),
         cmocka_unit_test(random_text_is_taken),
         cmocka_unit_test(claims_survive_json),

@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-static const char *const cases[] = { "llava15-hub", "llava15-orig", "llava15-v5" };
+static const char *const cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi" };
 enum { CASES = sizeof cases / sizeof *cases, WORDS = 16 };
 static char folder[PATH_SIZE];
 
@@ -115,8 +115,10 @@ static void test_preprocess(void **state) {
             snprintf(name, sizeof name, "images/%d.png", j);
             golden(images[j], i, name);
         }
-        for (int crop = 0; crop < 2; crop++) {
-            assert_int_equal(call(command_preprocess, &e, "--model", model, crop ? "--aspect=crop" : "--threads=1", "--out", out, images[0],
+        int tiled = !strncmp(cases[i], "next", 4);
+        for (int aspect = 0; aspect < 2 + tiled; aspect++) {
+            static const char *const aspects[] = { "--aspect=pad", "--aspect=crop", "--aspect=anyres" };
+            assert_int_equal(call(command_preprocess, &e, "--model", model, aspect ? aspects[aspect] : "--threads=1", "--out", out, images[0],
                                  images[1], images[2], images[3], NULL),
                 0);
             TensorSet ours, theirs;
@@ -126,11 +128,12 @@ static void test_preprocess(void **state) {
             for (int j = 0; j < 4; j++) {
                 char name[16], golden_name[32];
                 snprintf(name, sizeof name, "%d", j);
-                snprintf(golden_name, sizeof golden_name, "%s.%d", crop ? "crop" : "pad", j);
+                snprintf(golden_name, sizeof golden_name, "%s.%d", aspects[aspect] + strlen("--aspect="), j);
                 const Tensor *a = tensors_find(&ours, name), *b = tensors_find(&theirs, golden_name);
                 assert_non_null(a);
                 assert_non_null(b);
-                assert_int_equal(a->count, b->count);
+                assert_int_equal(a->ndim, b->ndim);
+                for (int d = 0; d < a->ndim; d++) assert_int_equal(a->shape[d], b->shape[d]);
                 assert_memory_equal(a->data, b->data, (size_t)a->count * 4); /* bit for bit on PNG */
             }
             tensors_close(&ours);
@@ -143,8 +146,11 @@ static void test_preprocess(void **state) {
     assert_false(file_exists(out));
     assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, NULL), 2);
     error_says(&e, "no images given");
-    assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, "--aspect=anyres", images[0], NULL), 2);
-    error_says(&e, "pad | crop");
+    assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, "--aspect=square", images[0], NULL), 2);
+    error_says(&e, "pad | crop | anyres");
+    golden(model, 0, "model");
+    assert_int_equal(call(command_preprocess, &e, "--model", model, "--out", out, "--aspect=anyres", images[0], NULL), -1);
+    error_says(&e, "image_grid_pinpoints");
 }
 
 static void test_inspect(void **state) {
@@ -174,6 +180,42 @@ static int lines_of(const char *path) {
     return n;
 }
 
+static void test_dump(void **state) {
+    (void)state;
+    Error e;
+    char model[PATH_SIZE], image[PATH_SIZE], expect[PATH_SIZE], out[PATH_SIZE];
+    static const struct {
+        const char *name;
+        int width;
+    } names[] = { { "vision.embedded", 32 }, { "vision.1.out", 32 }, { "vision_features", 32 }, { "projected", 48 }, { "decoder.embedded", 48 },
+        { "decoder.1.qkv", (6 + 2 * 3) * 8 }, { "decoder.0.gated", 96 }, { "decoder.1.out", 48 }, { "hidden", 48 }, { "logits", 512 } };
+    golden(model, 3, "model"), golden(image, 3, "images/1.png"), golden(expect, 3, "expect/forward.safetensors");
+    snprintf(out, sizeof out, "%s", at(folder, "dump.safetensors"));
+    TensorSet set, wanted;
+    assert_int_equal(tensors_open(&wanted, expect, &e), 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_int_equal(call(command_inspect, &e, model, "--dump", names[i].name, "--dump-to", out, "--image", image, NULL), 0);
+        assert_int_equal(tensors_open(&set, out, &e), 0);
+        const Tensor *t = tensors_find(&set, names[i].name), *golden = tensors_find(&wanted, names[i].name);
+        assert_non_null(t);
+        assert_int_equal(t->ndim, 2);
+        assert_int_equal(t->shape[1], names[i].width);
+        for (int64_t j = 0; golden && i < 4 && j < t->count; j++) /* what does not depend on the question */
+            assert_float_equal(((const float *)t->data)[j], ((const float *)golden->data)[j], 1e-4);
+        tensors_close(&set);
+        remove(out);
+    }
+    tensors_close(&wanted);
+    assert_int_equal(call(command_inspect, &e, model, "--dump", "decoder.2.qkv", "--dump-to", out, NULL), -1);
+    error_says(&e, "decoder.{i}.qkv");
+    error_says(&e, "0 to 1");
+    assert_int_equal(call(command_inspect, &e, model, "--dump", "projected", "--dump-to", out, NULL), -1);
+    error_says(&e, "give an --image");
+    assert_int_equal(call(command_inspect, &e, model, "--dump", "projected", NULL), -1);
+    error_says(&e, "--dump-to FILE");
+    assert_false(file_exists(out));
+}
+
 static void test_scenes(void **state) {
     (void)state;
     Error e;
@@ -199,6 +241,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_tokenize, setup, teardown),
         cmocka_unit_test_setup_teardown(test_preprocess, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inspect, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dump, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scenes, setup, teardown),
     };
     return cmocka_run_group_tests(command_data_test, NULL, NULL);

@@ -187,8 +187,9 @@ static void test_command_line(void **state) {
         assert_int_equal(arguments(c, &e, file, wrong[i].a, wrong[i].b, NULL), CONFIG_USAGE);
         for (int j = 0; j < 2; j++) error_says(&e, wrong[i].says[j]);
     }
-    assert_int_equal(arguments(c, &e, file, "--claims.mode=model", NULL, NULL), -1);
-    error_says(&e, "claims by a model are not supported");
+    assert_int_equal(arguments(c, &e, file, "--claims.mode=model", NULL, NULL), 0);
+    assert_int_equal(arguments(c, &e, file, "--claims.max_new_tokens=0", NULL, NULL), CONFIG_USAGE);
+    error_says(&e, "bad value of claims.max_new_tokens");
     assert_int_equal(arguments(c, &e, file, "--train.epochs=0", NULL, NULL), -1);
     error_says(&e, "nothing to train");
     assert_int_equal(arguments(c, &e, file, "--train.epochs=0", "--train.steps=1", NULL), 0);

@@ -3,6 +3,7 @@
 #include "engine/dataset.h"
 #include "tests/check.h"
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A whole 1x1 PNG: its header is all that is looked at here. */
@@ -96,8 +97,8 @@ static void test_bad_rows(void **state) {
         { "{\"image\": \"img/a.png\", \"question\": \"q\", \"chosen\": \"c\"}", "field \"rejected\"; found nothing" },
         { "{\"question\": \"q\", \"chosen\": \"c\", \"rejected\": \"r\"}", "field \"image\"; found nothing" },
         { "{\"image\": \"img/none.png\", \"question\": \"q\", \"chosen\": \"c\", \"rejected\": \"r\"}", "found no file img/none.png" },
-        { "{\"image\": {}, \"question\": \"q\", \"chosen\": \"c\", \"rejected\": \"r\"}", "field \"image\"; found an object" },
-        { "{\"image\": \"img/c.webp\", \"question\": \"q\", \"chosen\": \"c\", \"rejected\": \"r\"}", "a WebP image" },
+        { "{\"image\": {}, \"question\": \"q\", \"chosen\": \"c\", \"rejected\": \"r\"}", "field \"image\"; found an object without an image" },
+        { "{\"image\": \"img/c.webp\", \"question\": \"q\", \"chosen\": \"c\", \"rejected\": \"r\"}", "img/c.webp; found a WebP; expected PNG" },
         { "{\"image\": \"img/empty.png\", \"question\": \"q\", \"chosen\": \"c\", \"rejected\": \"r\"}", "an empty file" },
         { "{\"image\": \"img\", \"question\": \"q\", \"chosen\": \"c\", \"rejected\": \"r\"}", "unreadable image" },
         { "{\"id\": \"\", \"image\": \"img/a.png\", \"question\": \"q\", \"chosen\": \"c\", \"rejected\": \"r\"}",
@@ -174,34 +175,122 @@ static void test_upstream_layout(void **state) {
     dataset_free(&d);
 }
 
+/* Reads rows of one embedded image each, in all the ways that one can be written. */
 static void test_embedded(void **state) {
     (void)state;
     Dataset d;
     Error e;
-    char text[2048], unpack[PATH_SIZE], *bytes;
+    char text[4096], unpack[PATH_SIZE], *bytes, *absolute;
     size_t size;
     snprintf(unpack, sizeof unpack, "%s", at(folder, "unpacked/here"));
     snprintf(text, sizeof text,
         "{\"image\": \"%s\", \"question\": \"q\"}\n{\"image\": \"data:image/png;base64,%s\", \"question\": \"q\"}\n"
-        "{\"image\": \"%s=\", \"question\": \"q\"}\n{\"image\": \"%.*s\", \"question\": \"q\"}\n",
-        png_base64, png_base64, png_base64, 109,
-        "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB");
+        "{\"image\": {\"bytes\": \"%s\", \"path\": \"not/there.png\"}, \"question\": \"q\"}\n{\"image\": {\"base64\": \"%s\"}, \"question\": \"q\"}\n"
+        "{\"image\": {\"bytes\": null, \"path\": \"img/a.png\"}, \"question\": \"q\"}\n",
+        png_base64, png_base64, png_base64, png_base64);
     DataOptions o = { .need = DATA_QUESTION | DATA_IMAGE, .unpack = unpack };
     assert_int_equal(read_rows(&d, text, &o, &e), 0);
-    assert_int_equal(d.n, 2);
-    assert_string_equal(d.rows[0].image, d.rows[1].image); /* one content, one file */
+    assert_int_equal(d.n, 5);
+    absolute = realpath(d.rows[0].image, NULL);
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(d.rows[i].image, d.rows[0].image); /* one content, one file */
+        assert_string_equal(json_string_value(json_object_get(d.rows[i].json, "image")), absolute); /* and no text of it is kept */
+    }
+    free(absolute);
+    assert_string_equal(d.rows[4].image, at(folder, "img/a.png"));
+    assert_string_equal(json_string_value(json_object_get(d.rows[4].json, "image")), "img/a.png");
     assert_int_equal(file_read(d.rows[0].image, 1 << 20, &bytes, &size, &e), 0);
     assert_int_equal(size, sizeof png + 14);
     assert_memory_equal(bytes, png, sizeof png);
     free(bytes);
-    assert_int_equal(d.drops_n, 2);
-    assert_non_null(strstr(d.drops[0].reason, "image not found"));
-    assert_non_null(strstr(d.drops[0].reason, "one in base64"));
-    assert_non_null(strstr(d.drops[1].reason, "image not found")); /* 109 digits are not whole base64 */
     dataset_free(&d);
+    /* Only looked at, nothing is written. */
+    assert_int_equal(folder_remove(at(folder, "unpacked"), &e), 0);
+    o.need |= DATA_LOOK;
+    assert_int_equal(read_rows(&d, text, &o, &e), 0);
+    assert_int_equal(d.n, 5);
+    assert_string_equal(d.rows[0].image, "");
+    assert_false(file_exists(unpack));
+    dataset_free(&d);
+    o.need &= ~(unsigned)DATA_LOOK;
     o.unpack = NULL;
+    assert_int_equal(read_rows(&d, text, &o, &e), 0);
+    assert_int_equal(d.drops_n, 4);
+    assert_non_null(strstr(d.drops[0].reason, "no folder to unpack"));
+    dataset_free(&d);
+    /* What is no image, each with its line. */
+    static const struct {
+        const char *image, *says;
+    } cases[] = {
+        { "\"%s=\"", "one in base64" },
+        { "\"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB\"", "bytes 41 41 41 41" },
+        { "\"QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQ\"", "one in base64" },
+        { "{\"bytes\": \"*%s\"}", "one in base64" },
+        { "{\"bytes\": \"\"}", "one in base64" },
+        { "{\"bytes\": 3}", "field \"bytes\"; found an integer" },
+        { "{\"bytes\": null}", "an object without an image" },
+        { "{\"path\": \"img/none.png\"}", "no file img/none.png" },
+        { "\"data:image/png,%s\"", "a data URL in base64" },
+        { "\"data:image/png;base64\"", "a data URL in base64" },
+        { "\"data:image/png;base64,R0lGODlhAQABAAAAADs=\"", "found a GIF" },
+        { "[]", "found an array" },
+    };
+    o.unpack = unpack;
+    for (int i = 0; i < (int)(sizeof cases / sizeof *cases); i++) {
+        char image[1024];
+        snprintf(image, sizeof image, cases[i].image, png_base64);
+        snprintf(text, sizeof text, "{\"image\": \"img/a.png\", \"question\": \"q\"}\n{\"image\": %s, \"question\": \"q\"}\n", image);
+        assert_int_equal(read_rows(&d, text, &o, &e), 0);
+        assert_int_equal(d.drops_n, 1);
+        if (!strstr(d.drops[0].reason, cases[i].says) || !strstr(d.drops[0].reason, "rows.jsonl:2")) fail_msg("case %d: %s", i, d.drops[0].reason);
+        dataset_free(&d);
+    }
+    assert_false(file_exists(unpack));
+}
+
+/* A folder that cannot be made ends in a reason, not in a row without its image. */
+static void test_unpack_fails(void **state) {
+    (void)state;
+    Dataset d;
+    Error e;
+    char text[1024], unpack[PATH_SIZE];
+    snprintf(text, sizeof text, "{\"image\": {\"bytes\": \"%s\"}, \"question\": \"q\"}\n", png_base64);
+    snprintf(unpack, sizeof unpack, "%s", at(folder, "img/a.png"));
+    DataOptions o = { .need = DATA_QUESTION | DATA_IMAGE, .unpack = unpack, .strict = 1 };
     assert_int_equal(read_rows(&d, text, &o, &e), -1);
-    error_says(&e, "no folder to unpack");
+    error_says(&e, "a.png");
+}
+
+/* Ranks that read the same rows at the same time unpack them into one folder. */
+static void test_unpack_together(void **state) {
+    (void)state;
+    enum { ROWS = 40, READERS = 4 };
+    Error e;
+    char text[16384], unpack[PATH_SIZE];
+    size_t used = 0;
+    snprintf(unpack, sizeof unpack, "%s", at(folder, "together"));
+    for (int i = 0; i < ROWS; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "{\"image\": \"%.*s%04dAAA=\", \"question\": \"q\"}\n",
+            (int)sizeof png_base64 - 1 - 8, png_base64, i);
+    put(at(folder, "rows.jsonl"), text, used);
+    pid_t readers[READERS];
+    for (int i = 0; i < READERS; i++) {
+        if ((readers[i] = fork())) continue;
+        Dataset d;
+        int bad = dataset_read(&d, at(folder, "rows.jsonl"), &(DataOptions){ .need = DATA_IMAGE, .unpack = unpack, .strict = 1 }, &e);
+        bad = bad || d.n != ROWS;
+        if (!bad) dataset_free(&d);
+        _exit(bad);
+    }
+    for (int i = 0; i < READERS; i++) {
+        int status;
+        assert_int_equal(waitpid(readers[i], &status, 0), readers[i]);
+        assert_int_equal(status, 0);
+    }
+    Dataset d;
+    assert_int_equal(dataset_read(&d, at(folder, "rows.jsonl"), &(DataOptions){ .need = DATA_IMAGE, .unpack = unpack }, &e), 0);
+    assert_string_not_equal(d.rows[0].image, d.rows[1].image);
+    dataset_free(&d);
 }
 
 static void test_unique(void **state) {
@@ -280,6 +369,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_no_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(test_upstream_layout, setup, teardown),
         cmocka_unit_test_setup_teardown(test_embedded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unpack_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_unpack_together, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unique, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slices_and_drops, setup, teardown),
         cmocka_unit_test(test_public_rows),

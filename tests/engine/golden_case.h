@@ -13,8 +13,9 @@
 
 #include <cmocka.h>
 
-static const char *const golden_cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "text-llama3", "text-mistral", "text-qwen2" };
-enum { GOLDEN_CASES = 6 };
+static const char *const golden_cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi", "text-llama3",
+    "text-mistral", "text-qwen2" };
+enum { GOLDEN_CASES = sizeof golden_cases / sizeof *golden_cases };
 
 static inline void fail_with(const Error *e) {
     char text[sizeof(Error) + 64];

@@ -105,7 +105,7 @@ static void refusals(void **state) {
     ProbeResult got[4], alone;
     int refused = 0;
     probes_open(&p, "llava15-hub");
-    Prompt list[4] = { { { "/nonexistent.png", NULL }, p.list[0].tail }, p.list[1], { { "/nonexistent.png", NULL }, p.list[1].tail },
+    Prompt list[4] = { { .image.path = "/nonexistent.png", .tail = p.list[0].tail }, p.list[1], { .image.path = "/nonexistent.png", .tail = p.list[1].tail },
         p.list[2] };
     assert_int_equal(label_probes(&p.v, p.words, list, 4, 0, got, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "no such image");

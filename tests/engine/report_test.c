@@ -114,6 +114,30 @@ static void marks_in_answers_about_scenes(void **state) {
 static void marks_in_plain_answers(void **state) {
     (void)state;
     marks_say(CLAIM_GRAMMAR_PLAIN, "The dog is big. It sleeps on a mat. Yes.", "yn", "The dog is big. [It sleeps on a mat]. Yes.");
+    marks_say(CLAIM_GRAMMAR_PLAIN, "Oh. The man is wearing a hat and holding a cup. It rains a lot.", "nny", "Oh. [The man is wearing a hat and holding a cup]. It rains a lot.");
+}
+
+static void marks_by_words_of_questions(void **state) {
+    (void)state;
+    static const char answer[] = "A man in a red hat is on the left. He holds two cups. It is a nice day.";
+    static const struct {
+        const char *question, *expected;
+    } cases[] = {
+        { "Is the man's hat red?", "[A man in a red hat is on the left]. He holds two cups. It is a nice day." },
+        { "Are there two CUPS?", "A man in a red hat is on the left. [He holds two cups]. It is a nice day." },
+        { "Is there an elephant near the river?", "A man in a red hat is on the left. He holds two cups. It is a nice day." },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Marks m;
+        json_t *probes = json_pack("[{s:s, s:b}, {s:s, s:b}, {s:n, s:b}, {s:s, s:b}]", "question", cases[i].question, "accepted", 0, "question",
+            "Is it a nice day?", "accepted", 1, "question", "accepted", 0, "question", cases[i].question, "accepted", 0);
+        assert_int_equal(marks_by_words(answer, probes, &m, NULL), 0);
+        char *marked = marks_apply(answer, &m, "[", "]", NULL);
+        assert_string_equal(marked, cases[i].expected);
+        free(marked);
+        marks_free(&m);
+        json_decref(probes);
+    }
 }
 
 static void probes_of_another_answer(void **state) {
@@ -152,6 +176,7 @@ int main(void) {
         cmocka_unit_test(the_table_of_the_labeler),
         cmocka_unit_test(marks_in_answers_about_scenes),
         cmocka_unit_test(marks_in_plain_answers),
+        cmocka_unit_test(marks_by_words_of_questions),
         cmocka_unit_test(probes_of_another_answer),
         cmocka_unit_test(examples_are_wrapped_and_cleaned),
     };

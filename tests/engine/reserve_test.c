@@ -140,14 +140,10 @@ static void training(void **state) {
         for (int n = 2; n > 0; n--) {
             trunks_clear(&t);
             for (int i = 0; i < n; i++) {
-                const IdList *a = &c.answers[2 * i];
-                pairs[i] = (DpoPair){ .trunk = trunks_find(&c.v, &t, &c.prompts[i], &e),
-                    .chosen = a[0].ids,
-                    .chosen_n = (int)a[0].count,
-                    .rejected = a[1].ids,
-                    .rejected_n = (int)a[1].count,
-                    .reference = { -9, -8 } };
-                if (pairs[i].trunk < 0) fail_with(&e);
+                int trunk = trunks_find(&c.v, &t, &c.prompts[i], &e);
+                if (trunk < 0) fail_with(&e);
+                for (int s = 0; s < 2; s++)
+                    pairs[i].sequences[s] = (DpoSequence){ .trunk = trunk, .answer = &c.answers[2 * i + s], .reference = -9 + s };
             }
             if (dpo_backward(&c.v, &t.forest, &t.images, pairs, n, &loss, &sums, &e)) fail_with(&e);
         }

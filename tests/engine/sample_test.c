@@ -205,7 +205,7 @@ static void limits_and_refusals(void **state) {
     p.v.model.config.decoder.positions = positions;
 
     int refused = 0;
-    Prompt list[3] = { p.list[0], { { "/nonexistent.png", NULL }, p.list[1].tail }, p.list[2] };
+    Prompt list[3] = { p.list[0], { .image.path = "/nonexistent.png", .tail = p.list[1].tail }, p.list[2] };
     config.max_new_tokens = 3;
     assert_int_equal(sample_all(&p.v, list, 3, &config, &got, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "no such image");
@@ -237,6 +237,48 @@ static void text_alone(void **state) {
     prompts_close(&p);
 }
 
+/* Texts with a common beginning, which is held once: the same ids as without, the same bits whatever grows beside them, fewer rows. */
+static void a_shared_head(void **state) {
+    (void)state;
+    enum { N = 7 };
+    Vlm v;
+    Error e = { 0 };
+    Prompt list[N];
+    Candidate *apart, *shared, *one;
+    golden_open(&v, "llava15-hub", FP32);
+    for (int i = 0; i < N; i++) {
+        char text[128];
+        snprintf(text, sizeof text, i == 5 ? "Another thing, number %d" : "List the facts of this answer, one by one: %.*s", i == 5 ? i : 3 * i + 1,
+            "a cat and a dog sit on a red sofa");
+        if (vlm_prompt(&v, NULL, text, &list[i], &e)) fail_with(&e);
+    }
+    size_t common = 0; /* of all but the one that goes its own way */
+    while (common < list[0].tail.count && list[0].tail.ids[common] == list[1].tail.ids[common]) common++;
+    IdList head = { .ids = list[2].tail.ids, .count = common };
+    assert_true(common > 10 && memcmp(head.ids, list[5].tail.ids, common * sizeof *head.ids));
+    SampleConfig config = { .n = 1, .temperature = 0, .top_p = 1, .max_new_tokens = 12, .leaves = 3 };
+    if (sample_all(&v, list, N, &config, &apart, NULL, NULL, &e)) fail_with(&e);
+    int64_t before = v.work.tokens;
+    config.head = &head;
+    if (sample_all(&v, list, N, &config, &shared, NULL, NULL, &e)) fail_with(&e);
+    int64_t with = v.work.tokens - before;
+    assert_int_equal(before - with, (int64_t)common * (N - 2));
+    for (int i = 0; i < N; i++) {
+        assert_true(apart[i].ids.count == shared[i].ids.count && !memcmp(apart[i].ids.ids, shared[i].ids.ids, apart[i].ids.count * sizeof(int)));
+        assert_true(fabs(apart[i].logp - shared[i].logp) < 1e-4);
+        if (sample_all(&v, &list[i], 1, &config, &one, NULL, NULL, &e)) fail_with(&e);
+        assert_true(are_same(one, &shared[i]));
+        candidates_free(one, 1);
+    }
+    candidates_free(apart, N), candidates_free(shared, N);
+    Prompt exact = { .tail = head }; /* nothing of its own: it stands alone */
+    if (sample_all(&v, &exact, 1, &config, &one, NULL, NULL, &e)) fail_with(&e);
+    assert_true(one->ids.count > 0);
+    candidates_free(one, 1);
+    for (int i = 0; i < N; i++) prompt_free(&list[i]);
+    vlm_close(&v);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_greedy),
@@ -245,6 +287,7 @@ int main(void) {
         cmocka_unit_test(decode_equals_forward),
         cmocka_unit_test(limits_and_refusals),
         cmocka_unit_test(text_alone),
+        cmocka_unit_test(a_shared_head),
     };
     return cmocka_run_group_tests_name("sample", tests, NULL, NULL);
 }

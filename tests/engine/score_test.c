@@ -125,7 +125,7 @@ static void refusals(void **state) {
     Refused seen = { 0 };
     rows_open(&r, "llava15-hub");
     if (score_answers(&r.v, r.items, 3, 0, &clean, NULL, NULL, &e)) fail_with(&e);
-    Prompt broken = { { "/nonexistent.png", NULL }, r.prompts[1].tail };
+    Prompt broken = { .image.path = "/nonexistent.png", .tail = r.prompts[1].tail };
     ScoreItem items[3] = { r.items[0], { &broken, &r.answers[2], 2 }, r.items[2] };
     assert_int_equal(score_answers(&r.v, items, 3, 0, &scores, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "no such image");

@@ -109,7 +109,7 @@ static void golden_steps(void **state) {
         }
         folder_remove(folder, NULL);
     }
-    assert_int_equal(finals, 4);
+    assert_int_equal(finals, GOLDEN_CASES - 2);
 }
 
 /* Removing the last checkpoint stands for a kill after step 6: the same command ends with the same bits. */
@@ -159,16 +159,17 @@ static void golden_gradients(void **state) {
         for (int pass = 0; pass < 2; pass++) { /* reference log-probs, then gradients at the same weights */
             trunks_clear(&trunks);
             for (int i = 0; i < 2; i++) {
-                double reference[2] = { pass ? pairs[i].reference[0] : 0, pass ? pairs[i].reference[1] : 0 };
                 int trunk = trunks_find(&v, &trunks, &prompts[i], &e);
                 if (trunk < 0) fail_with(&e);
-                pairs[i] = (DpoPair){ trunk, answers[2 * i].ids, answers[2 * i + 1].ids, (int)answers[2 * i].count,
-                    (int)answers[2 * i + 1].count, { reference[0], reference[1] } };
+                for (int s = 0; s < 2; s++)
+                    pairs[i].sequences[s] = (DpoSequence){
+                        .trunk = trunk, .answer = &answers[2 * i + s], .reference = pass ? pairs[i].sequences[s].reference : 0
+                    };
             }
             PreferenceLoss loss = { .kind = LOSS_SIGMOID, .beta = 0.1f, .pair_scale = 0.5f };
             if (pass && params_train_begin(&v.model.params, v.model.k, 1u << PART_VISION, &e)) fail_with(&e);
             if (pass ? dpo_backward(&v, &trunks.forest, &trunks.images, pairs, 2, &loss, &sums, &e)
-                     : dpo_reference(&v, &trunks.forest, &trunks.images, pairs, 2, &e))
+                     : dpo_reference(&v, &trunks.forest, &trunks.images, pairs, 2, 2, &e))
                 fail_with(&e);
         }
         TensorSet expected;

@@ -20,7 +20,8 @@ static void prompt_ids(void **state) {
             Prompt p;
             golden_prompt(&v, golden_cases[c], json_array_get(pairs, i), path, &p);
             assert_int_equal(json_array_size(want), prompt_tokens(&v, &p));
-            size_t head = prompt_has_image(&p) ? v.head.count : 0, after = head + (size_t)v.model.config.image_tokens;
+            size_t head = prompt_has_image(&p) ? v.head.count : 0,
+                   after = head + (size_t)(p.image_rows ? p.image_rows : v.model.config.tile_rows);
             for (size_t t = 0; t < head; t++) assert_int_equal(v.head.ids[t], json_integer_value(json_array_get(want, t)));
             for (size_t t = 0; t < p.tail.count; t++) assert_int_equal(p.tail.ids[t], json_integer_value(json_array_get(want, after + t)));
             prompt_free(&p);
@@ -75,7 +76,7 @@ static float *features_of(Vlm *v, StepImages *s, int image) {
     Error e = { 0 };
     Buf b;
     if (vlm_features(v, s, &b, &e)) fail_with(&e);
-    size_t each = (size_t)v->model.config.image_tokens * (size_t)v->model.config.vision.width;
+    size_t each = (size_t)v->model.config.tile_rows * (size_t)v->model.config.vision.width;
     float *out = malloc(each * sizeof *out);
     assert_non_null(out);
     v->model.k->download(out, buf_at(b, (int64_t)each * image), (int64_t)each);
@@ -90,7 +91,7 @@ static void features_by_content(void **state) {
     char copy[] = "/tmp/vlm_test_XXXXXX";
     close(mkstemp(copy));
     golden_open(&v, CASE, FP32);
-    size_t size = (size_t)v.model.config.image_tokens * (size_t)v.model.config.vision.width * sizeof(float);
+    size_t size = (size_t)v.model.config.tile_rows * (size_t)v.model.config.vision.width * sizeof(float);
     assert_int_equal(file_copy(golden_path(CASE, "images/0.png"), copy, &e), 0);
     assert_int_equal(vlm_image_file(&v, &s, golden_path(CASE, "images/0.png"), &e), 0);
     assert_int_equal(vlm_image_file(&v, &s, golden_path(CASE, "images/1.png"), &e), 1);
@@ -101,7 +102,7 @@ static void features_by_content(void **state) {
 
     step_images_clear(&s); /* now in the other order, from the cache */
     assert_int_equal(vlm_image_file(&v, &s, golden_path(CASE, "images/1.png"), &e), 0);
-    assert_null(s.pixels[0]);
+    assert_null(s.list[0].pixels);
     assert_int_equal(vlm_image_file(&v, &s, golden_path(CASE, "images/2.png"), &e), 1); /* one new among the cached */
     float *again = features_of(&v, &s, 0);
     assert_int_equal(v.work.images, 3);
@@ -118,7 +119,7 @@ static void features_by_content(void **state) {
     vlm_forget_features(&v);
     step_images_clear(&s);
     assert_int_equal(vlm_image_file(&v, &s, golden_path(CASE, "images/1.png"), &e), 0);
-    assert_non_null(s.pixels[0]);
+    assert_non_null(s.list[0].pixels);
     again = features_of(&v, &s, 0);
     assert_memory_equal(first, again, size);
     free(again);
@@ -180,11 +181,11 @@ static void trunks_are_shared(void **state) {
     assert_int_not_equal(g[s[1]].parent, g[s[2]].parent);
     assert_int_equal(g[s[4]].parent, -1);
     assert_int_equal(t.images.n, 2);
-    int rows = (int)v.head.count + 2 * v.model.config.image_tokens;
+    int rows = (int)v.head.count + 2 * v.model.config.tile_rows;
     for (int i = 0; i < 5; i++)
         if (i != 3) rows += (int)p[i].tail.count;
     assert_int_equal(t.forest.rows_n, rows);
-    Prompt bad = { { "/nonexistent", NULL }, p[0].tail };
+    Prompt bad = { .image.path = "/nonexistent", .tail = p[0].tail };
     assert_int_equal(trunks_find(&v, &t, &bad, &e), TRUNK_REFUSED);
     assert_int_equal(t.forest.rows_n, rows);
     for (int i = 0; i < 5; i++) prompt_free(&p[i]);

@@ -1,77 +1,97 @@
 /* loss_test.c - preference losses: values written out by hand, gradients by differences, at margins from hopeless to certain. */
 #include "tests/kernels/kernel_test.h"
 
-enum { PAIRS = 5, ROWS = 37 };
-static const int first[2 * PAIRS + 1] = { 0, 3, 7, 8, 9, 16, 18, 20, 21, 30, 37 };
+enum { PAIRS = 5, MOST_ROWS = 64, MOST_SEQUENCES = 3 * PAIRS };
+/* Tokens of chosen and rejected; chosen comes a third time where the loss compares it with and without the image. */
+static const int tokens_of[PAIRS][2] = { { 3, 4 }, { 1, 1 }, { 7, 2 }, { 2, 1 }, { 9, 7 } };
 
 typedef struct Case {
     LossKind kind;
     float beta, label_smoothing, sft_weight;
+    int sft_sum;
+    float conditional_weight, anchor_weight;
+    int weighted;
 } Case;
 static const Case cases[] = {
-    { LOSS_SIGMOID, 0.1f, 0, 0 },
-    { LOSS_SIGMOID, 0.5f, 0.25f, 0.3f },
-    { LOSS_IPO, 0.1f, 0, 0 },
-    { LOSS_IPO, 0.4f, 0, 0.5f },
-    { LOSS_HINGE, 0.1f, 0, 0 },
-    { LOSS_HINGE, 0.3f, 0, 0.25f },
-    { LOSS_ROBUST, 0.1f, 0.125f, 0 },
-    { LOSS_ROBUST, 0.2f, 0.25f, 1 },
-    { LOSS_SIGMOID_NORM, 2, 0, 0 },
-    { LOSS_SIGMOID_NORM, 10, 0, 0.1f },
+    { LOSS_SIGMOID, 0.1f, 0, 0, 0, 0, 0, 1 },
+    { LOSS_SIGMOID_NORM, 5, 0, 0.5f, 1, 0, 0, 1 },
+    { LOSS_IPO, 0.4f, 0, 0, 0, 0, 0.5f, 1 },
+    { LOSS_SIGMOID, 0.1f, 0, 0.2f, 1, 0, 0, 0 },
+    { LOSS_SIGMOID, 0.1f, 0, 0, 0, 1, 1, 0 },
+    { LOSS_SIGMOID, 0.3f, 0.1f, 0.1f, 0, 0.7f, 0.3f, 1 },
+    { LOSS_HINGE, 0.3f, 0, 0, 0, 0.5f, 0, 0 },
+    { LOSS_SIGMOID, 0.1f, 0, 0, 0, 0, 2, 0 },
+    { LOSS_SIGMOID, 0.1f, 0, 0, 0, 0, 0, 0 },
+    { LOSS_SIGMOID, 0.5f, 0.25f, 0.3f, 0, 0, 0, 0 },
+    { LOSS_IPO, 0.1f, 0, 0, 0, 0, 0, 0 },
+    { LOSS_IPO, 0.4f, 0, 0.5f, 0, 0, 0, 0 },
+    { LOSS_HINGE, 0.1f, 0, 0, 0, 0, 0, 0 },
+    { LOSS_HINGE, 0.3f, 0, 0.25f, 0, 0, 0, 0 },
+    { LOSS_ROBUST, 0.1f, 0.125f, 0, 0, 0, 0, 0 },
+    { LOSS_ROBUST, 0.2f, 0.25f, 1, 0, 0, 0, 0 },
+    { LOSS_SIGMOID_NORM, 2, 0, 0, 0, 0, 0, 0 },
+    { LOSS_SIGMOID_NORM, 10, 0, 0.1f, 0, 0, 0, 0 },
 };
 
 static double log_sigmoid(double z) { return -(z > 0 ? log1p(exp(-z)) : log1p(exp(z)) - z); }
 
-/* The formulas as INTEROP quotes TRL, one pair. */
-static double twin_loss(const PreferenceLoss *l, const double *logp, const double *ref, int pair, double *d_w, double *d_l) {
-    double sum[2] = { 0, 0 }, tokens[2], beta = l->beta, e = l->label_smoothing, value = 0;
-    for (int side = 0; side < 2; side++) {
-        tokens[side] = first[2 * pair + side + 1] - first[2 * pair + side];
-        for (int r = first[2 * pair + side]; r < first[2 * pair + side + 1]; r++) sum[side] += logp[r];
+/* The formulas as docs/losses.md states them, one pair of `n` sequences. */
+static double twin_loss(const Case *l, const double *logp, const float *weights, const int *first, const double *ref, int pair, double *d, double *sum) {
+    int n = l->conditional_weight != 0 ? 3 : 2;
+    double weight[3], beta = l->beta, e = l->label_smoothing, value = 0, tokens = 0;
+    for (int side = 0; side < n; side++) {
+        int s = n * pair + side;
+        d[side] = -ref[s], sum[side] = weight[side] = 0;
+        for (int r = first[s]; r < first[s + 1]; r++) d[side] += weights[r] * logp[r], weight[side] += weights[r], sum[side] += logp[r];
+        if (side == 0) tokens = first[s + 1] - first[s];
     }
-    *d_w = sum[0] - ref[2 * pair], *d_l = sum[1] - ref[2 * pair + 1];
-    double z = beta * (*d_w - *d_l), by_token = *d_w / tokens[0] - *d_l / tokens[1];
+    double z = beta * (d[0] - d[1]), by_token = d[0] / weight[0] - d[1] / weight[1];
     if (l->kind == LOSS_SIGMOID) value = -(1 - e) * log_sigmoid(z) - e * log_sigmoid(-z);
     if (l->kind == LOSS_ROBUST) value = (-(1 - e) * log_sigmoid(z) + e * log_sigmoid(-z)) / (1 - 2 * e);
     if (l->kind == LOSS_HINGE) value = fmax(0, 1 - z);
     if (l->kind == LOSS_IPO) value = pow(by_token - 1 / (2 * beta), 2);
     if (l->kind == LOSS_SIGMOID_NORM) value = -log_sigmoid(beta * by_token);
-    return value - (double)l->sft_weight * sum[0] / tokens[0];
+    if (n == 3) value -= (double)l->conditional_weight * log_sigmoid(beta * (d[0] - d[2]));
+    value -= (double)l->anchor_weight * log_sigmoid(beta * d[0]);
+    return value - (double)l->sft_weight * sum[0] / (l->sft_sum ? 1 : tokens);
 }
 
 static void test_losses(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) FOR_EACH_ISA(k) {
-            PreferenceLoss l = { cases[i].kind, cases[i].beta, cases[i].label_smoothing, cases[i].sft_weight, 0.25f };
-            float *x = fill_normal(ROWS, 3, FP32, 1);
-            for (int r = 0; r < ROWS; r++) x[r] -= 5;
-            double *logp = wide_of(x, ROWS), ref[2 * PAIRS], columns[PAIRS * PAIR_COLUMNS], want[ROWS];
-            for (int s = 0; s < 2 * PAIRS; s++) {
-                ref[s] = s < 6 ? 1.5 * (s % 4) : s == 6 ? -9000 : 9000; /* the last pairs: certain and hopeless beyond what exp can hold */
-                for (int r = first[s]; r < first[s + 1]; r++) ref[s] += logp[r] * (s < 6);
+            const Case *c = &cases[i];
+            PreferenceLoss l = { c->kind, c->beta, c->label_smoothing, c->sft_weight, c->sft_sum, c->conditional_weight, c->anchor_weight, 0.25f };
+            int n = loss_sequences(&l), first[MOST_SEQUENCES + 1] = { 0 }, rows;
+            for (int s = 0; s < n * PAIRS; s++) first[s + 1] = first[s] + tokens_of[s / n][s % n == 1];
+            rows = first[n * PAIRS];
+            assert_in_range(rows, 1, MOST_ROWS);
+            float *x = fill_normal(rows, 3, FP32, 1), weights[MOST_ROWS];
+            for (int r = 0; r < rows; r++) x[r] -= 5, weights[r] = c->weighted ? 0.5f + (float)(r % 4) : 1;
+            double *logp = wide_of(x, rows), ref[MOST_SEQUENCES], columns[PAIRS * PAIR_COLUMNS], want[MOST_ROWS], d[3], sum[3];
+            for (int s = 0; s < n * PAIRS; s++) {
+                int pair = s / n, near = pair < 3; /* the last pairs: certain and hopeless beyond what exp can hold */
+                ref[s] = near ? 1.5 * (s % 4) : (s % n == 1) == (pair == 3) ? 9000 : -9000;
+                for (int r = first[s]; r < first[s + 1]; r++) ref[s] += weights[r] * logp[r] * near;
             }
-            ref[7] = 9000, ref[8] = 9000, ref[9] = -9000;
-            Buf b = buf_of(k, FP32, x, ROWS), db = buf_new(k, FP32, ROWS);
-            k->preference_loss(db, columns, b, first, ref, PAIRS, &l);
+            Buf b = buf_of(k, FP32, x, rows), db = buf_new(k, FP32, rows);
+            k->preference_loss(db, columns, b, c->weighted ? weights : NULL, first, ref, PAIRS, &l);
             for (int p = 0; p < PAIRS; p++) {
-                double d_w, d_l, value = twin_loss(&l, logp, ref, p, &d_w, &d_l), *c = columns + p * PAIR_COLUMNS, beta = l.beta;
-                assert_true(isfinite(value) && fabs(c[PAIR_LOSS] - value) <= 1e-9 * (1 + fabs(value)));
-                assert_true(fabs(c[PAIR_REWARD_CHOSEN] - beta * d_w) < 1e-9 && fabs(c[PAIR_REWARD_REJECTED] - beta * d_l) < 1e-9);
-                assert_true(
-                    fabs(c[PAIR_LOGP_CHOSEN] - (d_w + ref[2 * p])) < 1e-9 && fabs(c[PAIR_LOGP_REJECTED] - (d_l + ref[2 * p + 1])) < 1e-9);
-                for (int r = first[2 * p]; r < first[2 * p + 2]; r++) {
+                double value = twin_loss(c, logp, weights, first, ref, p, d, sum), *got = columns + p * PAIR_COLUMNS, beta = l.beta;
+                assert_true(isfinite(value) && fabs(got[PAIR_LOSS] - value) <= 1e-9 * (1 + fabs(value)));
+                assert_true(fabs(got[PAIR_REWARD_CHOSEN] - beta * d[0]) < 1e-9 && fabs(got[PAIR_REWARD_REJECTED] - beta * d[1]) < 1e-9);
+                assert_true(fabs(got[PAIR_LOGP_CHOSEN] - sum[0]) < 1e-9 && fabs(got[PAIR_LOGP_REJECTED] - sum[1]) < 1e-9);
+                for (int r = first[n * p]; r < first[n * p + n]; r++) {
                     double at = logp[r], side[2];
                     for (int up = 0; up < 2; up++) {
                         logp[r] = at + (up ? 1e-4 : -1e-4);
-                        side[up] = twin_loss(&l, logp, ref, p, &d_w, &d_l);
+                        side[up] = twin_loss(c, logp, weights, first, ref, p, d, sum);
                     }
                     logp[r] = at;
                     want[r] = 0.25 * (side[1] - side[0]) / 2e-4;
                 }
             }
-            compare_nmse(k, "loss gradient", db, want, ROWS, 1e-11);
-            k->preference_loss(BUF_NONE, columns, b, first, ref, PAIRS, &l); /* evaluation: no gradient wanted */
+            compare_nmse(k, "loss gradient", db, want, rows, 1e-11);
+            k->preference_loss(BUF_NONE, columns, b, NULL, first, ref, PAIRS, &l); /* evaluation: no gradient wanted */
             k->free(b), k->free(db);
             free(x), free(logp);
         }
@@ -85,9 +105,9 @@ static void test_log_two(void **state) {
         const float x[] = { -1, -2, -4 };
         const double ref[] = { -1, -6 };
         double columns[PAIR_COLUMNS];
-        PreferenceLoss l = { LOSS_SIGMOID, 0.1f, 0, 0, 1 };
+        PreferenceLoss l = { .kind = LOSS_SIGMOID, .beta = 0.1f, .pair_scale = 1 };
         Buf b = buf_of(k, FP32, x, 3), db = buf_new(k, FP32, 3);
-        k->preference_loss(db, columns, b, two, ref, 1, &l);
+        k->preference_loss(db, columns, b, NULL, two, ref, 1, &l);
         assert_true(fabs(columns[PAIR_LOSS] - 0.6931471805599453) < 1e-15);
         const double want[] = { -0.05, 0.05, 0.05 };
         compare_nmse(k, "log 2", db, want, 3, 1e-13);

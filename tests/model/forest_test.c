@@ -46,7 +46,7 @@ static Buf features_of(Model *m, int save) {
     Rng r = { .seed = 9 };
     for (int i = 0; i < n; i++) pixels[i] = (float)(4 * rng_uniform(&r) - 2);
     Buf features;
-    ok(k->alloc(&features, m->dtype, (int64_t)m->config.image_tokens * m->config.vision.width, "features", &e) ||
+    ok(k->alloc(&features, m->dtype, (int64_t)m->config.tile_rows * m->config.vision.width, "features", &e) ||
             model_encode(m, features, pixels, 1, save, &e) || k->sync(&e),
         &e);
     free(pixels);
@@ -65,8 +65,8 @@ static int scored_text(Forest *f, int parent, const int *ids, const float *weigh
 static int trunk(const Model *m, Forest *f, const Tree *t) {
     Error e = { 0 };
     int s = add_text(f, -1, t->head, HEAD);
-    s = add_segment(f, s, m->config.image_tokens);
-    ok(forest_extend_image(f, s, 0, m->config.image_tokens, &e), &e);
+    s = add_segment(f, s, m->config.tile_rows);
+    ok(forest_extend_image(f, s, 0, m->config.tile_rows, &e), &e);
     return add_text(f, s, t->tail, TAIL);
 }
 
@@ -323,7 +323,7 @@ static void test_decode_equals_whole(void **state) {
         Tree t;
         open_model(&m, CASES[c], FP32);
         tree_draw(&t, m.config.decoder.vocab);
-        int V = m.config.decoder.vocab, slots = HEAD + m.config.image_tokens + TAIL + ANSWERS * (TEXT_MOST + PROBES * TEXT_MOST),
+        int V = m.config.decoder.vocab, slots = HEAD + m.config.tile_rows + TAIL + ANSWERS * (TEXT_MOST + PROBES * TEXT_MOST),
             rows[PATHS];
         Buf features = features_of(&m, 0), b;
         float *whole[PATHS], *got = malloc((size_t)PATHS * (size_t)V * sizeof *got);
@@ -406,8 +406,8 @@ static void test_refusals(void **state) {
     ok(forest_want(&f, root, &e), &e);
     refused("an id beyond the vocabulary", model_forward(&m, &f, BUF_NONE, STEP_SCORE, &e), &e);
     forest_clear(&f);
-    root = add_segment(&f, -1, m.config.image_tokens);
-    ok(forest_extend_image(&f, root, 0, m.config.image_tokens, &e) || forest_want(&f, root, &e), &e);
+    root = add_segment(&f, -1, m.config.tile_rows);
+    ok(forest_extend_image(&f, root, 0, m.config.tile_rows, &e) || forest_want(&f, root, &e), &e);
     refused("image rows without features", model_forward(&m, &f, BUF_NONE, STEP_SCORE, &e), &e);
     forest_free(&f);
     f = (Forest){ 0 };

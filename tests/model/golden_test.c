@@ -1,13 +1,16 @@
-/* golden_test.c - whole steps of the model against PyTorch's numbers (tests/golden): tower features, projector, logits of every row, and
- * the gradients of the first DPO step, for the three naming layouts; logits and gradients of decoders alone, of three families. */
+/* golden_test.c - whole steps of the model against PyTorch's numbers (tests/golden): tower features, projector, logits of every row, and the
+ * gradients of the first DPO step, for the three naming layouts and for images in tiles; logits and gradients of decoders alone, of three
+ * families. */
 #include "tests/model/steps.h"
 
 #include "base/json.h"
+#include "model/anyres.h"
 #include "model/image.h"
 
-static const char *const CASES[] = { "tests/golden/llava15-hub", "tests/golden/llava15-orig", "tests/golden/llava15-v5" };
+static const char *const CASES[] = { "tests/golden/llava15-hub", "tests/golden/llava15-orig", "tests/golden/llava15-v5",
+    "tests/golden/next-mistral", "tests/golden/next-yi" };
 static const char *const TEXT_CASES[] = { "tests/golden/text-llama3", "tests/golden/text-mistral", "tests/golden/text-qwen2" };
-enum { CASES_N = sizeof CASES / sizeof *CASES, TEXT_N = sizeof TEXT_CASES / sizeof *TEXT_CASES, IDS = 512, PAIRS = 2 };
+enum { CASES_N = sizeof CASES / sizeof *CASES, TEXT_N = sizeof TEXT_CASES / sizeof *TEXT_CASES, IDS = 512, PAIRS = 2, TILES = 8 };
 
 /* Bounds of golden/README for a right fp32 implementation. */
 static const double ACTIVATION_RANGE = 2e-5, LOGP = 5e-5, GRADIENT_NORM = 1e-4;
@@ -22,17 +25,23 @@ static TensorSet open_expected(const char *folder, const char *name) {
     return s;
 }
 
-static Buf image_features(Model *m, const char *path) {
+/* Features of an image, and how it is laid out. */
+static Buf image_features(Model *m, const char *path, ImageLayout *x) {
     const ModelConfig *c = &m->config;
     Error e = { 0 };
     Image image;
     int side = c->vision.image_side;
-    float *pixels = malloc((size_t)side * (size_t)side * 3 * sizeof *pixels);
+    ok(image_load(path, &image, &e), &e);
+    *x = image_layout(c, image.width, image.height);
+    assert_in_range(x->tiles, 1, TILES);
+    float *pixels = malloc((size_t)x->tiles * (size_t)side * (size_t)side * 3 * sizeof *pixels);
     assert_non_null(pixels);
-    ok(image_load(path, &image, &e) || image_preprocess(&image, IMAGE_PAD, side, c->image_mean, c->image_std, pixels, &e), &e);
+    ok(x->tiles > 1 ? image_tiles(&image, x->grid.down, x->grid.across, side, c->image_mean, c->image_std, pixels, &e)
+                    : image_preprocess(&image, IMAGE_PAD, side, c->image_mean, c->image_std, pixels, &e),
+        &e);
     Buf features;
-    ok(k->alloc(&features, m->dtype, (int64_t)c->image_tokens * c->vision.width, "features", &e) ||
-            model_encode(m, features, pixels, 1, 0, &e) || k->sync(&e),
+    ok(k->alloc(&features, m->dtype, (int64_t)x->tiles * c->tile_rows * c->vision.width, "features", &e) ||
+           model_encode(m, features, pixels, x->tiles, 0, &e) || k->sync(&e),
         &e);
     image_free(&image);
     free(pixels);
@@ -48,16 +57,17 @@ static int text_rows(Forest *f, int parent, const int *ids, int n) {
 }
 
 /* head, one segment per image row (an id cannot stand behind an image row inside a run, so each is asked for by itself), tail, answer. */
-static void every_row(Forest *f, const int *ids, int n, int image_token, int image_tokens) {
+static void every_row(Forest *f, const Model *m, const ImageLayout *x, const int *ids, int n, int image_token) {
     Error e = { 0 };
-    int head = 0;
+    int head = 0, image_tokens = x->rows, end = config_image_lead(&m->config) + x->tiles * m->config.tile_rows, rows[IDS];
+    image_layout_rows(&m->config, x, 0, rows);
     while (head < n && ids[head] != image_token) head++;
     assert_in_range(head, 1, n - image_tokens - 2);
     int s = text_rows(f, -1, ids, head);
     for (int i = 0; i < image_tokens; i++) {
         assert_int_equal(ids[head + i], image_token);
         s = add_segment(f, s, 1);
-        ok(forest_extend_image(f, s, i, 1, &e) || forest_want(f, s, &e), &e);
+        ok(forest_extend_rows(f, s, &rows[i], 1, end, &e) || forest_want(f, s, &e), &e);
     }
     int tail = head + image_tokens, answer = tail + (n - tail) / 2;
     s = text_rows(f, s, ids + tail, answer - tail);
@@ -83,9 +93,10 @@ static int read_ids(const TensorSet *set, int *ids) {
 static float *forward_all(Model *m, const char *folder, const TensorSet *expect, const char *dump, const char *path) {
     Error e = { 0 };
     int ids[IDS], n = read_ids(expect, ids), V = m->config.decoder.vocab;
-    Buf features = image_features(m, at(folder, "images/1.png")), logits;
+    ImageLayout x;
+    Buf features = image_features(m, at(folder, "images/1.png"), &x), logits;
     Forest f = { 0 };
-    every_row(&f, ids, n, image_id(m), m->config.image_tokens);
+    every_row(&f, m, &x, ids, n, image_id(m));
     if (dump) ok(model_dump(m, dump, path, &e), &e);
     ok(model_forward(m, &f, features, STEP_SCORE, &e) || model_logits(m, &f, &logits, &e), &e);
     float *out = malloc((size_t)n * (size_t)V * sizeof *out);
@@ -196,17 +207,19 @@ static int ids_of(const json_t *object, const char *key, int *ids) {
     return n;
 }
 
-/* One pair of score.jsonl as head / image / tail (or text alone) with an answer on either side; appends the log-probs PyTorch has for its
- * scored rows. */
-static void pair_segments(Forest *f, const Model *m, const json_t *row, int pair, int *first, float *logps) {
+/* One pair of score.jsonl as head / image / tail (or text alone: x NULL) with an answer on either side; appends the log-probs PyTorch has for
+ * its scored rows. */
+static void pair_segments(
+    Forest *f, const Model *m, const json_t *row, const ImageLayout *x, int tile, int pair, int *first, float *logps) {
     static const char *const sides[] = { "chosen", "rejected" };
     Error e = { 0 };
-    int ids[IDS], n = ids_of(json_object_get(row, "chosen"), "prompt_ids", ids), head = 0, P = m->config.image_tokens, above = -1;
-    if (P > 0) {
+    int ids[IDS], rows[IDS], n = ids_of(json_object_get(row, "chosen"), "prompt_ids", ids), head = 0, P = x ? x->rows : 0, above = -1;
+    if (x) {
         while (head < n && ids[head] != image_id(m)) head++;
         assert_in_range(head, 1, n - P - 1);
         above = add_segment(f, add_text(f, -1, ids, head), P);
-        ok(forest_extend_image(f, above, pair * P, P, &e), &e);
+        image_layout_rows(&m->config, x, tile, rows);
+        ok(forest_extend_rows(f, above, rows, P, config_image_lead(&m->config) + (tile + x->tiles) * m->config.tile_rows, &e), &e);
     }
     int tail = add_text(f, above, ids + head + P, n - head - P);
     for (int side = 0; side < 2; side++) {
@@ -248,23 +261,25 @@ static void dpo_step(const char *folder) {
     Model m;
     open_model(&m, at(folder, "model"), FP32);
     ok(params_train_begin(&m.params, k, 1u << PART_VISION, &e), &e);
-    const int64_t image = (int64_t)m.config.image_tokens * m.config.vision.width;
+    const int64_t tile = (int64_t)m.config.tile_rows * m.config.vision.width;
     Buf vision = BUF_NONE;
-    if (image) ok(k->alloc(&vision, FP32, PAIRS * image, "features", &e), &e);
+    if (tile) ok(k->alloc(&vision, FP32, PAIRS * TILES * tile, "features", &e), &e);
     Forest f = { 0 };
     int first[2 * PAIRS + 1];
     float want[2 * PAIRS * IDS], got[2 * PAIRS * IDS];
     JsonLines lines;
     ok(jsonl_open(&lines, at(at(folder, "expect"), "score.jsonl"), &e), &e);
-    for (int pair = 0; pair < PAIRS; pair++) {
+    for (int pair = 0, tiles = 0; pair < PAIRS; pair++) {
         json_t *row;
+        ImageLayout x;
         ok(jsonl_next(&lines, &row, &e) != 1, &e);
-        if (image) {
-            Buf features = image_features(&m, at(folder, json_string_value(json_object_get(row, "image"))));
-            k->copy(buf_at(vision, pair * image), features, image);
+        if (tile) {
+            Buf features = image_features(&m, at(folder, json_string_value(json_object_get(row, "image"))), &x);
+            k->copy(buf_at(vision, tiles * tile), features, x.tiles * tile);
             k->free(features);
-        }
-        pair_segments(&f, &m, row, pair, first, want);
+            pair_segments(&f, &m, row, &x, tiles, pair, first, want);
+            tiles += x.tiles;
+        } else pair_segments(&f, &m, row, NULL, 0, pair, first, want);
         json_decref(row);
     }
     jsonl_close(&lines);
@@ -278,7 +293,7 @@ static void dpo_step(const char *folder) {
     Buf dlogp = model_dlogp(&m, &f, &e);
     ok(!dlogp.at, &e);
     const PreferenceLoss loss = { .kind = LOSS_SIGMOID, .beta = .1f, .pair_scale = 1.f / PAIRS };
-    k->preference_loss(dlogp, columns, model_logp(&m), first, ref, PAIRS, &loss);
+    k->preference_loss(dlogp, columns, model_logp(&m), NULL, first, ref, PAIRS, &loss);
     for (int pair = 0; pair < PAIRS; pair++) assert_float_equal(columns[pair * PAIR_COLUMNS + PAIR_LOSS], log(2), 2e-5);
     ok(model_backward(&m, &f, dlogp, &e), &e);
     check_gradients(&m, folder);
@@ -290,7 +305,7 @@ static void dpo_step(const char *folder) {
     norm = sqrt(k->norm_squared(m.params.grads, m.params.trained_count));
     within("gradient norm", fabs(norm - want_norm) / want_norm, GRADIENT_NORM);
     forest_free(&f);
-    if (image) k->free(vision);
+    if (tile) k->free(vision);
     params_train_end(&m.params, k);
     model_free(&m);
 }

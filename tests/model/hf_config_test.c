@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "model/config.h"
 
-static const char *const HUB = "tests/golden/llava15-hub/model", *const ORIGINAL = "tests/golden/llava15-orig/model",
+static const char *const HUB = "tests/golden/llava15-hub/model", *const ORIGINAL = "tests/golden/llava15-orig/model", *const NEXT = "tests/golden/next-mistral/model",
                          *const V5 = "tests/golden/llava15-v5/model";
 
 static ModelConfig load(const char *folder) {
@@ -387,8 +387,7 @@ static void patch(json_t *o, const char *path, const char *value) {
 static void refusals(void **state) {
     (void)state;
     const Case cases[] = {
-        { HUB, "model_type", "\"qwen2_vl\"", { "qwen2_vl", "llava, llava_llama, llava_mistral, llava_qwen, llama, mistral or qwen2" } },
-        { HUB, "model_type", "\"llava_next\"", { "anyres", "not supported yet" } },
+        { HUB, "model_type", "\"qwen2_vl\"", { "qwen2_vl", "llava, llava_next, llava_llama, llava_mistral, llava_qwen, llama, mistral or qwen2" } },
         { HUB, "model_type", NULL, { "missing field", "model_type" } },
         { HUB, "text_config", NULL, { "missing field", "text_config" } },
         { HUB, "text_config", "[]", { "text_config", "an array" } },
@@ -403,6 +402,7 @@ static void refusals(void **state) {
         { HUB, "image_token_index", "-3", { "image_token_index", "out of range" } },
         { HUB, "text_config.model_type", "\"qwen3\"", { "qwen3", "llama, mistral or qwen2" } },
         { HUB, "text_config.model_type", "\"llava_mistral\"", { "unsupported decoder", "llava_mistral" } },
+        { HUB, "text_config.model_type", "\"gemma\"", { "model_type", "gemma" } },
         { HUB, "text_config.hidden_act", "\"gelu\"", { "hidden_act", "silu" } },
         { HUB, "text_config.attention_bias", "true", { "attention_bias", "output" } },
         { HUB, "text_config.mlp_bias", "true", { "mlp_bias", NULL } },
@@ -447,8 +447,16 @@ static void refusals(void **state) {
         { ORIGINAL, "mm_projector_type", "\"mlp3x_gelu\"", { "mm_projector_type", "mlp2x_gelu" } },
         { ORIGINAL, "mm_projector_type", NULL, { "mm_projector_type", "linear" } },
         { ORIGINAL, "mm_use_im_start_end", "true", { "mm_use_im_start_end", NULL } },
-        { ORIGINAL, "image_aspect_ratio", "\"anyres\"", { "anyres", "not supported yet" } },
-        { ORIGINAL, "mm_patch_merge_type", "\"spatial_unpad\"", { "spatial_unpad", "not supported yet" } },
+        { ORIGINAL, "image_aspect_ratio", "\"anyres\"", { "anyres", "spatial_unpad" } },
+        { ORIGINAL, "image_aspect_ratio", "\"anyres_max_9\"", { "anyres_max_9", "one tile" } },
+        { ORIGINAL, "mm_patch_merge_type", "\"spatial_unpad\"", { "spatial_unpad", "flat" } },
+        { NEXT, "image_grid_pinpoints", "[]", { "image_grid_pinpoints", "0 entries" } },
+        { NEXT, "image_grid_pinpoints", "28", { "image_grid_pinpoints", "no list" } },
+        { NEXT, "image_grid_pinpoints", "[[28, 56], [28, 50]]", { "[28, 50]", "multiples of the tower's image_size 28" } },
+        { NEXT, "image_grid_pinpoints", "[[28, 0]]", { "[28, 0]", NULL } },
+        { NEXT, "image_grid_pinpoints", "[[28, 56, 84]]", { "image_grid_pinpoints", NULL } },
+        { NEXT, "image_grid_pinpoints", "[[28, 1099511627776]]", { "1099511627776", "64 tiles" } },
+        { NEXT, "vision_feature_select_strategy", "\"full\"", { "class token", "default" } },
         { ORIGINAL, "mm_hidden_size", "64", { "disagree", "32" } },
         { ORIGINAL, "mm_vision_select_feature", "\"cls\"", { "mm_vision_select_feature", "patch" } },
     };

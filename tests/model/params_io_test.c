@@ -560,7 +560,7 @@ static void inspecting(void **state) {
     int result;
     char *text = inspect(ORIGINAL, &result, &e);
     ok(result, &e);
-    static const char *const facts[] = { "llava_llama", "layout        original, 2 files", "2 layers, width 32", "9 rows an image", "F32",
+    static const char *const facts[] = { "llava_llama", "layout        original, 2 files", "2 layers, width 32", "9 rows a tile", "F32",
         "478 ids", "can be used\n" };
     for (size_t i = 0; i < sizeof facts / sizeof *facts; i++)
         if (!strstr(text, facts[i])) fail_msg("no \"%s\" in:\n%s", facts[i], text);

@@ -160,7 +160,7 @@ static void malformed_shards(void **state) {
         { "{\"weight_map\":{\"a\":\"1.safetensors\",\"c\":\"2.safetensors\"}}",
             "tensor \"c\"; found no such tensor in any shard; expected 2.safetensors" },
         { "{\"weight_map\":{\"a\":\"2.safetensors\",\"b\":\"1.safetensors\"}}", "index names a tensor that is not there" },
-        { "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1again.safetensors\"}}", "tensor stands in two shards" },
+        { "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"1again.safetensors\"}}", "tensor stands twice" },
         { "{\"weight_map\":{\"a\":\"../1.safetensors\"}}", "bad shard name" },
         { "{\"weight_map\":{\"a\":\"/etc/passwd\"}}", "bad shard name" }, { "{\"weight_map\":{\"a\":\"\"}}", "bad shard name" },
         { "{\"weight_map\":{\"a\":3}}", "found an integer" }, { "{\"weight_map\":[]}", "found an array" },
