@@ -11,7 +11,7 @@ trap 'rm -rf "$temporary"' EXIT
 trap 'exit 1' HUP INT TERM
 compare=$temporary/compare
 failed=0
-${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c \
+${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c model/tensor_set.c model/torch_file.c model/zip.c model/pickle.c \
     base/*.c -ljansson -lxxhash -lm || exit 1
 
 check() { # WHAT COMMAND...: one line for each check; stderr of the command is shown when it fails
