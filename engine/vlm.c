@@ -66,7 +66,7 @@ int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, D
         }
     }
     const DecoderConfig *d = &v->model.config.decoder;
-    v->ends[v->ends_n++] = tokenizer_eos(t);
+    if (tokenizer_eos(t) >= 0) v->ends[v->ends_n++] = tokenizer_eos(t);
     for (int i = 0; i < d->eos_n; i++)
         if (d->eos[i] < vocab && !vlm_ends(v, d->eos[i])) v->ends[v->ends_n++] = d->eos[i], v->emit[d->eos[i]] = 1;
     IdList tail = { 0 };

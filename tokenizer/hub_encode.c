@@ -103,7 +103,7 @@ static int encode_word(Run *r, const char *text, size_t size, Error *e) {
         for (size_t i = 0; i < r->merger.count; i++)
             if (emit(r, &r->merger.symbols[i].symbol, 1, e)) return -1;
     }
-    word_cache_keep(h->words, text, size, r->out->ids + before, r->out->count - before);
+    if (r->out->count > before) word_cache_keep(h->words, text, size, r->out->ids + before, r->out->count - before);
     return 0;
 }
 

@@ -216,6 +216,21 @@ static void text_never_becomes_a_special_token(void **state) {
     tokenizer_free(t);
 }
 
+static void characters_without_any_token_vanish(void **state) {
+    (void)state;
+    Error e = { 0 };
+    Tokenizer *t = open_text("{" MODEL("\"vocab\":{\"a\":0},\"merges\":[]") "}", &e);
+    must(t != NULL, &e);
+    for (int i = 0; i < 2; i++) {
+        IdList ids = encode(t, "bc"), some = encode(t, "bac");
+        assert_int_equal(ids.count, 0);
+        assert_int_equal(some.count, 1);
+        idlist_free(&ids), idlist_free(&some);
+    }
+    decodes_to(t, NULL, 0, "");
+    tokenizer_free(t);
+}
+
 /* ---- speed that a test can hold to ---- */
 
 static double seconds_of(const Tokenizer *t, const char *text, size_t size, size_t *count) {
@@ -366,6 +381,7 @@ int main(void) {
         cmocka_unit_test(text_inside_a_line_gets_no_mark),
         cmocka_unit_test(special_tokens_come_from_the_files_beside),
         cmocka_unit_test(text_never_becomes_a_special_token),
+        cmocka_unit_test(characters_without_any_token_vanish),
         cmocka_unit_test(long_words_take_no_quadratic_time),
         cmocka_unit_test(threads_share_a_tokenizer),
         cmocka_unit_test(inert_characters_are_inert),
