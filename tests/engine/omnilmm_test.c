@@ -33,7 +33,7 @@ static void rows_open(Rows *r, const char *file, const json_t *(*ids_of)(const j
     memset(r, 0, sizeof *r);
     const Kernels *k = kernels_open("cpu", 0, &e);
     if (!k || vlm_open_ids(&r->v, k, golden_path(name, "model"), FP32, &e)) fail_with(&e);
-    r->v.eos = 2;
+    if (idlist_append(&r->v.ends, &(int){ 2 }, 1, &e)) fail_with(&e);
     for (int id = 0; id < r->v.model.config.decoder.vocab; id++) r->v.emit[id] = id < IM_PATCH;
     r->list = golden_rows(name, file);
     r->n = json_array_size(r->list);
