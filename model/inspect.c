@@ -114,7 +114,7 @@ static int64_t count_not_finite(const Tensor *t) {
 static void describe_oddities(Inspection *x, const Checkpoint *c) {
     int absent = 0, harmless = 0;
     for (int i = 0; i < c->params->n; i++) {
-        absent += !c->tensors[i] && !c->params->list[i].used;
+        absent += !c->tensors[i] && !c->params->list[i].used && c->params->list[i].kind != P_EVA_K_B; /* no checkpoint has these */
         int64_t bad = c->tensors[i] ? count_not_finite(c->tensors[i]) : 0;
         if (bad) odd(x, "tensor \"%s\" has %lld values that are not finite", c->tensors[i]->name, (long long)bad);
     }
@@ -201,7 +201,7 @@ static void inspect_companions(Inspection *x) {
         odd(x, "preprocessor_config.json crops to %lld pixels, the tower sees %d", (long long)side, c->vision.image_side);
     if (rows >= 0 && rows != config_rows_of_tile(c) && !c->grids_n)
         odd(x, "config.json says %lld rows an image (image_seq_length), the tower gives %d", (long long)rows, config_rows_of_tile(c));
-    if (!path_join(path, x->folder, "preprocessor_config.json", NULL) && !file_exists(path))
+    if (!c->queries && !path_join(path, x->folder, "preprocessor_config.json", NULL) && !file_exists(path)) /* OmniLMM has none, and CLIP's */
         odd(x, "no preprocessor_config.json: CLIP's mean and deviation are assumed");
 }
 

@@ -197,19 +197,19 @@ def main(out):
 
     # ---- forward ----
     def inner(text):
-        """Text that goes on behind a token has no word-start mark: encoded behind other text, which is cut off again."""
+        """An answer goes on behind text, so it has no word-start mark: encoded behind other text, which is cut off again."""
         lead = sp.encode("<unk>")
         ids = sp.encode("<unk>" + text)
         assert ids[: len(lead)] == lead
         return ids[len(lead) :]
 
     def prompt(question):
-        ids = [1] + sp.encode("<|system|>\n" + SYSTEM) + [2] + inner("\n<|user|>\n") + [im_start] + [IM_PATCH] * QUERIES
-        return ids + [im_end] + inner(f"\n{question}") + [2] + inner("\n<|assistant|>\n")
+        ids = [1] + sp.encode("<|system|>\n" + SYSTEM) + [2] + sp.encode("\n<|user|>\n") + [im_start] + [IM_PATCH] * QUERIES
+        return ids + [im_end] + sp.encode(f"\n{question}") + [2] + sp.encode("\n<|assistant|>\n")
 
     pixels = {path: squashed(os.path.join(out, path)) for path in sorted({p["image"] for p in pairs})}
     features = {path: model.features(x[None]) for path, x in pixels.items()}
-    save_file({f"squash.{path[7]}": x for path, x in pixels.items() if path[7] in "12"}, os.path.join(out, "expect/pixels.safetensors"))
+    save_file({f"squash.{path[7]}": x for path, x in pixels.items()}, os.path.join(out, "expect/pixels.safetensors"))
     save_file(positions(), os.path.join(out, "expect/positions.safetensors"))
 
     def response(text):
