@@ -75,16 +75,22 @@ int command_tokenize(int argc, char **argv, Error *e) {
     const Option table[] = {
         { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder with a tokenizer", 1, 0, 0, NULL },
         { "data", OPTION_TEXT, &data, "F", "JSONL rows {text}; with --chat {question, answer, image} or {messages}", 1, 0, 0, NULL },
-        { "out", OPTION_TEXT, &out, "F", "JSONL rows {ids, ids_plain, decoded}; with --chat, where it may be left out, {ids, pieces, trained, image_rows}", 0, 0, 0, NULL },
+        { "out", OPTION_TEXT, &out, "F",
+            "JSONL rows {ids, ids_plain, decoded}; with --chat, where it may be left out, {ids, pieces, trained, image_rows}", 0, 0, 0,
+            NULL },
         { "chat", OPTION_FLAG, &chat, NULL, "rows as the model is given them, with what is trained: a table on stdout", 0, 0, 0, NULL },
-        { "template", OPTION_TEXT, &setting, "NAME", "chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL },
+        { "template", OPTION_TEXT, &setting, "NAME", "chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0,
+            NULL },
         OPTIONS_COMMON(common),
         { 0 },
     };
     int parsed = options_parse(table, argc, argv, NULL, e);
     if (parsed == OPTIONS_HELP)
-        return options_help(table, "tokenize --model DIR --data F --out F | tokenize --chat [--template NAME] --model DIR --data F [--out F]",
-                   "Ids of each text, with and without the leading BOS, and back again; or conversations in a chat template, token by token.", stdout),
+        return options_help(table,
+                   "tokenize --model DIR --data F --out F | tokenize --chat [--template NAME] --model DIR --data F [--out F]",
+                   "Ids of each text, with and without the leading BOS, and back again; or conversations in a chat template, token by "
+                   "token.",
+                   stdout),
                0;
     if (parsed) return 2;
     if (chat) return chat_tokens(model, setting, data, out, stdout, e);

@@ -338,7 +338,8 @@ static int key_set(RunConfig *c, const Key *k, const char *value, const char *fo
     case KEY_PATH:
     case KEY_CHAT:
         failed = text_parse(value, path, sizeof path);
-        if (!failed && path[0] && strcmp(folder, ".") && (k->type == KEY_PATH || template_is_path(path))) failed = path_join(at, folder, path, NULL);
+        if (!failed && path[0] && strcmp(folder, ".") && (k->type == KEY_PATH || template_is_path(path)))
+            failed = path_join(at, folder, path, NULL);
         else if (!failed) memcpy(at, path, strlen(path) + 1);
         break;
     case KEY_CHOICE:

@@ -1,9 +1,9 @@
 /* dataset.h - rows of a JSONL file with their images, checked.
  *
  * Fields, ours and the paper's: `image` (a path, or base64 when longer than 100 characters and no such path) or `image_path`; `question`;
- * `chosen`, `rejected`, `answer` (where an answer is needed, question and answer may be a conversation instead: dialogue.h); an id from `id`, `ds_question_id`, `question_id`, `image_id` or `idx` (text or integer), else the line
- * number. Other fields stay in `json`. Relative image paths are relative to the data file; one that does not exist is looked for by its
- * file name in the `images` folder.
+ * `chosen`, `rejected`, `answer` (where an answer is needed, question and answer may be a conversation instead: dialogue.h); an id from
+ * `id`, `ds_question_id`, `question_id`, `image_id` or `idx` (text or integer), else the line number. Other fields stay in `json`. Relative
+ * image paths are relative to the data file; one that does not exist is looked for by its file name in the `images` folder.
  *
  * A row that is malformed, lacks a needed field, or whose image is absent or in no known format is dropped: counted, and kept in the log
  * with its line and the reason. With `strict` it is an error instead. Counts add up:

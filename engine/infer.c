@@ -34,7 +34,8 @@ static const char *const aspect_choices[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] 
     { "model", OPTION_TEXT, &(I).model, "DIR", "checkpoint folder", 1, 0, 0, NULL },                                                       \
         { "data", OPTION_TEXT, &(I).data, "FILE", "JSONL rows; image paths are relative to it", 1, 0, 0, NULL },                           \
         { "out", OPTION_TEXT, &(I).out, "FILE", "JSONL results, one row per usable input row", 1, 0, 0, NULL },                            \
-        { "template", OPTION_TEXT, &(I).chat, "NAME", "chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL },                                              \
+        { "template", OPTION_TEXT, &(I).chat, "NAME", "chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, \
+            NULL },                                                                                                                        \
         { "aspect", OPTION_CHOICE, &(I).aspect, "HOW", "how images become square", 0, 0, 0, aspect_choices },                              \
         { "images", OPTION_TEXT, &(I).images, "DIR", "where images are looked for by file name", 0, 0, 0, NULL },                          \
         { "strict", OPTION_FLAG, &(I).strict, NULL, "an unusable row ends the command", 0, 0, 0, NULL }, OPTIONS_COMMON((I).common)

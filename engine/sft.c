@@ -60,8 +60,8 @@ static int turn_add(Sft *s, Group *g, const ChatTurn *turns, size_t n, const cha
     Turn *t = &g->turns[g->n];
     *t = (Turn){ .weight = (float)weight };
     int has_image = g->image.path || g->image.pixels;
-    int bad = (has_image && vlm_needs_tower(s->v, g->image.path ? g->image.path : "of a scene", e)) || vlm_dialogue(s->v, turns, n, has_image, &t->prompt, e) ||
-              template_answer(s->v->chat, answer, 1, &t->answer, e);
+    int bad = (has_image && vlm_needs_tower(s->v, g->image.path ? g->image.path : "of a scene", e)) ||
+              vlm_dialogue(s->v, turns, n, has_image, &t->prompt, e) || template_answer(s->v->chat, answer, 1, &t->answer, e);
     t->prompt.image = g->image;
     int tokens = prompt_tokens(s->v, &t->prompt) + (int)t->answer.count, most = s->config->train.max_tokens;
     if (!bad && tokens > most) {
@@ -92,7 +92,8 @@ static int row_add(Sft *s, Group *g, const DataRow *r, const char *where, Error 
         bad = turn_add(s, g, d.turns, i, answer, weighted ? weight : of_word, e);
     }
     if (!bad && !asked) bad = error_what(e, "a conversation without an answer"), error_where(e, "%.500s", where);
-    if (!bad && d.has_image && !r->image) bad = error_what(e, "a conversation with an image that its row does not name"), error_where(e, "%.500s", where);
+    if (!bad && d.has_image && !r->image)
+        bad = error_what(e, "a conversation with an image that its row does not name"), error_where(e, "%.500s", where);
     dialogue_free(&d);
     while (bad && g->n > before) turn_free(&g->turns[--g->n]);
     return bad ? -1 : 0;

@@ -59,7 +59,8 @@ static int rows_encode(Job *job, Error *e) {
         DataRow *d = &job->data.rows[i];
         Row *r = &job->rows[job->n];
         Error why = { 0 };
-        int bad = vlm_prompt(job->v, d->image, d->question, &r->prompt, &why) || template_answer(job->v->chat, d->chosen, 1, &r->answers[0], &why) ||
+        int bad = vlm_prompt(job->v, d->image, d->question, &r->prompt, &why) ||
+                  template_answer(job->v->chat, d->chosen, 1, &r->answers[0], &why) ||
                   template_answer(job->v->chat, d->rejected, 1, &r->answers[1], &why);
         if (!bad && row_tokens(job, r) > limit) {
             bad = error_what(&why, "pair is too long");
@@ -237,7 +238,8 @@ static int job_hash(const Job *job, const char *model, const char *pairs, int64_
                                  "train.max_tokens train.rows run.seed run.dtype",
             settings, e))
         return -1;
-    int n = snprintf(text, sizeof text, "%s %s %s %lld %d %s", settings, pairs, model, (long long)steps, job->plan->iteration, template_hash(job->v->chat));
+    int n = snprintf(text, sizeof text, "%s %s %s %lld %d %s", settings, pairs, model, (long long)steps, job->plan->iteration,
+        template_hash(job->v->chat));
     hash_bytes(text, (size_t)n, out);
     return 0;
 }

@@ -148,7 +148,8 @@ int vlm_dialogue(const Vlm *v, const ChatTurn *turns, size_t n, int has_image, P
     int64_t tokens = (int64_t)out->tail.count + (has_image ? (int64_t)head.count + v->model.config.image_tokens : 0);
     idlist_free(&head); /* the same for all prompts: v->head */
     if (!bad && tokens >= v->model.config.decoder.positions) {
-        error_what(e, "prompt too long"), error_where(e, "question \"%.60s\"", turns[n - 1].text), error_found(e, "%lld tokens", (long long)tokens);
+        error_what(e, "prompt too long"), error_where(e, "question \"%.60s\"", turns[n - 1].text),
+            error_found(e, "%lld tokens", (long long)tokens);
         bad = error_expected(e, "fewer than the model's %d positions", v->model.config.decoder.positions);
     }
     if (bad) prompt_free(out);
@@ -158,7 +159,8 @@ int vlm_dialogue(const Vlm *v, const ChatTurn *turns, size_t n, int has_image, P
 int vlm_prompt(const Vlm *v, const char *image_path, const char *question, Prompt *out, Error *e) {
     int has_image = image_path && *image_path;
     memset(out, 0, sizeof *out);
-    if ((has_image && vlm_needs_tower(v, image_path, e)) || vlm_dialogue(v, &(ChatTurn){ CHAT_USER, question }, 1, has_image, out, e)) return -1;
+    if ((has_image && vlm_needs_tower(v, image_path, e)) || vlm_dialogue(v, &(ChatTurn){ CHAT_USER, question }, 1, has_image, out, e))
+        return -1;
     out->image.path = has_image ? image_path : NULL;
     return 0;
 }

@@ -28,15 +28,16 @@ typedef struct Vlm {
     Tokenizer *tokenizer; /* NULL after vlm_open_ids */
     ChatTemplate *chat;   /* NULL likewise */
     int aspect;           /* ImageAspect */
-    unsigned char *emit;  /* (V): ids sampling may emit: what ends an answer, and all the tokenizer knows except added tokens (<image>, <pad>) */
-    IdList head;          /* ids before the image, the same for all prompts */
+    unsigned char
+        *emit;   /* (V): ids sampling may emit: what ends an answer, and all the tokenizer knows except added tokens (<image>, <pad>) */
+    IdList head; /* ids before the image, the same for all prompts */
     FeatureCache *features;
     int tower_trained; /* features are not cached: pixels are kept for every image, and vlm_features encodes them with save */
     VlmWork work;
 } Vlm;
 
-/* chat: a template's name or path, NULL or "auto" for the checkpoint's own (template.h). 0, or -1 with nothing held. Refuses a tokenizer or a
- * template with ids that the model has no row for. */
+/* chat: a template's name or path, NULL or "auto" for the checkpoint's own (template.h). 0, or -1 with nothing held. Refuses a tokenizer or
+ * a template with ids that the model has no row for. */
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* The same with a slice of the model (model_load_slice). */
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e);

@@ -143,7 +143,8 @@ static void refusals(void **state) {
     assert_int_equal(score_answers(&r.v, &nothing, 1, 0, &scores, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "an empty answer cannot be scored");
     IdList endless = { 0 };
-    for (int i = 0; i < r.v.model.config.decoder.positions; i++) assert_int_equal(idlist_append(&endless, &template_stops(r.v.chat)->ids[0], 1, &e), 0);
+    for (int i = 0; i < r.v.model.config.decoder.positions; i++)
+        assert_int_equal(idlist_append(&endless, &template_stops(r.v.chat)->ids[0], 1, &e), 0);
     ScoreItem longer = { &r.prompts[0], &endless, 1 };
     assert_int_equal(score_answers(&r.v, &longer, 1, 0, &scores, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "answer too long");
