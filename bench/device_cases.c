@@ -84,9 +84,11 @@ enum { POSITIONS = 4096 };
 static void rope_run(Operands *o) {
     C c = o->c;
     static int positions[POSITIONS];
+    float frequencies[ROPE_HEAD_MOST / 2];
     for (int i = 0; i < c->n[0]; i++) positions[i] = i;
+    rope_frequencies(frequencies, c->n[2], 1e4f);
     o->k->copy(o->b[1], o->b[0], all(c));
-    o->k->rope(o->b[1], c->n[1], positions, c->n[0], c->n[1] / c->n[2], c->n[2], 1e4f, 1);
+    o->k->rope(o->b[1], c->n[1], positions, c->n[0], c->n[1] / c->n[2], c->n[2], frequencies, 1);
 }
 static double rope_bytes(C c) { return size(c) * 2 * elements(c) + 4.0 * c->n[0]; } /* a copy gives it fresh rows: no kernel's */
 

@@ -101,8 +101,10 @@ static void run_quick_gelu_naive(void *of) {
 enum { ROPE_HEAD = 64 };
 static void run_rope(void *of) {
     Rows *r = of;
+    float frequencies[ROPE_HEAD / 2];
+    rope_frequencies(frequencies, ROPE_HEAD, 10000);
     r->k->copy(r->y, r->x, (int64_t)r->T * r->D);
-    r->k->rope(r->y, r->D, r->positions, r->T, r->D / ROPE_HEAD, ROPE_HEAD, 10000, 1);
+    r->k->rope(r->y, r->D, r->positions, r->T, r->D / ROPE_HEAD, ROPE_HEAD, frequencies, 1);
 }
 static void run_rope_naive(void *of) {
     Rows *r = of;

@@ -126,7 +126,7 @@ static int sampler_open(Sampler *s, Error *e) {
         int tokens = prompt_tokens(s->v, &s->prompts[i]);
         if (tokens >= c->decoder.positions)
             return error_what(e, "prompt too long"), error_where(e, "prompt %zu", i + 1), error_found(e, "%d tokens", tokens),
-                   error_expected(e, "fewer than the model's %d positions", c->decoder.positions);
+                   error_expected(e, "fewer than the model's %d positions", c->decoder.positions), config_explain_positions(&c->decoder, e);
         if (tokens - shared(s, &s->prompts[i]) > longest) longest = tokens - shared(s, &s->prompts[i]);
         images += prompt_has_image(&s->prompts[i]);
     }

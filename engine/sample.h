@@ -25,9 +25,9 @@ typedef struct SampleConfig {
 } SampleConfig;
 
 typedef struct Candidate {
-    IdList ids;   /* eos included when finished */
-    double logp;  /* sum of the ids' log-probs at temperature 1, eos included */
-    int finished; /* ended by eos, not by the limit or the model's last position */
+    IdList ids;   /* the id that ended it included when finished */
+    double logp;  /* sum of the ids' log-probs at temperature 1 */
+    int finished; /* ended by an id that does (vlm_ends), not by the limit or the model's last position */
 } Candidate;
 
 /* Where results go: called once per prompt, in order of completion, with its n candidates (owned by the sampler, gone after the call; ids

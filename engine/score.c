@@ -20,7 +20,8 @@ static int item_check(const Vlm *v, const ScoreItem *item, Error *e) {
         if (count == 0) return error_what(e, "an empty answer cannot be scored"), error_hint(e, "even an empty text has </s>");
         if (count > (size_t)(room > 0 ? room : 0))
             return error_what(e, "answer too long"), error_found(e, "%zu tokens", count),
-                   error_expected(e, "at most %d after this prompt", room > 0 ? room : 0);
+                   error_expected(e, "at most %d after this prompt", room > 0 ? room : 0),
+                   config_explain_positions(&v->model.config.decoder, e);
     }
     return 0;
 }

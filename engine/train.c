@@ -113,6 +113,7 @@ static int rows_encode(Job *job, Error *e) {
             error_where(&why, "%.300s:%d", job->data.path, d->line);
             error_found(&why, "%d tokens", row_tokens(job, r));
             error_expected(&why, "at most %d (train.max_tokens)", limit);
+            if (limit == positions) config_explain_positions(&job->v->model.config.decoder, &why);
         }
         if (!bad) {
             if (row_weights(job, r, e)) return row_free(r), -1;
@@ -471,7 +472,8 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     int bad = -1, resumed;
     memset(result, 0, sizeof *result);
     job.sequences = loss_sequences(&job.loss);
-    DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .unpack = unpack, .strict = c->data.strict };
+    unsigned image = m->config.vision.layers > 0 ? DATA_IMAGE : 0; /* a decoder alone learns from text */
+    DataOptions options = { .need = image | DATA_QUESTION | DATA_PAIR, .images = c->data.images, .unpack = unpack, .strict = c->data.strict };
     if (path_join(unpack, plan->folder, "images", e) || dataset_read(&job.data, plan->pairs, &options, e)) return -1;
     job.pairs = mem_new(CHUNK_PAIRS, sizeof *job.pairs, "pairs", e);
     if (!job.pairs || rows_encode(&job, e) || (ranks_lead(plan->ranks) && folder_make(plan->folder, e))) goto done;

@@ -18,6 +18,7 @@ void vlm_close(Vlm *v) {
     template_free(v->chat);
     tokenizer_free(v->tokenizer);
     idlist_free(&v->head);
+    idlist_free(&v->ends);
     free(v->emit);
     memset(v, 0, sizeof *v);
 }
@@ -60,6 +61,18 @@ static int ids_check(const Vlm *v, const IdList *ids, Error *e) {
     return 0;
 }
 
+/* What ends an answer. */
+static int open_ends(Vlm *v, Error *e) {
+    const DecoderConfig *d = &v->model.config.decoder;
+    const IdList *stops = template_stops(v->chat);
+    int eos = tokenizer_eos(v->tokenizer), bad = idlist_append(&v->ends, stops->ids, stops->count, e);
+    if (eos >= 0 && !vlm_ends(v, eos)) bad = bad || idlist_append(&v->ends, &eos, 1, e);
+    for (int i = 0; i < d->eos_n && !bad; i++)
+        if (d->eos[i] < d->vocab && !vlm_ends(v, d->eos[i])) bad = idlist_append(&v->ends, &d->eos[i], 1, e);
+    for (size_t i = 0; i < v->ends.count && !bad; i++) v->emit[v->ends.ids[i]] = 1;
+    return bad;
+}
+
 /* Makes the head, and refuses ids of the template beyond the embedding table. */
 static int open_chat(Vlm *v, Error *e) {
     IdList tail = { 0 }, answer = { 0 };
@@ -68,9 +81,7 @@ static int open_chat(Vlm *v, Error *e) {
               ids_check(v, &v->head, e) || ids_check(v, &tail, e) || ids_check(v, &answer, e) || ids_check(v, template_stops(v->chat), e);
     idlist_free(&tail);
     idlist_free(&answer);
-    const IdList *stops = template_stops(v->chat);
-    for (size_t i = 0; i < stops->count && !bad; i++) v->emit[stops->ids[i]] = 1;
-    return bad ? -1 : 0;
+    return bad || open_ends(v, e) ? -1 : 0;
 }
 
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e) {
@@ -101,16 +112,16 @@ int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Erro
     const DecoderConfig *d = &v->model.config.decoder;
     aspect_take(v, IMAGE_PAD, e);
     memset(v->emit, 1, (size_t)d->vocab);
-    int silent[] = { d->eos, d->pad, v->model.config.image_token };
-    for (int i = 0; i < 3; i++)
+    int silent[EOS_MOST + 2] = { d->pad, v->model.config.image_token }, bos = d->bos < 0 ? 0 : d->bos;
+    memcpy(silent + 2, d->eos, (size_t)d->eos_n * sizeof *d->eos);
+    for (int i = 0; i < d->eos_n + 2; i++)
         if (silent[i] >= 0 && silent[i] < d->vocab) v->emit[silent[i]] = 0;
-    return idlist_append(&v->head, &d->bos, 1, e) ? fail_open(v) : 0;
+    return idlist_append(&v->head, &bos, 1, e) ? fail_open(v) : 0;
 }
 
 int vlm_ends(const Vlm *v, int id) {
-    const IdList *stops = v->chat ? template_stops(v->chat) : NULL;
-    for (size_t i = 0; stops && i < stops->count; i++)
-        if (stops->ids[i] == id) return 1;
+    for (size_t i = 0; i < v->ends.count; i++)
+        if (v->ends.ids[i] == id) return 1;
     return 0;
 }
 
@@ -172,7 +183,8 @@ int vlm_dialogue(const Vlm *v, const ChatTurn *turns, size_t n, const ImageRef *
     idlist_free(&head); /* the same for all prompts: v->head */
     if (!bad && tokens >= v->model.config.decoder.positions) {
         error_what(e, "prompt too long"), error_where(e, "question \"%.60s\"", turns[n - 1].text), error_found(e, "%lld tokens", (long long)tokens);
-        bad = error_expected(e, "fewer than the model's %d positions", v->model.config.decoder.positions);
+        error_expected(e, "fewer than the model's %d positions", v->model.config.decoder.positions);
+        bad = config_explain_positions(&v->model.config.decoder, e);
     }
     if (bad) prompt_free(out);
     return bad ? -1 : 0;

@@ -35,7 +35,8 @@ typedef struct Vlm {
     ImageExif exif;       /* ignored unless set after opening */
     int ahead_images;     /* held by threads that decode ahead (vlm_ahead); VLM_AHEAD unless set after opening; 0: none */
     struct Prefetch *ahead;
-    unsigned char *emit;  /* (V): ids sampling may emit: what ends an answer, and all the tokenizer knows except added tokens (<image>, <pad>) */
+    IdList ends;          /* ids that end an answer: the template's, the tokenizer's eos, and those that the checkpoint's configs name */
+    unsigned char *emit;  /* (V): ids sampling may emit: those, and all the tokenizer knows except added tokens (<image>, <pad>) */
     IdList head;          /* ids before the image, the same for all prompts */
     FeatureCache *features;
     int tower_trained; /* features are not cached: pixels are kept for every image, and vlm_features encodes them with save */
@@ -47,7 +48,7 @@ typedef struct Vlm {
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* The same with a slice of the model (model_load_slice). */
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
-/* Without a tokenizer: the head is BOS alone, and answers never end by themselves. */
+/* Without a tokenizer: the head is BOS alone (or 0 where the model has none), and answers never end by themselves. */
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e);
 void vlm_close(Vlm *v);
 int vlm_ends(const Vlm *v, int id); /* 1 when this id ends an answer */

@@ -84,7 +84,7 @@ typedef struct SampleRow {
     uint32_t counter[4]; /* Philox counter: instruction, candidate, position, 0 */
 } SampleRow;
 
-enum { SUM_TREE_MOST = 64 };
+enum { SUM_TREE_MOST = 64, ROPE_HEAD_MOST = 1024 };
 
 typedef struct Kernels {
     const char *name; /* "cpu", "cuda", "simt" */
@@ -142,9 +142,9 @@ typedef struct Kernels {
     void (*add)(Buf y, Buf a, Buf b, int64_t n); /* y = a + b; y may be either */
 
     /* ---- rope.c: rotate-half rotary embedding (Su et al. 2021, halves as in Llama's Transformers code) ---- */
-    /* x has T rows of `stride` elements; the first `heads` heads of size E are rotated in place by position[t] (host array) with base theta.
-     * sign +1 forward, -1 backward (the transpose). */
-    void (*rope)(Buf x, int64_t stride, const int *positions, int T, int heads, int E, float theta, int sign);
+    /* x has T rows of `stride` elements; the first `heads` heads of size E, at most ROPE_HEAD_MOST, are rotated in place: pair i of a head by the fp32 angle
+     * positions[t] * frequencies[i] (host arrays of T and E / 2; rope_frequencies makes the plain ones). sign +1 forward, -1 backward (the transpose). */
+    void (*rope)(Buf x, int64_t stride, const int *positions, int T, int heads, int E, const float *frequencies, int sign);
 
     /* ---- attention.c ---- */
     /* out (T, H * E) dense; q rows of q_stride elements, k and v slots of kv_stride elements (kv_heads * E used); lse (T, H) fp32 = log sum exp
@@ -209,6 +209,9 @@ typedef struct Kernels {
      * over aligned groups of 2^i runs has the bits of the sum of all. */
     void (*sum_tree)(Buf y, Buf parts, int n, int64_t count);
 } Kernels;
+
+/* theta^(-2i / E) for the E / 2 pairs of a head, rounded to fp32 as Transformers' code rounds them. */
+void rope_frequencies(float *out, int E, float theta);
 
 /* device "cpu", "cuda", or "simt" (the CUDA backend on an emulated device, in test builds). NULL with the Error filled for an unknown device, one
  * that this program was built without or this machine lacks, or an instruction set (RLAIFV_ISA) that it lacks. threads 0 = all cores. */

@@ -32,11 +32,26 @@ typedef struct VisionConfig {
     Activation activation;
 } VisionConfig;
 
+/* How the frequencies of the rotary embedding differ from theta's powers (rope.c). */
+typedef enum RopeKind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 } RopeKind;
+typedef struct RopeScaling {
+    RopeKind kind;
+    float factor, low, high; /* low, high: bounds of llama3, in turns within `original` positions */
+    int original;
+} RopeScaling;
+
+enum { EOS_MOST = 8 };
+
 typedef struct DecoderConfig {
-    int width, ff, layers, heads, kv_heads, head_size, vocab, positions;
+    int width, ff, layers, heads, kv_heads, head_size, vocab;
+    int positions; /* that a sequence may have: max_position_embeddings, or the window where that is less */
+    int window;    /* keys that a token attends to, itself among them; 0: all. No sequence is longer, so it never shows */
     float eps, rope_theta;
-    int bos, eos, pad;
-    int tied; /* lm_head is the embedding table */
+    RopeScaling rope;
+    int bos, pad;
+    int eos[EOS_MOST], eos_n; /* every id that ends an answer, by config.json and generation_config.json */
+    int qkv_bias;             /* query, key and value have biases */
+    int tied;                 /* lm_head is the embedding table */
     int slice, slices; /* slices above 1: heads, kv_heads and ff are those of one of so many equal slices (config_slice); vocab stays the whole one */
 } DecoderConfig;
 
@@ -60,9 +75,14 @@ typedef struct ModelConfig {
     char model_type[64], vision_folder[PATH_SIZE]; /* vision_folder: where the tower's own config (and weights) stand in the original layout */
 } ModelConfig;
 
-/* Reads DIR/config.json (and preprocessor_config.json, and the tower's config in the original layout). Refuses unknown architectures, sizes
+/* Reads DIR/config.json (and generation_config.json, preprocessor_config.json, and the tower's config in the original layout). Refuses unknown architectures, sizes
  * that make no sense (each bounded), and head counts that do not divide. */
 int config_load(const char *folder, ModelConfig *out, Error *e);
+
+/* 1 for a checkpoint of the original LLaVA code, whose decoder's keys stand at the top. */
+int config_is_original(const ModelConfig *c);
+/* Adds to an error about a sequence that is too long why the model's positions end where they do. */
+int config_explain_positions(const DecoderConfig *d, Error *e); /* -1 */
 
 /* Makes of a whole model's config that of slice `slice` of `slices`, as one rank of a tensor-parallel group holds it: heads, key/value heads, columns of
  * the feed-forward and rows of lm_head are divided. Refuses, by the name of what does not divide, and tied models. */

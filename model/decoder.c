@@ -1,7 +1,8 @@
 /* decoder.c - the Llama decoder (Touvron et al. 2023, as in Transformers' LlamaModel) over a Forest, forward and backward.
  *
  * Pre-norm blocks: RMSNorm, rotary attention with grouped key/value heads, RMSNorm, SwiGLU. Query, key and value are one product, gate and
- * up another.
+ * up another. Mistral and Qwen2 are the same blocks: heads of any size, biases of query, key and value, scaled rotary frequencies (rope.c);
+ * a sliding window is as long as the longest sequence at least (config.h), so nothing here knows of it.
  *
  * Only scored rows matter after the last block's keys and values exist, so from its attention on it runs on the "tail" alone: for each
  * segment, the run from its first row that predicts something to its last. For a trunk that is one row of hundreds.
@@ -10,8 +11,8 @@
  * (slices.h), and so are the gradients that come back through the products at a block's and the feed-forward's beginning. Norms and the
  * embedding see the same rows and gradients on every rank.
  *
- * With Model.recompute a training step keeps only the streams that enter the blocks; backward computes each block again before it (Chen et al.
- * 2016, arXiv 1604.06174). The bits of the gradients are the same. */
+ * With Model.recompute a training step keeps only the streams that enter the blocks; backward computes each block again before it (Chen et
+ * al. 2016, arXiv 1604.06174). The bits of the gradients are the same. */
 #include "model/decoder.h"
 
 #include "model/slices.h"
@@ -104,8 +105,8 @@ static int block_forward(Model *m, const Forest *f, const Shape *s, int l, StepM
     DecoderLayer *y = block_of(m, l, train);
     AttentionPlan plan = plan_of(m, f, last);
     k->rmsnorm_forward(y->norm1.buf, y->rstd1.buf, x, weight(m, P_ATTN_NORM, l), T, D, s->eps);
-    k->linear_forward(y->qkv.buf, y->norm1.buf, weight(m, P_Q, l), BUF_NONE, BUF_NONE, T, s->Q, D);
-    k->rope(y->qkv.buf, s->Q, f->positions, T, s->H + s->K, s->E, c->rope_theta, 1); /* queries and keys adjoin */
+    k->linear_forward(y->qkv.buf, y->norm1.buf, weight(m, P_Q, l), c->qkv_bias ? weight(m, P_Q_B, l) : BUF_NONE, BUF_NONE, T, s->Q, D);
+    k->rope(y->qkv.buf, s->Q, f->positions, T, s->H + s->K, s->E, w->frequencies, 1); /* queries and keys adjoin */
     Buf keys = buf_at(y->qkv.buf, HE);
     int64_t stride = s->Q;
     if (mode == STEP_CACHED) {
@@ -209,8 +210,8 @@ int decoder_backward(Model *m, const Forest *f, Buf dfeatures, Error *e) {
         }
         k->attention_backward(dqkv, buf_at(dqkv, HE), buf_at(dqkv, HE + KE), dattended, y->attended.buf, y->lse.buf, y->qkv.buf,
             buf_at(y->qkv.buf, HE), buf_at(y->qkv.buf, HE + KE), s.Q, s.Q, T, T, &plan);
-        k->rope(dqkv, s.Q, f->positions, T, s.H + s.K, s.E, c->rope_theta, -1);
-        linear_grads(m, trained_grad(m, P_Q, l), BUF_NONE, dqkv, y->norm1.buf, T, s.Q, D);
+        k->rope(dqkv, s.Q, f->positions, T, s.H + s.K, s.E, w->frequencies, -1);
+        linear_grads(m, trained_grad(m, P_Q, l), c->qkv_bias ? trained_grad(m, P_Q_B, l) : BUF_NONE, dqkv, y->norm1.buf, T, s.Q, D);
         k->linear_backward_input(dnorm, dqkv, weight(m, P_Q, l), T, s.Q, D, 0);
         if (slices_sum(m, "summing gradients of attention", dnorm, (int64_t)T * D, e)) return -1;
         k->rmsnorm_backward(dx, trained_grad(m, P_ATTN_NORM, l), dnorm, x, weight(m, P_ATTN_NORM, l), y->rstd1.buf, T, D);

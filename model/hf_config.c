@@ -1,14 +1,16 @@
 /* hf_config.c - owns the reading of config.json and its companions: what shape a checkpoint has.
  *
- * Families: `llava` and `llava_next` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the
- * class defaults of Transformers), `llava_llama` (the original LLaVA code: the decoder's keys at the top, mm_* keys beside them, the
- * tower's config in a folder of its own or known by its public name), `omnilmm` (omnilmm_config.c), and `llama` (a decoder alone). Newer and older spellings of a key are
- * read alike (rope_parameters and rope_theta, image_token_id and image_token_index). Refuses what this engine would compute wrongly: other
- * architectures, activations, projectors, scaled rotary embeddings, biased attention, quantised weights; and every size outside its bound,
- * before anything is allocated from it. */
+ * Forms: `llava` and `llava_next` (Hugging Face: text_config and vision_config inside, of which the hub's files say only what differs from the
+ * class defaults of Transformers), the original LLaVA code's `llava_llama`, `llava_mistral` and `llava_qwen` (the decoder's keys at the
+ * top, mm_* keys beside them, the tower's config in a folder of its own or known by its public name), `omnilmm` (omnilmm_config.c), and a decoder alone. Decoders
+ * are of the families in one table: what their classes take where a file says nothing, and what else tells them apart. Newer and older spellings
+ * of a key are read alike (rope_parameters and rope_theta, image_token_id and image_token_index). Refuses what this engine would compute
+ * wrongly: other architectures, activations, projectors, rotary embeddings (rope.c), biases, quantised weights; and every size outside its
+ * bound, before anything is allocated from it. */
 #include "model/hf_config.h"
 
 #include "model/anyres.h"
+#include "model/rope.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -19,32 +21,86 @@ enum { TILES_MOST = 64 };
 typedef struct SizeKey {
     const char *key;
     size_t at; /* of an int in the struct */
-    int least, most, preset;
+    int least, most;
 } SizeKey;
 
-/* LlamaConfig's defaults; 0 stands for "follows from the others". */
 static const SizeKey decoder_keys[] = {
-    { "hidden_size", offsetof(DecoderConfig, width), 1, MOST_WIDTH, 4096 },
-    { "intermediate_size", offsetof(DecoderConfig, ff), 1, MOST_FF, 11008 },
-    { "num_hidden_layers", offsetof(DecoderConfig, layers), 1, MOST_LAYERS, 32 },
-    { "num_attention_heads", offsetof(DecoderConfig, heads), 1, MOST_HEADS, 32 },
-    { "num_key_value_heads", offsetof(DecoderConfig, kv_heads), 1, MOST_HEADS, 0 },
-    { "head_dim", offsetof(DecoderConfig, head_size), 1, MOST_WIDTH, 0 },
-    { "vocab_size", offsetof(DecoderConfig, vocab), 1, MOST_VOCAB, 32000 },
-    { "max_position_embeddings", offsetof(DecoderConfig, positions), 1, MOST_POSITIONS, 2048 },
-    { "bos_token_id", offsetof(DecoderConfig, bos), -1, MOST_VOCAB, 1 },
-    { "pad_token_id", offsetof(DecoderConfig, pad), -1, MOST_VOCAB, -1 },
+    { "hidden_size", offsetof(DecoderConfig, width), 1, MOST_WIDTH },
+    { "intermediate_size", offsetof(DecoderConfig, ff), 1, MOST_FF },
+    { "num_hidden_layers", offsetof(DecoderConfig, layers), 1, MOST_LAYERS },
+    { "num_attention_heads", offsetof(DecoderConfig, heads), 1, MOST_HEADS },
+    { "num_key_value_heads", offsetof(DecoderConfig, kv_heads), 1, MOST_HEADS },
+    { "head_dim", offsetof(DecoderConfig, head_size), 1, MOST_WIDTH },
+    { "vocab_size", offsetof(DecoderConfig, vocab), 1, MOST_VOCAB },
+    { "max_position_embeddings", offsetof(DecoderConfig, positions), 1, MOST_POSITIONS },
+    { "bos_token_id", offsetof(DecoderConfig, bos), -1, MOST_VOCAB },
+    { "pad_token_id", offsetof(DecoderConfig, pad), -1, MOST_VOCAB },
+};
+
+/* The decoder families. preset: the defaults of their config classes in Transformers; a head_size or kv_heads of 0 follows from the others.
+ * Yi and Vicuna are llama. */
+static const struct Family {
+    const char *type, *original; /* model_type of the decoder, and of an original LLaVA checkpoint that has it */
+    int has_bias_flags;          /* attention_bias and mlp_bias mean something to the class */
+    int window_has_flag;         /* the window counts where use_sliding_window says so */
+    DecoderConfig preset;
+} families[] = {
+    { "llama", "llava_llama", 1, 0,
+        { .width = 4096,
+            .ff = 11008,
+            .layers = 32,
+            .heads = 32,
+            .vocab = 32000,
+            .positions = 2048,
+            .eps = 1e-6f,
+            .rope_theta = 1e4f,
+            .bos = 1,
+            .eos = { 2 },
+            .eos_n = 1,
+            .pad = -1 } },
+    { "mistral", "llava_mistral", 0, 0,
+        { .width = 4096,
+            .ff = 14336,
+            .layers = 32,
+            .heads = 32,
+            .kv_heads = 8,
+            .vocab = 32000,
+            .positions = 4096 * 32,
+            .window = 4096,
+            .eps = 1e-6f,
+            .rope_theta = 1e4f,
+            .bos = 1,
+            .eos = { 2 },
+            .eos_n = 1,
+            .pad = -1 } },
+    { "qwen2", "llava_qwen", 0, 1,
+        { .width = 4096,
+            .ff = 22016,
+            .layers = 32,
+            .heads = 32,
+            .kv_heads = 32,
+            .vocab = 151936,
+            .positions = 32768,
+            .window = 4096,
+            .eps = 1e-6f,
+            .rope_theta = 1e4f,
+            .qkv_bias = 1,
+            .bos = -1,
+            .pad = -1 } },
+};
+enum { FAMILIES = sizeof families / sizeof *families };
+
+static const SizeKey vision_keys[] = {
+    { "hidden_size", offsetof(VisionConfig, width), 1, MOST_WIDTH },
+    { "intermediate_size", offsetof(VisionConfig, ff), 1, MOST_FF },
+    { "num_hidden_layers", offsetof(VisionConfig, layers), 1, MOST_LAYERS },
+    { "num_attention_heads", offsetof(VisionConfig, heads), 1, MOST_HEADS },
+    { "image_size", offsetof(VisionConfig, image_side), 1, MOST_SIDE },
+    { "patch_size", offsetof(VisionConfig, patch), 1, MOST_PATCH },
 };
 
 /* CLIPVisionConfig's defaults: the ViT-B/32 of Radford et al. 2021. */
-static const SizeKey vision_keys[] = {
-    { "hidden_size", offsetof(VisionConfig, width), 1, MOST_WIDTH, 768 },
-    { "intermediate_size", offsetof(VisionConfig, ff), 1, MOST_FF, 3072 },
-    { "num_hidden_layers", offsetof(VisionConfig, layers), 1, MOST_LAYERS, 12 },
-    { "num_attention_heads", offsetof(VisionConfig, heads), 1, MOST_HEADS, 12 },
-    { "image_size", offsetof(VisionConfig, image_side), 1, MOST_SIDE, 224 },
-    { "patch_size", offsetof(VisionConfig, patch), 1, MOST_PATCH, 32 },
-};
+static const VisionConfig clip_preset = { .width = 768, .ff = 3072, .layers = 12, .heads = 12, .image_side = 224, .patch = 32 };
 
 /* Towers that configs name without giving their sizes. The first is also LlavaConfig's tower when vision_config is absent. */
 static const struct {
@@ -57,11 +113,13 @@ static const struct {
         { .width = 1024, .ff = 4096, .layers = 24, .heads = 16, .image_side = 224, .patch = 14, .eps = 1e-5f, .activation = QUICK_GELU } },
 };
 
+/* What the file does not say stays as it is in `out`. */
 static int read_sizes(const json_t *o, const char *where, const SizeKey *keys, size_t n, void *out, Error *e) {
     for (size_t i = 0; i < n; i++) {
-        int64_t value = keys[i].preset;
+        int *to = (int *)((char *)out + keys[i].at);
+        int64_t value = *to;
         if (json_may_integer(o, keys[i].key, where, keys[i].least, keys[i].most, &value, e)) return -1;
-        *(int *)((char *)out + keys[i].at) = (int)value;
+        *to = (int)value;
     }
     return 0;
 }
@@ -112,58 +170,110 @@ int hf_heads_fit(const char *where, const char *what, int width, int heads, Erro
 
 /* ---- decoder ---- */
 
-/* One place of the rotary settings: "rope_parameters" or "rope_scaling". Only the plain form is computed. */
-static int read_rope(const json_t *o, const char *key, const char *where, double *theta, Error *e) {
-    const json_t *rope = json_object_get(o, key);
-    if (!rope || json_is_null(rope)) return 0;
-    if (!json_is_object(rope))
-        return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%s", json_kind(rope)),
-               error_expected(e, "an object or null");
-    char place[PATH_SIZE + 64];
-    snprintf(place, sizeof place, "%s: %s", where, key);
-    const char *type = "default";
-    double partial = 1;
-    if (json_may_string(rope, "type", place, &type, e) || json_may_string(rope, "rope_type", place, &type, e) ||
-        json_may_number(rope, "partial_rotary_factor", place, &partial, e) || json_may_number(rope, "rope_theta", place, theta, e))
-        return -1;
-    if (strcmp(type, "default"))
-        return error_what(e, "unsupported rotary embedding"), error_where(e, "%s", place), error_found(e, "type \"%s\"", type),
-               error_expected(e, "type \"default\""), error_hint(e, "scaled rotary embeddings are not computed by this engine");
-    if (partial != 1)
-        return error_what(e, "unsupported rotary embedding"), error_where(e, "%s", place),
-               error_found(e, "partial_rotary_factor %g", partial), error_expected(e, "1");
-    return 0;
-}
-
-/* One id, or a list of them whose first counts. */
-static int read_eos(const json_t *o, const char *where, int *out, Error *e) {
+/* Adds the ids of "eos_token_id", one or a list, to those that end an answer. */
+static int read_eos(const json_t *o, const char *where, DecoderConfig *d, Error *e) {
     const json_t *value = json_object_get(o, "eos_token_id");
-    int64_t id = 2;
-    if (json_is_array(value) && json_array_size(value)) {
-        const json_t *first = json_array_get(value, 0);
-        if (!json_is_integer(first) || json_integer_value(first) < 0 || json_integer_value(first) > MOST_VOCAB)
-            return error_what(e, "wrong type"), error_where(e, "%s: field \"eos_token_id\"", where), error_found(e, "%s", json_kind(first)),
+    if (!value || json_is_null(value)) return 0;
+    for (size_t i = 0, n = json_is_array(value) ? json_array_size(value) : 1; i < n; i++) {
+        const json_t *id = json_is_array(value) ? json_array_get(value, i) : value;
+        if (!json_is_integer(id) || json_integer_value(id) < -1 || json_integer_value(id) > MOST_VOCAB)
+            return error_what(e, "wrong type"), error_where(e, "%s: field \"eos_token_id\"", where), error_found(e, "%s", json_kind(id)),
                    error_expected(e, "ids from 0 to %d", MOST_VOCAB);
-        id = json_integer_value(first);
-    } else if (json_may_integer(o, "eos_token_id", where, -1, MOST_VOCAB, &id, e)) return -1;
-    *out = (int)id;
+        int known = json_integer_value(id) < 0; /* -1 stands for none */
+        for (int j = 0; j < d->eos_n; j++) known |= d->eos[j] == json_integer_value(id);
+        if (known) continue;
+        if (d->eos_n == EOS_MOST)
+            return error_what(e, "too many ids that end an answer"), error_where(e, "%s: field \"eos_token_id\"", where),
+                   error_found(e, "%zu ids", n), error_expected(e, "at most %d in config.json and generation_config.json", EOS_MOST);
+        d->eos[d->eos_n++] = (int)json_integer_value(id);
+    }
     return 0;
 }
 
-int hf_read_decoder(const json_t *o, const char *where, DecoderConfig *d, Error *e) {
-    double theta = 10000;
-    if (need_word(o, "hidden_act", where, "silu", "silu", NULL, e) ||
-        hf_need_flag(o, "attention_bias", where, 0, 0, "attention with biases is not computed by this engine", e) ||
-        hf_need_flag(o, "mlp_bias", where, 0, 0, "feed-forward layers with biases are not computed by this engine", e) ||
-        read_sizes(o, where, decoder_keys, sizeof decoder_keys / sizeof *decoder_keys, d, e) || read_eos(o, where, &d->eos, e) ||
-        read_eps(o, "rms_norm_eps", where, 1e-6, &d->eps, e) || json_may_bool(o, "tie_word_embeddings", where, &d->tied, e) ||
-        json_may_number(o, "rope_theta", where, &theta, e) || read_rope(o, "rope_scaling", where, &theta, e) ||
-        read_rope(o, "rope_parameters", where, &theta, e))
+/* Generation stops at what generation_config.json names too; Llama 3 names the end of a turn only there. */
+static int read_generation(const char *folder, DecoderConfig *d, Error *e) {
+    char path[PATH_SIZE];
+    json_t *o;
+    if (path_join(path, folder, "generation_config.json", e)) return -1;
+    if (!file_exists(path)) return 0;
+    if (json_read_object(path, &o, e)) return -1;
+    int failed = read_eos(o, path, d, e);
+    json_decref(o);
+    return failed;
+}
+
+/* How far back a token sees. A window that is shorter than the positions bounds them: no sequence gets so long that it would show. */
+static int read_window(const json_t *o, const char *where, const struct Family *family, DecoderConfig *d, Error *e) {
+    int64_t window = d->window, full_layers = 28; /* Qwen2Config's max_window_layers: the first so many have no window */
+    int used = !family->window_has_flag, slides = 0;
+    const json_t *field = json_object_get(o, "sliding_window"), *types = json_object_get(o, "layer_types");
+    d->window = 0;
+    if (!family->preset.window) return 0;
+    if (json_may_integer(o, "sliding_window", where, 1, MOST_POSITIONS, &window, e) ||
+        (family->window_has_flag && json_may_bool(o, "use_sliding_window", where, &used, e)) ||
+        json_may_integer(o, "max_window_layers", where, 0, MOST_POSITIONS, &full_layers, e))
         return -1;
-    if (!(theta > 1 && theta < 1e12))
-        return error_what(e, "out of range"), error_where(e, "%s: field \"rope_theta\"", where), error_found(e, "%g", theta),
-               error_expected(e, "a number above 1 and below 1e12");
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        const char *type = json_string_value(json_array_get(types, i));
+        if (!type || (strcmp(type, "full_attention") && strcmp(type, "sliding_attention")))
+            return error_what(e, "unsupported attention"), error_where(e, "%s: field \"layer_types\"", where),
+                   error_found(e, "\"%.100s\"", type ? type : json_kind(json_array_get(types, i))),
+                   error_expected(e, "full_attention or sliding_attention");
+        slides |= !strcmp(type, "sliding_attention");
+    }
+    if (!json_is_array(types)) slides = full_layers < d->layers;
+    if (!used || (field && json_is_null(field)) || (family->window_has_flag && !slides)) return 0;
+    d->window = (int)window;
+    if (d->window < d->positions) d->positions = d->window;
+    return 0;
+}
+
+int config_explain_positions(const DecoderConfig *d, Error *e) {
+    if (d->window && d->window == d->positions)
+        error_hint(e, "the model attends within a sliding window of %d positions, and longer sequences are not computed by this engine",
+            d->window);
+    return -1;
+}
+
+static const struct Family *family_of(const char *type) {
+    for (int i = 0; i < FAMILIES; i++)
+        if (!strcmp(type, families[i].type) || !strcmp(type, families[i].original)) return &families[i];
+    return NULL;
+}
+
+/* The names of the families, of their decoders or of original LLaVA checkpoints, one after another. */
+static const char *family_names(int original, char *out, size_t size) {
+    size_t n = 0;
+    out[0] = 0;
+    for (int i = 0; i < FAMILIES && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%s",
+            i == 0                         ? ""
+            : i + 1 < FAMILIES || original ? ", "
+                                           : " or ",
+            original ? families[i].original : families[i].type);
+    return out;
+}
+
+static int read_decoder(const json_t *o, const char *where, const struct Family *family, DecoderConfig *d, Error *e) {
+    *d = family->preset;
+    double theta = (double)d->rope_theta;
+    if (json_object_get(o, "eos_token_id")) d->eos_n = 0;
+    if (json_is_null(json_object_get(o, "num_key_value_heads"))) d->kv_heads = 0;
+    if (family->has_bias_flags &&
+        (hf_need_flag(o, "attention_bias", where, 0, 0, "a bias of the attention's output is not computed by this engine", e) ||
+            hf_need_flag(o, "mlp_bias", where, 0, 0, "feed-forward layers with biases are not computed by this engine", e)))
+        return -1;
+    if (need_word(o, "hidden_act", where, "silu", "silu", NULL, e) ||
+        read_sizes(o, where, decoder_keys, sizeof decoder_keys / sizeof *decoder_keys, d, e) || read_eos(o, where, d, e) ||
+        read_eps(o, "rms_norm_eps", where, (double)d->eps, &d->eps, e) || json_may_bool(o, "tie_word_embeddings", where, &d->tied, e) ||
+        json_may_number(o, "rope_theta", where, &theta, e))
+        return -1;
     d->rope_theta = (float)theta;
+    if (rope_read(o, "rope_scaling", where, d, e) || rope_read(o, "rope_parameters", where, d, e)) return -1;
+    if (!(d->rope_theta > 1 && d->rope_theta < 1e12f))
+        return error_what(e, "out of range"), error_where(e, "%s: field \"rope_theta\"", where),
+               error_found(e, "%g", (double)d->rope_theta), error_expected(e, "a number above 1 and below 1e12");
+    if (read_window(o, where, family, d, e)) return -1;
     if (!d->kv_heads) d->kv_heads = d->heads;
     if (!d->head_size) {
         if (heads_divide(where, "hidden_size", d->width, d->heads, e)) return -1;
@@ -176,7 +286,14 @@ int hf_read_decoder(const json_t *o, const char *where, DecoderConfig *d, Error 
     if ((int64_t)d->heads * d->head_size > MOST_WIDTH)
         return error_what(e, "out of range"), error_where(e, "%s", where), error_found(e, "%d heads of %d", d->heads, d->head_size),
                error_expected(e, "at most %d in all", MOST_WIDTH);
+    if (d->head_size > ROPE_HEAD_MOST)
+        return error_what(e, "unsupported head size"), error_where(e, "%s", where), error_found(e, "%d", d->head_size),
+               error_expected(e, "at most %d", ROPE_HEAD_MOST);
     return head_size_fits(where, d->head_size, e);
+}
+
+int hf_read_decoder(const json_t *o, const char *where, const char *family, DecoderConfig *d, Error *e) {
+    return read_decoder(o, where, family_of(family), d, e);
 }
 
 /* ---- tower ---- */
@@ -197,6 +314,7 @@ int hf_check_vision(const char *where, VisionConfig *v, Error *e) {
 static int read_vision(const json_t *o, const char *where, VisionConfig *v, Error *e) {
     const char *activation = "quick_gelu";
     int64_t channels = 3;
+    *v = clip_preset;
     if (need_word(o, "model_type", where, "clip_vision_model", "clip_vision_model", NULL, e) ||
         need_word(o, "hidden_act", where, activation, "quick_gelu", "gelu", e) || json_may_string(o, "hidden_act", where, &activation, e) ||
         json_may_integer(o, "num_channels", where, 3, 3, &channels, e) || read_eps(o, "layer_norm_eps", where, 1e-5, &v->eps, e) ||
@@ -275,7 +393,8 @@ static int read_grids(const json_t *o, const char *where, int width_first, Model
 
 static int load_hub(const json_t *o, const char *where, int tiled, ModelConfig *c, Error *e) {
     const json_t *text = json_object_get(o, "text_config"), *vision = json_object_get(o, "vision_config");
-    char place[PATH_SIZE + 32];
+    char place[PATH_SIZE + 32], known[128];
+    const char *type = families[0].type;
     if (!json_is_object(text))
         return error_what(e, "missing field"), error_where(e, "%s: field \"text_config\"", where), error_found(e, "%s", json_kind(text)),
                error_expected(e, "an object"), error_hint(e, "a llava config without mm_vision_tower describes its decoder there");
@@ -283,7 +402,12 @@ static int load_hub(const json_t *o, const char *where, int tiled, ModelConfig *
         return error_what(e, "wrong type"), error_where(e, "%s: field \"vision_config\"", where), error_found(e, "%s", json_kind(vision)),
                error_expected(e, "an object");
     snprintf(place, sizeof place, "%s: text_config", where);
-    if (need_word(text, "model_type", place, "llama", "llama", "mistral", e) || hf_read_decoder(text, place, &c->decoder, e)) return -1;
+    if (json_may_string(text, "model_type", place, &type, e)) return -1;
+    const struct Family *family = family_of(type);
+    if (!family || !strcmp(type, family->original))
+        return error_what(e, "unsupported decoder"), error_where(e, "%s: field \"model_type\"", place), error_found(e, "\"%.100s\"", type),
+               error_expected(e, "%s", family_names(0, known, sizeof known));
+    if (read_decoder(text, place, family, &c->decoder, e)) return -1;
     snprintf(place, sizeof place, "%s: vision_config", where);
     if (json_is_object(vision)) {
         if (read_vision(vision, place, &c->vision, e)) return -1;
@@ -293,15 +417,17 @@ static int load_hub(const json_t *o, const char *where, int tiled, ModelConfig *
     }
     if (tiled && read_grids(o, where, 0, c, e)) return -1;
     int64_t pad = c->decoder.pad, image = 32000;
+    int tied = 0;
     if (need_word(o, "projector_hidden_act", where, "gelu", "gelu", NULL, e) ||
         hf_need_flag(o, "multimodal_projector_bias", where, 1, 1, "a projector without biases is not computed by this engine", e) ||
-        json_may_bool(o, "tie_word_embeddings", where, &c->decoder.tied, e) ||
+        json_may_bool(o, "tie_word_embeddings", where, &tied, e) ||
         json_may_integer(o, "image_token_index", where, 0, MOST_VOCAB, &image, e) ||
         json_may_integer(o, "image_token_id", where, 0, MOST_VOCAB, &image, e) ||
         (pad < 0 && json_may_integer(o, "pad_token_id", where, -1, MOST_VOCAB, &pad, e)))
         return -1;
     c->image_token = (int)image;
     c->decoder.pad = (int)pad;
+    c->decoder.tied |= tied; /* false is the class default, which files repeat beside a text_config that says true */
     return read_feature(o, where, "vision_feature_layer", "vision_feature_select_strategy", "default", "full", c, e);
 }
 
@@ -359,7 +485,7 @@ static int load_original(const char *folder, const json_t *o, const char *where,
         return error_what(e, "unsupported image tiling"), error_where(e, "%s", where),
                error_found(e, "image_aspect_ratio \"%s\", mm_patch_merge_type \"%s\"", aspect, merge),
                error_expected(e, "\"anyres\" with \"spatial_unpad\" (LLaVA 1.6), or one tile an image, \"flat\"");
-    if (hf_read_decoder(o, where, &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
+    if (read_decoder(o, where, family_of(c->model_type), &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
         find_tower(folder, tower, c, e) || (tiled && read_grids(o, where, 1, c, e)) || need_word(o, "mm_projector_type", where, "linear", "mlp2x_gelu", NULL, e) ||
         hf_need_flag(o, "mm_use_im_start_end", where, 0, 0, "image start and end tokens are not placed by this engine's templates", e) ||
         json_may_integer(o, "mm_hidden_size", where, 1, MOST_WIDTH, &width, e))
@@ -417,19 +543,27 @@ static int read_config(const char *folder, const json_t *o, const char *where, M
                error_hint(e, "use the checkpoint before quantisation");
     int mm = json_object_get(o, "mm_vision_tower") != NULL;
     /* The first original checkpoints say "llava" too; their mm_ keys tell them apart. */
-    int original = !strcmp(type, "llava_llama") || (!strcmp(type, "llava") && mm && !json_object_get(o, "text_config"));
-    snprintf(c->model_type, sizeof c->model_type, "%s", original ? "llava_llama" : type);
-    if (original) return load_original(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
+    const struct Family *family =
+        family_of(!strcmp(type, "llava") && mm && !json_object_get(o, "text_config") ? families[0].original : type);
+    int alone = family && !strcmp(type, family->type);
+    snprintf(c->model_type, sizeof c->model_type, "%s", family && !alone ? family->original : type);
+    if (family && !alone) return load_original(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
     int tiled = !strcmp(type, "llava_next");
     if (tiled || !strcmp(type, "llava")) return load_hub(o, where, tiled, c, e) || read_pixels(folder, c, e) ? -1 : 0;
-    if (!strcmp(type, "omnilmm")) return omnilmm_load(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
-    if (!strcmp(type, "llama")) {
+    if (!strcmp(type, "omnilmm")) return omnilmm_load(folder, o, where, c, e) || read_generation(folder, &c->decoder, e) || read_pixels(folder, c, e) ? -1 : 0;
+    if (alone) {
         c->image_token = -1;
-        return hf_read_decoder(o, where, &c->decoder, e);
+        return read_decoder(o, where, family, &c->decoder, e);
     }
+    char originals[128], decoders[128];
     error_what(e, "unsupported architecture"), error_where(e, "%s: field \"model_type\"", where), error_found(e, "\"%.100s\"", type),
-        error_expected(e, "llava, llava_next, llava_llama, omnilmm or llama");
+        error_expected(e, "llava, llava_next, omnilmm, %s, %s", family_names(1, originals, sizeof originals), family_names(0, decoders, sizeof decoders));
     return -1;
+}
+
+int config_is_original(const ModelConfig *c) {
+    const struct Family *family = family_of(c->model_type);
+    return family && !strcmp(c->model_type, family->original);
 }
 
 int config_load(const char *folder, ModelConfig *out, Error *e) {
@@ -437,9 +571,9 @@ int config_load(const char *folder, ModelConfig *out, Error *e) {
     json_t *o;
     memset(out, 0, sizeof *out);
     if (path_join(path, folder, "config.json", e) || json_read_object(path, &o, e)) return -1;
-    int failed = read_config(folder, o, path, out, e);
+    int failed = read_config(folder, o, path, out, e) || read_generation(folder, &out->decoder, e);
     json_decref(o);
-    return failed;
+    return failed ? -1 : 0;
 }
 
 /* ---- slices ---- */

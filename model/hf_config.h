@@ -18,8 +18,8 @@ enum {
 };
 enum { MOST_SIDE = 1 << 12, MOST_PATCH = 1 << 8, MOST_PATCHES = 1 << 14, HEAD_MULTIPLE = 8 };
 
-/* The decoder's keys, those of Llama's config; absent ones have its defaults. */
-int hf_read_decoder(const json_t *o, const char *where, DecoderConfig *d, Error *e);
+/* The keys of a decoder of a family ("llama", "mistral", "qwen2"); absent ones have its class's defaults. */
+int hf_read_decoder(const json_t *o, const char *where, const char *family, DecoderConfig *d, Error *e);
 /* A flag that must be `wanted`, as it is when absent if preset says so; `why` is the hint otherwise. */
 int hf_need_flag(const json_t *o, const char *key, const char *where, int preset, int wanted, const char *why, Error *e);
 /* Refuses heads that do not divide a width, or whose size attention does not take. */

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "model/checkpoint.h"
+#include "model/rope.h"
 #include "tokenizer/template.h"
 
 #include <math.h>
@@ -41,8 +42,16 @@ static void describe_shape(const Inspection *x) {
     fprintf(x->out, "checkpoint    %s\nmodel         %s\n", x->folder, x->config.model_type);
     fprintf(x->out, "decoder       %d layers, width %d, feed-forward %d, %d heads of %d, %d key/value heads\n", d->layers, d->width, d->ff,
         d->heads, d->head_size, d->kv_heads);
-    fprintf(x->out, "              vocabulary %d%s, %d positions, rope theta %g, norm eps %g\n", d->vocab, d->tied ? " (head tied)" : "",
-        d->positions, (double)d->rope_theta, (double)d->eps);
+    fprintf(x->out, "              vocabulary %d%s, norm eps %g, query, key and value %s\n", d->vocab, d->tied ? " (head tied)" : "",
+        (double)d->eps, d->qkv_bias ? "with biases" : "without biases");
+    char scaling[160];
+    fprintf(x->out, "              %d positions, rope theta %g%s\n", d->positions, (double)d->rope_theta, rope_text(&d->rope, scaling, sizeof scaling));
+    if (d->window)
+        fprintf(x->out, "              sliding window of %d positions, %s\n", d->window,
+            d->window == d->positions ? "which bounds them" : "more than there are");
+    fprintf(x->out, "              answers end at id");
+    for (int i = 0; i < d->eos_n; i++) fprintf(x->out, "%s %d", i ? "," : "", d->eos[i]);
+    fprintf(x->out, "%s\n", d->eos_n ? "" : "s of the tokenizer alone");
     if (!v->layers) return;
     fprintf(x->out, "vision tower  %d layers, of which %d run, width %d, feed-forward %d, %d heads, %s\n", v->layers, v->feature_layers,
         v->width, v->ff, v->heads, v->activation == GELU ? "gelu" : "quick-gelu");
@@ -161,8 +170,10 @@ static void inspect_tokenizer(Inspection *x) {
     }
     fprintf(x->out, "tokenizer     %d ids, bos %d, eos %d\n", tokenizer_vocab(t), tokenizer_bos(t), tokenizer_eos(t));
     if (tokenizer_vocab(t) > d->vocab) odd(x, "the tokenizer has %d ids, the embedding table only %d rows", tokenizer_vocab(t), d->vocab);
-    if (tokenizer_bos(t) != d->bos || tokenizer_eos(t) != d->eos)
-        odd(x, "bos and eos are %d and %d in config.json, %d and %d in the tokenizer", d->bos, d->eos, tokenizer_bos(t), tokenizer_eos(t));
+    int ends = 0;
+    for (int i = 0; i < d->eos_n; i++) ends |= d->eos[i] == tokenizer_eos(t);
+    if (d->bos >= 0 && tokenizer_bos(t) != d->bos) odd(x, "bos is %d in config.json, %d in the tokenizer", d->bos, tokenizer_bos(t));
+    if (d->eos_n && !ends) odd(x, "eos %d of the tokenizer is not among the ids that config.json ends answers with", tokenizer_eos(t));
     inspect_chat(x, t);
     tokenizer_free(t);
 }

@@ -70,7 +70,7 @@ static int step_check(const Model *m, const Forest *f, Buf vision, StepMode mode
         if (f->positions[t] >= m->config.decoder.positions)
             return error_what(e, "sequence is longer than the model's positions"), error_where(e, "%s", m->folder),
                    error_found(e, "position %d", f->positions[t]), error_expected(e, "below %d", m->config.decoder.positions),
-                   error_hint(e, "shorten the answer (max_new_tokens, max_tokens)");
+                   error_hint(e, "shorten the answer (max_new_tokens, max_tokens)"), config_explain_positions(&m->config.decoder, e);
     }
     return 0;
 }

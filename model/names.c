@@ -68,5 +68,5 @@ int names_harmless(const char *name) {
 }
 
 Layout names_preferred(const ModelConfig *c) {
-    return !c->vision.layers ? LAYOUT_TEXT : c->queries ? LAYOUT_OMNILMM : !strcmp(c->model_type, "llava_llama") ? LAYOUT_ORIGINAL : LAYOUT_HUB;
+    return !c->vision.layers ? LAYOUT_TEXT : c->queries ? LAYOUT_OMNILMM : config_is_original(c) ? LAYOUT_ORIGINAL : LAYOUT_HUB;
 }

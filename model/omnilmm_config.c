@@ -81,19 +81,6 @@ static int find_tower(const char *folder, const char *name, ModelConfig *c, Erro
            error_found(e, "\"%s\"", name), error_expected(e, "\"%s\", or a folder with timm's config.json", architecture);
 }
 
-/* MistralConfig's defaults differ from Llama's here, and published configs state them. */
-static int read_decoder(const json_t *o, const char *where, DecoderConfig *d, Error *e) {
-    static const char *const stated[] = { "intermediate_size", "num_key_value_heads", "max_position_embeddings" };
-    int64_t window, any;
-    for (size_t i = 0; i < sizeof stated / sizeof *stated; i++)
-        if (json_need_integer(o, stated[i], where, 1, MOST_POSITIONS, &any, e)) return -1;
-    if (hf_read_decoder(o, where, d, e)) return -1;
-    window = d->positions;
-    if (json_may_integer(o, "sliding_window", where, 1, MOST_POSITIONS, &window, e)) return -1;
-    if (window < d->positions) d->positions = (int)window; /* within it, the window changes nothing */
-    return 0;
-}
-
 static int read_queries(const json_t *o, const char *where, ModelConfig *c, Error *e) {
     int64_t queries, heads = c->decoder.width / 128;
     if (json_need_integer(o, "num_query", where, 1, MOST_PATCHES, &queries, e) ||
@@ -111,7 +98,7 @@ static int read_queries(const json_t *o, const char *where, ModelConfig *c, Erro
 int omnilmm_load(const char *folder, const json_t *o, const char *where, ModelConfig *c, Error *e) {
     const char *tower;
     int64_t side;
-    if (read_decoder(o, where, &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
+    if (hf_read_decoder(o, where, "mistral", &c->decoder, e) || json_need_string(o, "mm_vision_tower", where, &tower, e) ||
         find_tower(folder, tower, c, e) || json_need_integer(o, "image_size", where, 1, MOST_SIDE, &side, e) ||
         hf_need_flag(o, "mm_use_im_start_end", where, 1, 1, "images stand between <im_start> and <im_end> in this family", e) ||
         read_queries(o, where, c, e))

@@ -53,6 +53,9 @@ static const struct Row {
     { P_Q, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.self_attn.q_proj.weight", { HEADS_E, D } },
     { P_K, PART_DECODER, BLOCK, ADJOINS, "layers.{i}.self_attn.k_proj.weight", { KV_E, D } },
     { P_V, PART_DECODER, BLOCK, ADJOINS, "layers.{i}.self_attn.v_proj.weight", { KV_E, D } },
+    { P_Q_B, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.self_attn.q_proj.bias", { HEADS_E } },
+    { P_K_B, PART_DECODER, BLOCK, ADJOINS, "layers.{i}.self_attn.k_proj.bias", { KV_E } },
+    { P_V_B, PART_DECODER, BLOCK, ADJOINS, "layers.{i}.self_attn.v_proj.bias", { KV_E } },
     { P_O, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.self_attn.o_proj.weight", { D, HEADS_E } },
     { P_FF_NORM, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.post_attention_layernorm.weight", { D } },
     { P_GATE, PART_DECODER, BLOCK, ALIGNED, "layers.{i}.mlp.gate_proj.weight", { F, D } },
@@ -183,6 +186,7 @@ static int row_exists(const ModelConfig *c, const struct Row *row) {
     if (row->kind == P_NEWLINE) return c->newline;
     if (row->part == PART_VISION) return vision && (c->vision.kind == TOWER_EVA) == (row->kind >= P_EVA_CLASS);
     if (row->part == PART_PROJECTOR) return vision && (c->queries > 0) == (row->kind >= P_RESAMPLER_POSITION);
+    if (row->kind == P_Q_B || row->kind == P_K_B || row->kind == P_V_B) return c->decoder.qkv_bias;
     return row->kind != P_HEAD || !c->decoder.tied;
 }
 
@@ -228,14 +232,15 @@ int params_plan(Params *p, const ModelConfig *c, Error *e) {
     if (!p->list || !p->units) return -1;
     for (int k = 0; k < PARAM_KINDS; k++) p->index[k].first = -1;
     for (int r = 0; r < ROWS;) {
-        int end = r + 1; /* of the run of rows that repeat together */
+        int end = r + 1, rows = 0; /* of the run of rows that repeat together */
         while (table[r].place == BLOCK && end < ROWS && table[end].place == BLOCK && table[end].part == table[r].part) end++;
-        if (row_exists(c, &table[r])) {
-            int block = table[r].place == BLOCK, layers = block ? layers_of(c, table[r].part) : 1;
-            for (int i = r; i < end; i++) p->index[table[i].kind] = (struct ParamIndex){ p->n + i - r, block ? end - r : 0 };
-            for (int layer = 0; layer < layers; layer++)
-                for (int i = r; i < end; i++) append(p, &table[i], block ? layer : -1);
-        }
+        int block = table[r].place == BLOCK, layers = block ? layers_of(c, table[r].part) : 1;
+        for (int i = r; i < end; i++) rows += row_exists(c, &table[i]);
+        for (int i = r, at = p->n; i < end; i++)
+            if (row_exists(c, &table[i])) p->index[table[i].kind] = (struct ParamIndex){ at++, block ? rows : 0 };
+        for (int layer = 0; layer < layers; layer++)
+            for (int i = r; i < end; i++)
+                if (row_exists(c, &table[i])) append(p, &table[i], block ? layer : -1);
         r = end;
     }
     if (c->decoder.tied) p->index[P_HEAD] = p->index[P_EMBED];

@@ -16,7 +16,7 @@ enum { PARAM_NAME = 160 }; /* no name of any layout is longer */
 
 typedef enum ParamPart { PART_VISION, PART_PROJECTOR, PART_DECODER, PARTS } ParamPart;
 
-/* Which tensor of the table. Per-layer kinds repeat for each block. */
+/* Which tensor of the table. Per-layer kinds repeat for each block. New kinds come last: hashes and initial weights depend on the numbers. */
 typedef enum ParamKind {
     P_VISION_CLASS, P_VISION_PATCH, P_VISION_POSITION, P_VISION_PRE_W, P_VISION_PRE_B,
     P_VISION_LN1_W, P_VISION_LN1_B, P_VISION_Q_W, P_VISION_K_W, P_VISION_V_W, P_VISION_Q_B, P_VISION_K_B, P_VISION_V_B, P_VISION_O_W, P_VISION_O_B,
@@ -33,6 +33,7 @@ typedef enum ParamKind {
     P_EVA_NORM_W, P_EVA_NORM_B,
     P_RESAMPLER_POSITION, P_RESAMPLER_QUERY, P_RESAMPLER_KV, P_RESAMPLER_IN_W, P_RESAMPLER_IN_B, P_RESAMPLER_OUT_W, P_RESAMPLER_OUT_B,
     P_RESAMPLER_LN_Q_W, P_RESAMPLER_LN_Q_B, P_RESAMPLER_LN_KV_W, P_RESAMPLER_LN_KV_B, P_RESAMPLER_LN_POST_W, P_RESAMPLER_LN_POST_B, P_RESAMPLER_PROJ,
+    P_Q_B, P_K_B, P_V_B,
     PARAM_KINDS
 } ParamKind;
 

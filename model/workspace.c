@@ -2,6 +2,8 @@
  * again. What a plan predicts, what is reserved beforehand and what a step asks for are all read from this table. */
 #include "model/workspace.h"
 
+#include "model/rope.h"
+
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +225,7 @@ int workspace_open(Model *m, Error *e) {
     w->layers = mem_new((size_t)m->config.decoder.layers, sizeof *w->layers, "workspace layers", e);
     w->kv = mem_new((size_t)m->config.decoder.layers, sizeof *w->kv, "workspace key/value memory", e);
     w->vision_layers = mem_new((size_t)m->config.vision.layers, sizeof *w->vision_layers, "workspace tower layers", e);
+    rope_scaled_frequencies(&m->config.decoder, w->frequencies);
     m->work = w;
     if (w->layers && w->kv && w->vision_layers) return 0;
     workspace_close(m);

@@ -26,6 +26,7 @@ typedef struct VisionLayer {
 
 struct Workspace {
     /* decoder */
+    float frequencies[ROPE_HEAD_MOST / 2]; /* of the rotary embedding */
     DecoderLayer *layers;
     Slab final, final_x, hidden, final_rstd; /* stream leaving the last block (U rows), scored rows of it, their norm, its rstd */
     Slab tail_x, tail_attended;              /* last block: rows that matter, gathered */

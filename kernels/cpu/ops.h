@@ -39,7 +39,7 @@ void ISA_FN(swiglu_backward)(Buf dgate_up, Buf dy, Buf gate_up, int T, int F);
 void ISA_FN(add)(Buf y, Buf a, Buf b, int64_t n);
 
 /* rope.c */
-void ISA_FN(rope)(Buf x, int64_t stride, const int *positions, int T, int heads, int E, float theta, int sign);
+void ISA_FN(rope)(Buf x, int64_t stride, const int *positions, int T, int heads, int E, const float *frequencies, int sign);
 
 /* attention.c */
 void ISA_FN(attention_forward)(Buf out, Buf lse, Buf q, Buf k, Buf v, int64_t q_stride, int64_t kv_stride, const AttentionPlan *plan);

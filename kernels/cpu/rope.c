@@ -1,7 +1,7 @@
 /* rope.c - rotary position embedding (Su et al. 2021) in the rotate-half form of Llama's Transformers code.
  *
- * Pair i of a head is (x[i], x[i + E/2]); it turns by position * theta^(-2i/E). Frequencies and angles are rounded to fp32 as that code
- * rounds them. Cosines and sines of the positions seen so far are kept, one table per (E, theta); they live as long as the program. Not for
+ * Pair i of a head is (x[i], x[i + E/2]); it turns by position * frequency i. Angles are rounded to fp32 as that code rounds them. Cosines
+ * and sines of the positions seen so far are kept, one table for each set of frequencies; they live as long as the program. Not for
  * concurrent calls: the kernels are driven by one host thread. Where there is no memory for a table, angles are computed on the fly. */
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/ops.h"
@@ -10,35 +10,36 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum {
-    HALF_MOST = 512,         /* E of at most 1024 */
-    TABLES = 4,              /* a model has one (E, theta); a labeler beside it another */
+    HALF_MOST = ROPE_HEAD_MOST / 2,
+    TABLES = 4,              /* a model has one set of frequencies; a labeler beside it another */
     POSITIONS_MOST = 1 << 16 /* positions beyond this are computed on the fly: 32 MiB a table at E = 64 */
 };
 
 typedef struct RopeTable {
-    int E, positions;
-    float theta;
-    float *cos_sin; /* (positions, 2, E / 2) */
+    int half, positions;
+    float frequencies[HALF_MOST]; /* half */
+    float *cos_sin;               /* (positions, 2, half) */
 } RopeTable;
 static RopeTable tables[TABLES];
 
-static void angles_fill(float *cos_sin, int position, int E, float theta) {
-    int half = E / 2;
+static void angles_fill(float *cos_sin, int position, int half, const float *frequencies) {
     for (int i = 0; i < half; i++) {
-        float frequency = 1.0f / powf(theta, (float)(2 * i) / (float)E), angle = (float)position * frequency;
+        float angle = (float)position * frequencies[i];
         cos_sin[i] = cosf(angle);
         cos_sin[half + i] = sinf(angle);
     }
 }
 
 /* A table that holds at least `positions`, or NULL. */
-static const RopeTable *table_reach(int E, float theta, int positions) {
+static const RopeTable *table_reach(int half, const float *frequencies, int positions) {
+    size_t size = (size_t)half * sizeof *frequencies;
     if (positions > POSITIONS_MOST) return NULL;
     RopeTable *table = NULL;
     for (int i = 0; i < TABLES && !table; i++)
-        if (!tables[i].cos_sin || (tables[i].E == E && tables[i].theta == theta)) table = &tables[i];
+        if (!tables[i].cos_sin || (tables[i].half == half && !memcmp(tables[i].frequencies, frequencies, size))) table = &tables[i];
     if (!table) {
         table = &tables[0];
         free(table->cos_sin);
@@ -47,12 +48,13 @@ static const RopeTable *table_reach(int E, float theta, int positions) {
     if (table->positions >= positions) return table;
     int grown = table->positions ? table->positions : 512;
     while (grown < positions) grown *= 2;
-    float *cos_sin = realloc(table->cos_sin, (size_t)grown * (size_t)E * sizeof *cos_sin);
+    float *cos_sin = realloc(table->cos_sin, (size_t)grown * 2 * size);
     if (!cos_sin) return NULL;
     int from = table->positions;
-    *table = (RopeTable){ E, grown, theta, cos_sin };
+    table->half = half, table->positions = grown, table->cos_sin = cos_sin;
+    memcpy(table->frequencies, frequencies, size);
 #pragma omp parallel for schedule(static)
-    for (int p = from; p < grown; p++) angles_fill(cos_sin + (int64_t)p * E, p, E, theta);
+    for (int p = from; p < grown; p++) angles_fill(cos_sin + (int64_t)p * 2 * half, p, half, frequencies);
     return table;
 }
 
@@ -72,18 +74,18 @@ static void row_rotate(Buf x, int64_t at, const float *cos_sin, int heads, int E
     }
 }
 
-void ISA_FN(rope)(Buf x, int64_t stride, const int *positions, int T, int heads, int E, float theta, int sign) {
-    assert(E > 0 && E % 2 == 0 && E <= 2 * HALF_MOST);
+void ISA_FN(rope)(Buf x, int64_t stride, const int *positions, int T, int heads, int E, const float *frequencies, int sign) {
+    assert(E > 0 && E % 2 == 0 && E <= ROPE_HEAD_MOST);
     int reach = 0;
     for (int t = 0; t < T; t++)
         if (positions[t] >= reach) reach = positions[t] + 1;
-    const RopeTable *table = table_reach(E, theta, reach);
+    const RopeTable *table = table_reach(E / 2, frequencies, reach);
 #pragma omp parallel for schedule(static) if ((int64_t)T * heads * E >= PARALLEL_LEAST)
     for (int t = 0; t < T; t++) {
         float own[2 * HALF_MOST];
         const float *cos_sin = own;
         if (table) cos_sin = table->cos_sin + (int64_t)positions[t] * E;
-        else angles_fill(own, positions[t], E, theta);
+        else angles_fill(own, positions[t], E / 2, frequencies);
         row_rotate(x, t * stride, cos_sin, heads, E, (float)sign);
     }
 }

@@ -45,7 +45,7 @@ void cuda_swiglu_backward(Buf dgate_up, Buf dy, Buf gate_up, int T, int F);
 void cuda_add(Buf y, Buf a, Buf b, int64_t n);
 
 /* rope.cu */
-void cuda_rope(Buf x, int64_t stride, const int *positions, int T, int heads, int E, float theta, int sign);
+void cuda_rope(Buf x, int64_t stride, const int *positions, int T, int heads, int E, const float *frequencies, int sign);
 
 /* attention.cu */
 void cuda_attention_forward(Buf out, Buf lse, Buf q, Buf k, Buf v, int64_t q_stride, int64_t kv_stride, const AttentionPlan *plan);

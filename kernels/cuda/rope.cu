@@ -1,21 +1,22 @@
 /* rope.cu - rotary position embedding (Su et al. 2021) in the rotate-half form of Llama's Transformers code.
  *
- * Pair i of a head is (x[i], x[i + E/2]); it turns by position * theta^(-2i/E). Frequencies and angles are rounded to fp32 as that code
- * rounds them. A block takes a few rows: it computes the cosines and sines of their pairs once, in shared memory, and turns all heads with
- * them, so that nothing but x is read or written. */
+ * Pair i of a head is (x[i], x[i + E/2]); it turns by position * frequency i. Angles are rounded to fp32 as that code rounds them. A block takes
+ * a few rows: it computes the cosines and sines of their pairs once, in shared memory, and turns all heads with them, so that nothing but x is
+ * read or written. */
 #include "kernels/cuda/rows.cuh"
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 enum {
     ROPE_THREADS = 256,
     ROPE_ROWS = 4,   /* of a block, at most */
-    ROPE_HALF = 512, /* pairs of a head, at most */
+    ROPE_HALF = ROPE_HEAD_MOST / 2, /* pairs of a head, at most */
     ROPE_DEEP = 2    /* vectors of pairs that a thread has in flight */
 };
 
-/* theta^(-2i/E), computed by the host's powf: an error of one unit in the last place would turn late positions visibly. */
+/* The caller's, as an argument of the launch: a captured graph keeps them. */
 typedef struct RopeFrequencies {
     float at[ROPE_HALF];
 } RopeFrequencies;
@@ -84,22 +85,22 @@ __global__ void __launch_bounds__(ROPE_THREADS) rope_kernel(
     }
 }
 
-extern "C" void cuda_rope(Buf x, int64_t stride, const int *positions, int T, int heads, int E, float theta, int sign) {
-    assert(E > 0 && E % 2 == 0 && E <= 2 * ROPE_HALF);
+extern "C" void cuda_rope(Buf x, int64_t stride, const int *positions, int T, int heads, int E, const float *frequencies, int sign) {
+    assert(E > 0 && E % 2 == 0 && E <= ROPE_HEAD_MOST);
     if (T <= 0 || heads <= 0) return;
     const int *staged = (const int *)cuda_stage(positions, (int64_t)T * (int64_t)sizeof *positions);
     if (!staged) return;
-    RopeFrequencies frequencies = {};
-    for (int i = 0; i < E / 2; i++) frequencies.at[i] = 1.0f / powf(theta, (float)(2 * i) / (float)E);
+    RopeFrequencies pairs = {};
+    memcpy(pairs.at, frequencies, (size_t)(E / 2) * sizeof *frequencies);
     int half = E / 2, block_rows = (int)most(1, least(ROPE_ROWS, T / (2 * cuda_multiprocessors())));
     unsigned blocks = (unsigned)blocks_for(T, block_rows), table = (unsigned)(block_rows * E) * 4;
     FOR_DTYPE(x.dtype, Element, {
         constexpr int N = Full<Element>::N;
         if (half % N == 0 && stride % N == 0 && buffers_aligned(16, &x, 1))
             LAUNCH((rope_kernel<Element, N>), blocks, ROPE_THREADS, table, cuda_stream(), (Element *)x.at, stride, staged, T, block_rows,
-                heads, half, (float)sign, frequencies);
+                heads, half, (float)sign, pairs);
         else
             LAUNCH((rope_kernel<Element, 1>), blocks, ROPE_THREADS, table, cuda_stream(), (Element *)x.at, stride, staged, T, block_rows,
-                heads, half, (float)sign, frequencies);
+                heads, half, (float)sign, pairs);
     });
 }

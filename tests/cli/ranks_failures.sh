@@ -12,7 +12,7 @@ mkdir "$disk"
 trap 'umount "$disk" 2>/dev/null; rm -rf "$temporary"' EXIT
 trap 'exit 1' HUP INT TERM
 failed=0
-${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c model/tensor_set.c model/torch_file.c model/pickle.c model/zip.c base/*.c -ljansson \
+${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c model/tensor_set.c model/torch_file.c model/zip.c model/pickle.c base/*.c -ljansson \
     -lxxhash -lm || exit 1
 mounts=1
 mount -t tmpfs -o size=1m tmpfs "$disk" 2>"$err" || { mounts=0; echo "no small disks here: $(tail -1 "$err")"; }

@@ -13,8 +13,9 @@
 
 #include <cmocka.h>
 
-static const char *const golden_cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi", "omnilmm" };
-enum { GOLDEN_CASES = 6 };
+static const char *const golden_cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi", "omnilmm", "text-llama3",
+    "text-mistral", "text-qwen2" };
+enum { GOLDEN_CASES = sizeof golden_cases / sizeof *golden_cases };
 /* The chat template that a case was recorded with. */
 static inline const char *golden_chat(const char *name) { return strcmp(name, "omnilmm") ? "vicuna_v1" : name; }
 
@@ -52,10 +53,11 @@ static inline json_t *golden_rows(const char *name, const char *file) {
 
 static inline const char *text_of(const json_t *row, const char *key) { return json_string_value(json_object_get(row, key)); }
 
-/* The prompt of a row; its image path lives as long as the ring of golden_path turns, so it is copied into `path`. */
+/* The prompt of a row; its image path, where it has one, lives as long as the ring of golden_path turns, so it is copied into `path`. */
 static inline void golden_prompt(const Vlm *v, const char *name, const json_t *row, char path[PATH_SIZE], Prompt *out) {
     Error e = { 0 };
-    snprintf(path, PATH_SIZE, "%s", golden_path(name, text_of(row, "image")));
+    const char *image = text_of(row, "image");
+    snprintf(path, PATH_SIZE, "%s", image ? golden_path(name, image) : "");
     if (vlm_prompt(v, path, text_of(row, "question"), out, &e)) fail_with(&e);
 }
 

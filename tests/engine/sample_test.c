@@ -193,7 +193,7 @@ static void limits_and_refusals(void **state) {
     for (size_t i = 0; i < 2 * p.n; i++) assert_int_equal(got[i].ids.count, 1);
     candidates_free(got, 2 * p.n);
 
-    p.v.emit[tokenizer_eos(p.v.tokenizer)] = 0; /* never ends: the model's last position does it */
+    p.v.emit[p.v.ends.ids[0]] = 0; /* never ends: the model's last position does it */
     config.max_new_tokens = 5000;
     config.leaves = 2;
     int positions = p.v.model.config.decoder.positions;

@@ -143,11 +143,36 @@ static void refusals(void **state) {
     assert_int_equal(score_answers(&r.v, &nothing, 1, 0, &scores, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "an empty answer cannot be scored");
     IdList endless = { 0 };
-    for (int i = 0; i < r.v.model.config.decoder.positions; i++) assert_int_equal(idlist_append(&endless, &template_stops(r.v.chat)->ids[0], 1, &e), 0);
+    for (int i = 0; i < r.v.model.config.decoder.positions; i++) assert_int_equal(idlist_append(&endless, &r.v.ends.ids[0], 1, &e), 0);
     ScoreItem longer = { &r.prompts[0], &endless, 1 };
     assert_int_equal(score_answers(&r.v, &longer, 1, 0, &scores, NULL, NULL, &e), -1);
     assert_string_equal(e.what, "answer too long");
+    rows_close(&r);
+
+    /* A window that bounds the positions is named wherever they end. */
+    rows_open(&r, "text-mistral");
+    const DecoderConfig *d = &r.v.model.config.decoder;
+    const char *why = "sliding window of 128 positions";
+    char text[2048], *question = malloc(2000);
+    Prompt prompt;
+    assert_int_equal(d->window + d->positions, 256); /* of 512 that config.json says */
+    ScoreItem beyond = { &r.prompts[0], &endless, 1 };
+    assert_int_equal(score_answers(&r.v, &beyond, 1, 0, &scores, NULL, NULL, &e), -1);
+    assert_string_equal(e.what, "answer too long");
+    assert_non_null(strstr(error_text(&e, text, sizeof text), why));
     idlist_free(&endless);
+    memset(question, 'x', 1999), question[1999] = 0;
+    assert_int_equal(vlm_prompt(&r.v, NULL, question, &prompt, &e), -1);
+    assert_string_equal(e.what, "prompt too long");
+    assert_non_null(strstr(error_text(&e, text, sizeof text), why));
+    Forest f = { 0 };
+    int ids[129] = { 0 }, segment = forest_segment(&f, -1, 129, &e);
+    if (segment < 0 || forest_extend(&f, segment, ids, 129, &e) || forest_want(&f, segment, &e)) fail_with(&e);
+    assert_int_equal(model_forward(&r.v.model, &f, BUF_NONE, STEP_SCORE, &e), -1);
+    assert_non_null(strstr(error_text(&e, text, sizeof text), "position 128"));
+    assert_non_null(strstr(text, why));
+    forest_free(&f);
+    free(question);
     rows_close(&r);
 }
 

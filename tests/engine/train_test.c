@@ -78,6 +78,7 @@ static void golden_steps(void **state) {
         double bound; /* relative to the value where it is above 1 */
     } columns[] = { { "loss", 2e-5 }, { "learning_rate", 1e-12 }, { "grad_norm", 1e-4 }, { "rewards/chosen", 2e-5 },
         { "rewards/rejected", 2e-5 }, { "rewards/margins", 2e-5 }, { "logps/chosen", 2e-5 }, { "logps/rejected", 2e-5 } };
+    int finals = 0;
     for (int g = 0; g < GOLDEN_CASES; g++) {
         char folder[PATH_SIZE], file[PATH_SIZE];
         Error e = { 0 };
@@ -101,10 +102,15 @@ static void golden_steps(void **state) {
         jsonl_close(&lines);
         json_decref(expected);
         assert_int_equal(path_join(file, folder, "checkpoint-8", NULL), 0);
-        double worst = worst_difference(golden_path(golden_cases[g], "expect/dpo_final.safetensors"), file);
-        if (!(worst <= 2e-5)) fail_msg("%s: final weights differ by %g", golden_cases[g], worst);
+        const char *final = golden_path(golden_cases[g], "expect/dpo_final.safetensors");
+        if (file_exists(final)) { /* of text alone only one case keeps them */
+            double worst = worst_difference(final, file);
+            if (!(worst <= 2e-5)) fail_msg("%s: final weights differ by %g", golden_cases[g], worst);
+            finals++;
+        }
         folder_remove(folder, NULL);
     }
+    assert_int_equal(finals, GOLDEN_CASES - 2);
 }
 
 /* Removing the last checkpoint stands for a kill after step 6: the same command ends with the same bits. */

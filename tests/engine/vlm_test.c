@@ -20,8 +20,9 @@ static void prompt_ids(void **state) {
             Prompt p;
             golden_prompt(&v, golden_cases[c], json_array_get(pairs, i), path, &p);
             assert_int_equal(json_array_size(want), prompt_tokens(&v, &p));
-            for (size_t t = 0; t < v.head.count; t++) assert_int_equal(v.head.ids[t], json_integer_value(json_array_get(want, t)));
-            size_t after = v.head.count + (size_t)(p.image_rows ? p.image_rows : config_rows_of_tile(&v.model.config));
+            size_t head = prompt_has_image(&p) ? v.head.count : 0,
+                   after = head + (size_t)(p.image_rows ? p.image_rows : config_rows_of_tile(&v.model.config));
+            for (size_t t = 0; t < head; t++) assert_int_equal(v.head.ids[t], json_integer_value(json_array_get(want, t)));
             for (size_t t = 0; t < p.tail.count; t++) assert_int_equal(p.tail.ids[t], json_integer_value(json_array_get(want, after + t)));
             prompt_free(&p);
         }
@@ -39,8 +40,34 @@ static void emits_no_added_token(void **state) {
     assert_true(image > 0 && pad > 0);
     assert_int_equal(v.emit[image], 0);
     assert_int_equal(v.emit[pad], 0);
-    assert_int_equal(v.emit[template_stops(v.chat)->ids[0]], 1);
+    assert_int_equal(v.emit[v.ends.ids[0]], 1);
     for (int id = tokenizer_vocab(v.tokenizer); id < v.model.config.decoder.vocab; id++) assert_int_equal(v.emit[id], 0);
+    vlm_close(&v);
+}
+
+/* The tokenizer's eos, then those of config.json and generation_config.json, each once; all of them may be drawn. */
+static void ends(void **state) {
+    (void)state;
+    Vlm v;
+    Error e = { 0 };
+    golden_open(&v, "text-llama3", FP32);
+    json_t *config;
+    if (json_read_object(golden_path("text-llama3", "model/generation_config.json"), &config, &e)) fail_with(&e);
+    const json_t *list = json_object_get(config, "eos_token_id");
+    assert_int_equal(v.ends.count, 3);
+    assert_int_equal(json_array_size(list), 3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(v.ends.ids[i], json_integer_value(json_array_get(list, (size_t)i)));
+        assert_int_equal(v.emit[v.ends.ids[i]], 1);
+        assert_true(vlm_ends(&v, v.ends.ids[i]));
+    }
+    assert_int_equal(v.ends.ids[0], tokenizer_eos(v.tokenizer));
+    assert_false(vlm_ends(&v, tokenizer_bos(v.tokenizer)));
+    json_decref(config);
+    vlm_close(&v);
+    if (vlm_open_ids(&v, kernels_open("cpu", 0, &e), golden_path("text-llama3", "model"), FP32, &e)) fail_with(&e);
+    assert_int_equal(v.ends.count, 0);
+    assert_int_equal(v.emit[2], 0);
     vlm_close(&v);
 }
 
@@ -195,6 +222,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(prompt_ids),
         cmocka_unit_test(emits_no_added_token),
+        cmocka_unit_test(ends),
         cmocka_unit_test(features_by_content),
         cmocka_unit_test(images_refused),
         cmocka_unit_test(trunks_are_shared),

@@ -1,5 +1,6 @@
 /* golden_test.c - whole steps of the model against PyTorch's numbers (tests/golden): tower features, projector, logits of every row, and the
- * gradients of the first DPO step, for the three naming layouts of LLaVA, for images in tiles, and for OmniLMM. */
+ * gradients of the first DPO step, for the three naming layouts of LLaVA, for images in tiles, and for OmniLMM; logits and gradients of decoders alone, of three
+ * families. */
 #include "tests/model/steps.h"
 
 #include "base/json.h"
@@ -8,7 +9,8 @@
 
 static const char *const CASES[] = { "tests/golden/llava15-hub", "tests/golden/llava15-orig", "tests/golden/llava15-v5",
     "tests/golden/next-mistral", "tests/golden/next-yi", "tests/golden/omnilmm" };
-enum { CASES_N = sizeof CASES / sizeof *CASES, IDS = 512, PAIRS = 2, TILES = 8 };
+static const char *const TEXT_CASES[] = { "tests/golden/text-llama3", "tests/golden/text-mistral", "tests/golden/text-qwen2" };
+enum { CASES_N = sizeof CASES / sizeof *CASES, TEXT_N = sizeof TEXT_CASES / sizeof *TEXT_CASES, IDS = 512, PAIRS = 2, TILES = 8 };
 
 /* Bounds of golden/README for a right fp32 implementation. */
 static const double ACTIVATION_RANGE = 2e-5, LOGP = 5e-5, GRADIENT_NORM = 1e-4;
@@ -153,6 +155,50 @@ static void test_forward_bf16(void **state) {
     }
 }
 
+/* ---- decoders alone ---- */
+
+/* The logits of the answer's rows behind the prompt, malloc'd. */
+static float *text_logits(Model *m, const TensorSet *expect, int64_t *count) {
+    Error e = { 0 };
+    int ids[IDS], n = read_ids(expect, ids);
+    int64_t prompt;
+    ok(tensor_read(tensors_find(expect, "prompt"), TENSOR_I64, &prompt, &e), &e);
+    assert_in_range(prompt, 1, n - 1);
+    Forest f = { 0 };
+    Buf logits;
+    text_rows(&f, add_text(&f, -1, ids, (int)prompt), ids + prompt, n - (int)prompt);
+    ok(model_forward(m, &f, BUF_NONE, STEP_SCORE, &e) || model_logits(m, &f, &logits, &e), &e);
+    *count = (int64_t)f.scored_n * m->config.decoder.vocab;
+    float *out = malloc((size_t)*count * sizeof *out);
+    assert_non_null(out);
+    k->download(out, logits, *count);
+    forest_free(&f);
+    return out;
+}
+
+static void test_text(void **state) {
+    (void)state;
+    for (int c = 0; c < TEXT_N; c++)
+        for (DType t = FP32; t <= BF16; t++) {
+            TensorSet expect = open_expected(TEXT_CASES[c], "forward.safetensors");
+            Model m;
+            open_model(&m, at(TEXT_CASES[c], "model"), t);
+            int64_t n;
+            float *got = text_logits(&m, &expect, &n), *want = read_floats(&expect, "logits", n);
+            double gap = largest_gap(got, want, n) / range_of(want, n), nmse = error_squared(got, want, n);
+            print_message(
+                "%s: %s logits, largest difference %.2g of their range, NMSE %.2g\n", TEXT_CASES[c], t ? "bf16" : "fp32", gap, nmse);
+            if (t == FP32) within(TEXT_CASES[c], gap, ACTIVATION_RANGE);
+            else within(TEXT_CASES[c], nmse, BF16_NMSE);
+            assert_true(t == FP32 || nmse > 1e-9);
+            free(got), free(want);
+            model_free(&m);
+            tensors_close(&expect);
+        }
+}
+
+/* ---- gradients ---- */
+
 static int ids_of(const json_t *object, const char *key, int *ids) {
     const json_t *list = json_object_get(object, key);
     int n = (int)json_array_size(list);
@@ -161,17 +207,21 @@ static int ids_of(const json_t *object, const char *key, int *ids) {
     return n;
 }
 
-/* One pair of score.jsonl as head / image / tail with an answer on either side; appends the log-probs PyTorch has for its scored rows. */
-static void pair_segments(Forest *f, const Model *m, const json_t *row, const ImageLayout *x, int tile, int pair, int *first, float *logps) {
+/* One pair of score.jsonl as head / image / tail (or text alone: x NULL) with an answer on either side; appends the log-probs PyTorch has for
+ * its scored rows. */
+static void pair_segments(
+    Forest *f, const Model *m, const json_t *row, const ImageLayout *x, int tile, int pair, int *first, float *logps) {
     static const char *const sides[] = { "chosen", "rejected" };
     Error e = { 0 };
-    int ids[IDS], rows[IDS], n = ids_of(json_object_get(row, "chosen"), "prompt_ids", ids), head = 0, P = x->rows;
-    while (head < n && ids[head] != image_id(m)) head++;
-    assert_in_range(head, 1, n - P - 1);
-    int s = add_text(f, -1, ids, head), image = add_segment(f, s, P);
-    image_layout_rows(&m->config, x, tile, rows);
-    ok(forest_extend_rows(f, image, rows, P, config_image_rows(&m->config, tile + x->tiles), &e), &e);
-    int tail = add_text(f, image, ids + head + P, n - head - P);
+    int ids[IDS], rows[IDS], n = ids_of(json_object_get(row, "chosen"), "prompt_ids", ids), head = 0, P = x ? x->rows : 0, above = -1;
+    if (x) {
+        while (head < n && ids[head] != image_id(m)) head++;
+        assert_in_range(head, 1, n - P - 1);
+        above = add_segment(f, add_text(f, -1, ids, head), P);
+        image_layout_rows(&m->config, x, tile, rows);
+        ok(forest_extend_rows(f, above, rows, P, config_image_rows(&m->config, tile + x->tiles), &e), &e);
+    }
+    int tail = add_text(f, above, ids + head + P, n - head - P);
     for (int side = 0; side < 2; side++) {
         const json_t *answer = json_object_get(row, sides[side]), *logp = json_object_get(answer, "logps");
         n = ids_of(answer, "response_ids", ids);
@@ -212,8 +262,8 @@ static void dpo_step(const char *folder) {
     open_model(&m, at(folder, "model"), FP32);
     ok(params_train_begin(&m.params, k, 1u << PART_VISION, &e), &e);
     const int64_t tile = (int64_t)m.config.tile_rows * m.config.vision.width;
-    Buf vision;
-    ok(k->alloc(&vision, FP32, PAIRS * TILES * tile, "features", &e), &e);
+    Buf vision = BUF_NONE;
+    if (tile) ok(k->alloc(&vision, FP32, PAIRS * TILES * tile, "features", &e), &e);
     Forest f = { 0 };
     int first[2 * PAIRS + 1];
     float want[2 * PAIRS * IDS], got[2 * PAIRS * IDS];
@@ -223,11 +273,13 @@ static void dpo_step(const char *folder) {
         json_t *row;
         ImageLayout x;
         ok(jsonl_next(&lines, &row, &e) != 1, &e);
-        Buf features = image_features(&m, at(folder, json_string_value(json_object_get(row, "image"))), &x);
-        k->copy(buf_at(vision, tiles * tile), features, x.tiles * tile);
-        k->free(features);
-        pair_segments(&f, &m, row, &x, tiles, pair, first, want);
-        tiles += x.tiles;
+        if (tile) {
+            Buf features = image_features(&m, at(folder, json_string_value(json_object_get(row, "image"))), &x);
+            k->copy(buf_at(vision, tiles * tile), features, x.tiles * tile);
+            k->free(features);
+            pair_segments(&f, &m, row, &x, tiles, pair, first, want);
+            tiles += x.tiles;
+        } else pair_segments(&f, &m, row, NULL, 0, pair, first, want);
         json_decref(row);
     }
     jsonl_close(&lines);
@@ -253,7 +305,7 @@ static void dpo_step(const char *folder) {
     norm = sqrt(k->norm_squared(m.params.grads, m.params.trained_count));
     within("gradient norm", fabs(norm - want_norm) / want_norm, GRADIENT_NORM);
     forest_free(&f);
-    k->free(vision);
+    if (tile) k->free(vision);
     params_train_end(&m.params, k);
     model_free(&m);
 }
@@ -261,12 +313,14 @@ static void dpo_step(const char *folder) {
 static void test_dpo_gradients(void **state) {
     (void)state;
     for (int c = 0; c < CASES_N; c++) dpo_step(CASES[c]);
+    for (int c = 0; c < TEXT_N; c++) dpo_step(TEXT_CASES[c]);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_forward_bf16),
+        cmocka_unit_test(test_text),
         cmocka_unit_test(test_dpo_gradients),
     };
     return cmocka_run_group_tests_name("golden", tests, kernels_setup, NULL);

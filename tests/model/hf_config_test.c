@@ -103,10 +103,11 @@ static void hub_defaults(void **state) {
         " \"num_attention_heads\": 16, \"num_hidden_layers\": 24, \"patch_size\": 14, \"projection_dim\": 768, \"vocab_size\": 32000},"
         " \"vision_feature_layer\": -2, \"vision_feature_select_strategy\": \"default\", \"vocab_size\": 32064}");
     const DecoderConfig *d = &c.decoder;
-    int shape[] = { d->width, d->ff, d->layers, d->heads, d->kv_heads, d->head_size, d->vocab, d->positions, d->bos, d->eos, d->pad };
-    static const int expected[] = { 4096, 11008, 32, 32, 32, 128, 32064, 4096, 1, 2, 32001 };
+    int shape[] = { d->width, d->ff, d->layers, d->heads, d->kv_heads, d->head_size, d->vocab, d->positions, d->bos, d->eos_n, d->pad };
+    static const int expected[] = { 4096, 11008, 32, 32, 32, 128, 32064, 4096, 1, 1, 32001 };
     assert_memory_equal(shape, expected, sizeof expected);
     assert_true(d->rope_theta == 10000.0f && d->eps == 1e-5f);
+    assert_int_equal(d->eos[0], 2);
     assert_int_equal(c.vision.feature_layers, 23);
     assert_int_equal(c.image_tokens, 576);
     assert_int_equal(c.image_token, 32000);
@@ -140,15 +141,168 @@ static void spellings(void **state) {
     assert_int_equal(c.vision.feature_layers, 3);
     assert_int_equal(c.vision.activation, GELU);
     assert_int_equal(c.image_tokens, 50);
-    assert_int_equal(c.decoder.eos, 9);
+    assert_int_equal(c.decoder.eos_n, 2);
+    assert_int_equal(c.decoder.eos[0] + 100 * c.decoder.eos[1], 1009);
     assert_int_equal(c.decoder.head_size, 64);
     assert_int_equal(c.decoder.kv_heads, 32);
     assert_true(c.decoder.tied);
     assert_true(c.decoder.rope_theta == 5e6f);
+    c = load_text("{\"model_type\": \"llava\", \"tie_word_embeddings\": false, \"text_config\": {\"tie_word_embeddings\": true}}");
+    assert_true(c.decoder.tied); /* either may say it */
+    c = load_text("{\"model_type\": \"llava\", \"tie_word_embeddings\": true, \"text_config\": {\"tie_word_embeddings\": false}}");
+    assert_true(c.decoder.tied);
     c = load_text("{\"model_type\": \"llama\", \"hidden_size\": 64, \"num_attention_heads\": 8, \"num_key_value_heads\": 4}");
     assert_int_equal(c.vision.layers, 0);
     assert_int_equal(c.image_tokens, 0);
     assert_int_equal(c.decoder.head_size, 8);
+}
+
+/* ---- decoder families ---- */
+
+#define LLAMA3(LOW, HIGH, ORIGINAL)                                                                                                        \
+    "{\"rope_type\": \"llama3\", \"factor\": 8.0, \"low_freq_factor\": " LOW ", \"high_freq_factor\": " HIGH                               \
+    ", \"original_max_position_embeddings\": " ORIGINAL "}"
+
+static void class_presets(void **state) {
+    (void)state;
+    static const struct {
+        const char *type;
+        int width, ff, layers, heads, kv_heads, head_size, vocab, positions, window, bos, eos_n, qkv_bias;
+    } cases[] = { { "llama", 4096, 11008, 32, 32, 32, 128, 32000, 2048, 0, 1, 1, 0 },
+        { "mistral", 4096, 14336, 32, 32, 8, 128, 32000, 4096, 4096, 1, 1, 0 },
+        { "qwen2", 4096, 22016, 32, 32, 32, 128, 151936, 32768, 0, -1, 0, 1 } };
+    for (int i = 0; i < 3; i++)
+        for (int nested = 0; nested < 2; nested++) {
+            char text[256];
+            snprintf(text, sizeof text,
+                nested ? "{\"model_type\": \"llava\", \"text_config\": {\"model_type\": \"%s\"}}" : "{\"model_type\": \"%s\"}",
+                cases[i].type);
+            ModelConfig c = load_text(text);
+            const DecoderConfig *d = &c.decoder;
+            const int found[] = { d->width, d->ff, d->layers, d->heads, d->kv_heads, d->head_size, d->vocab, d->positions, d->window,
+                d->bos, d->eos_n, d->qkv_bias };
+            assert_memory_equal(found, &cases[i].width, sizeof found);
+            assert_int_equal(d->pad, -1);
+            assert_false(d->tied);
+            assert_true(d->eps == 1e-6f && d->rope_theta == 1e4f && d->rope.kind == ROPE_PLAIN);
+            assert_false(config_is_original(&c));
+        }
+    ModelConfig c = load_text("{\"model_type\": \"mistral\", \"num_key_value_heads\": null, \"sliding_window\": null}");
+    assert_int_equal(c.decoder.kv_heads, 32); /* said to be none is not absent */
+    assert_int_equal(c.decoder.positions, 131072);
+}
+
+static void windows(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int positions, window;
+    } cases[] = {
+        { "\"model_type\": \"mistral\", \"max_position_embeddings\": 32768, \"sliding_window\": 512", 512, 512 },
+        { "\"model_type\": \"mistral\", \"max_position_embeddings\": 256, \"sliding_window\": 512", 256, 512 },
+        { "\"model_type\": \"mistral\", \"sliding_window\": 512, \"use_sliding_window\": false", 512, 512 }, /* MistralConfig knows no flag */
+        { "\"model_type\": \"llama\", \"sliding_window\": 512", 2048, 0 }, /* LlamaConfig knows none */
+        { "\"model_type\": \"qwen2\", \"sliding_window\": 512", 32768, 0 },
+        { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": false", 32768, 0 },
+        { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true", 512, 512 }, /* from layer 28 of 32 on */
+        { "\"model_type\": \"qwen2\", \"use_sliding_window\": true, \"max_window_layers\": 32", 32768, 0 },
+        { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true, \"layer_types\": [\"full_attention\"]", 32768,
+            0 },
+        { "\"model_type\": \"qwen2\", \"sliding_window\": 512, \"use_sliding_window\": true, \"max_window_layers\": 32,"
+          " \"layer_types\": [\"full_attention\", \"sliding_attention\"]",
+            512, 512 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "{%s}", cases[i].text);
+        ModelConfig c = load_text(text);
+        assert_int_equal(c.decoder.positions, cases[i].positions);
+        assert_int_equal(c.decoder.window, cases[i].window);
+        Error e = { 0 };
+        error_what(&e, "too long"), error_hint(&e, "first");
+        assert_int_equal(config_explain_positions(&c.decoder, &e), -1);
+        error_says(&e, c.decoder.positions == c.decoder.window ? "sliding window of 512 positions" : "first");
+    }
+}
+
+static void scaled_rope(void **state) {
+    (void)state;
+    ModelConfig c =
+        load_text("{\"model_type\": \"llama\", \"head_dim\": 16, \"rope_theta\": 5e5, \"rope_scaling\": " LLAMA3("1", "4", "32") "}");
+    const RopeScaling *s = &c.decoder.rope;
+    assert_int_equal(s->kind, ROPE_LLAMA3);
+    assert_int_equal(s->original, 32);
+    assert_true(s->factor == 8 && s->low == 1 && s->high == 4 && c.decoder.rope_theta == 5e5f);
+    c = load_text(
+        "{\"model_type\": \"llama\", \"max_position_embeddings\": 4096, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8,"
+        " \"low_freq_factor\": 1, \"high_freq_factor\": 4}}");
+    assert_int_equal(s->original, 4096); /* not said: the positions there are */
+    c = load_text("{\"model_type\": \"llama\", \"rope_theta\": 1e4, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5}}");
+    assert_true(s->kind == ROPE_LINEAR && s->factor == 2.5f && c.decoder.rope_theta == 1e4f);
+    /* rope_parameters is the later word */
+    c = load_text("{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5},"
+                  " \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 7e4}}");
+    assert_true(s->kind == ROPE_PLAIN && c.decoder.rope_theta == 7e4f);
+    c = load_text("{\"model_type\": \"llama\", \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5},"
+                  " \"rope_parameters\": {\"rope_theta\": 7e4}}");
+    assert_true(s->kind == ROPE_LINEAR && c.decoder.rope_theta == 7e4f);
+}
+
+static void ends(void **state) {
+    (void)state;
+    char folder[PATH_SIZE];
+    Error e = { 0 };
+    scratch_make(folder);
+    write_text(folder, "config.json", "{\"model_type\": \"llama\", \"eos_token_id\": 128001}");
+    write_text(folder, "generation_config.json", "{\"eos_token_id\": [128001, 128009]}");
+    ModelConfig c = load(folder);
+    assert_int_equal(c.decoder.eos_n, 2); /* each once */
+    assert_int_equal(c.decoder.eos[0], 128001);
+    assert_int_equal(c.decoder.eos[1], 128009);
+    write_text(folder, "config.json", "{\"model_type\": \"qwen2\"}");
+    write_text(folder, "generation_config.json", "{\"eos_token_id\": 7}");
+    c = load(folder);
+    assert_int_equal(c.decoder.eos_n, 1);
+    assert_int_equal(c.decoder.eos[0], 7);
+    write_text(folder, "config.json", "{\"model_type\": \"llama\", \"eos_token_id\": -1}");
+    write_text(folder, "generation_config.json", "{}");
+    assert_int_equal(load(folder).decoder.eos_n, 0);
+    write_text(folder, "generation_config.json", "{\"eos_token_id\": \"</s>\"}");
+    assert_int_equal(config_load(folder, &c, &e), -1);
+    error_says(&e, "generation_config.json");
+    error_says(&e, "eos_token_id");
+    write_text(folder, "generation_config.json", "{");
+    assert_int_equal(config_load(folder, &c, &e), -1);
+    error_says(&e, "bad JSON");
+    scratch_drop(folder);
+}
+
+static void text_refusals(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *says[2];
+    } cases[] = {
+        { "\"model_type\": \"mistral\", \"sliding_window\": 0", { "sliding_window", "out of range" } },
+        { "\"model_type\": \"mistral\", \"sliding_window\": \"all\"", { "sliding_window", "a string" } },
+        { "\"model_type\": \"mistral\", \"num_attention_heads\": 4", { "4 heads over 8", NULL } },
+        { "\"model_type\": \"mistral\", \"hidden_act\": \"gelu\"", { "hidden_act", "silu" } },
+        { "\"model_type\": \"qwen2\", \"use_sliding_window\": 1", { "use_sliding_window", "an integer" } },
+        { "\"model_type\": \"qwen2\", \"layer_types\": [\"full_attention\", \"chunked_attention\"]",
+            { "layer_types", "chunked_attention" } },
+        { "\"model_type\": \"qwen2\", \"layer_types\": [3]", { "layer_types", "an integer" } },
+        { "\"model_type\": \"qwen2_moe\"", { "unsupported architecture", "qwen2_moe" } },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[256], folder[PATH_SIZE];
+        ModelConfig c;
+        Error e = { 0 };
+        snprintf(text, sizeof text, "{%s}", cases[i].text);
+        scratch_make(folder);
+        write_text(folder, "config.json", text);
+        if (!config_load(folder, &c, &e)) fail_msg("case %zu was accepted", i);
+        for (int j = 0; j < 2 && cases[i].says[j]; j++) error_says(&e, cases[i].says[j]);
+        scratch_drop(folder);
+    }
 }
 
 static void processor_file(void **state) {
@@ -178,6 +332,18 @@ static void towers(void **state) {
     assert_int_equal(c.image_tokens, 576);
     c = load_text(ORIGINAL_TEXT("llava_llama", "openai/clip-vit-large-patch14"));
     assert_int_equal(c.image_tokens, 256);
+    assert_true(config_is_original(&c));
+
+    /* Original checkpoints on other decoders: the keys at the top are of that class. */
+    c = load_text(ORIGINAL_TEXT("llava_mistral", "openai/clip-vit-large-patch14"));
+    assert_string_equal(c.model_type, "llava_mistral");
+    assert_true(config_is_original(&c));
+    assert_int_equal(c.decoder.kv_heads, 8);
+    assert_int_equal(c.decoder.window, 4096);
+    c = load_text(ORIGINAL_TEXT("llava_qwen", "openai/clip-vit-large-patch14"));
+    assert_true(config_is_original(&c));
+    assert_int_equal(c.decoder.qkv_bias, 1);
+    assert_int_equal(c.decoder.vocab, 151936);
 
     /* A folder beside the checkpoint, under the last part of the name, with the config of a whole CLIP. */
     char folder[PATH_SIZE], model[PATH_SIZE], tower[PATH_SIZE];
@@ -221,7 +387,7 @@ static void patch(json_t *o, const char *path, const char *value) {
 static void refusals(void **state) {
     (void)state;
     const Case cases[] = {
-        { HUB, "model_type", "\"qwen2_vl\"", { "qwen2_vl", "llava, llava_next, llava_llama, omnilmm or llama" } },
+        { HUB, "model_type", "\"qwen2_vl\"", { "qwen2_vl", "llava, llava_next, omnilmm, llava_llama, llava_mistral, llava_qwen, llama, mistral or qwen2" } },
         { HUB, "model_type", NULL, { "missing field", "model_type" } },
         { HUB, "text_config", NULL, { "missing field", "text_config" } },
         { HUB, "text_config", "[]", { "text_config", "an array" } },
@@ -234,9 +400,11 @@ static void refusals(void **state) {
         { HUB, "vision_feature_layer", "-9", { "vision_feature_layer", "-9" } },
         { HUB, "vision_feature_select_strategy", "\"some\"", { "vision_feature_select_strategy", "\"full\"" } },
         { HUB, "image_token_index", "-3", { "image_token_index", "out of range" } },
+        { HUB, "text_config.model_type", "\"qwen3\"", { "qwen3", "llama, mistral or qwen2" } },
+        { HUB, "text_config.model_type", "\"llava_mistral\"", { "unsupported decoder", "llava_mistral" } },
         { HUB, "text_config.model_type", "\"gemma\"", { "model_type", "gemma" } },
         { HUB, "text_config.hidden_act", "\"gelu\"", { "hidden_act", "silu" } },
-        { HUB, "text_config.attention_bias", "true", { "attention_bias", "biases" } },
+        { HUB, "text_config.attention_bias", "true", { "attention_bias", "output" } },
         { HUB, "text_config.mlp_bias", "true", { "mlp_bias", NULL } },
         { HUB, "text_config.hidden_size", "1099511627776", { "hidden_size", "1099511627776" } },
         { HUB, "text_config.hidden_size", "-48", { "hidden_size", "-48" } },
@@ -250,13 +418,23 @@ static void refusals(void **state) {
         { HUB, "text_config.num_key_value_heads", "2", { "3 heads over 2", NULL } },
         { HUB, "text_config.rms_norm_eps", "0", { "rms_norm_eps", NULL } },
         { HUB, "text_config.rope_theta", "-1", { "rope_theta", NULL } },
-        { HUB, "text_config.rope_scaling", "{\"type\": \"linear\", \"factor\": 2}", { "rope_scaling", "linear" } },
+        { HUB, "text_config.rope_scaling", "{\"type\": \"linear\"}", { "rope_scaling", "\"factor\"" } },
+        { HUB, "text_config.rope_scaling", "{\"type\": \"linear\", \"factor\": 0.5}", { "rope_scaling", "0.5" } },
+        { HUB, "text_config.rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 2}", { "yarn", "default, linear or llama3" } },
+        { HUB, "text_config.rope_scaling", "{\"rope_type\": 3}", { "rope_scaling", "an integer" } },
         { HUB, "text_config.rope_scaling", "\"linear\"", { "rope_scaling", "a string" } },
         { HUB, "text_config.eos_token_id", "[\"x\"]", { "eos_token_id", NULL } },
-        { V5, "text_config.rope_parameters", "{\"rope_type\": \"llama3\", \"rope_theta\": 5e5}", { "rope_parameters", "llama3" } },
+        { HUB, "text_config.eos_token_id", "[3, -7]", { "eos_token_id", NULL } },
+        { HUB, "text_config.eos_token_id", "[1, 2, 3, 4, 5, 6, 7, 8, 9]", { "eos_token_id", "at most 8" } },
+        { V5, "text_config.rope_parameters", "{\"rope_type\": \"llama3\", \"rope_theta\": 5e5}", { "rope_parameters", "factor" } },
+        { V5, "text_config.rope_parameters", LLAMA3("4", "4", "8192"), { "low_freq_factor 4, high_freq_factor 4", NULL } },
+        { V5, "text_config.rope_parameters", LLAMA3("0", "4", "8192"), { "low_freq_factor", "out of range" } },
+        { V5, "text_config.rope_parameters", LLAMA3("1", "4", "0"), { "original_max_position_embeddings", NULL } },
+        { V5, "text_config.rope_parameters", LLAMA3("1", "4", "8192.5"), { "original_max_position_embeddings", NULL } },
         { V5, "text_config.rope_parameters", "{\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}",
             { "partial_rotary_factor", NULL } },
         { V5, "text_config.head_dim", "65536", { "4 heads of 65536", NULL } },
+        { V5, "text_config.head_dim", "1032", { "head size", "at most 1024" } },
         { HUB, "vision_config.model_type", "\"siglip_vision_model\"", { "siglip", "clip_vision_model" } },
         { HUB, "vision_config.hidden_act", "\"silu\"", { "hidden_act", "quick_gelu" } },
         { HUB, "vision_config.num_channels", "1", { "num_channels", NULL } },
@@ -318,6 +496,11 @@ int main(void) {
         cmocka_unit_test(hub_defaults),
         cmocka_unit_test(class_defaults),
         cmocka_unit_test(spellings),
+        cmocka_unit_test(class_presets),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(scaled_rope),
+        cmocka_unit_test(ends),
+        cmocka_unit_test(text_refusals),
         cmocka_unit_test(processor_file),
         cmocka_unit_test(towers),
         cmocka_unit_test(refusals),

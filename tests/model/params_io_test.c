@@ -585,6 +585,52 @@ static void inspecting(void **state) {
     free(text);
 }
 
+/* Decoders alone of each family: read, written back, described. */
+static void decoders(void **state) {
+    (void)state;
+    static const struct {
+        const char *folder, *facts[5];
+    } cases[] = {
+        { "tests/golden/text-llama3/model", { "2 heads of 16, 1 key/value heads", "without biases",
+                                                "512 positions, rope theta 10000, scaled as llama3 by 8 from 64 positions (bounds 1 and 4)",
+                                                "answers end at id 2, ", "layout        text" } },
+        { "tests/golden/text-mistral/model", { "4 heads of 16, 2 key/value heads", "without biases", "128 positions, rope theta 1e+06\n",
+                                                 "sliding window of 128 positions, which bounds them", "answers end at id 2\n" } },
+        { "tests/golden/text-qwen2/model",
+            { "4 heads of 8, 2 key/value heads", "with biases", "(head tied)", "512 positions, rope theta 1e+06\n", "can be used" } },
+    };
+    for (int i = 0; i < 3; i++) {
+        Error e = { 0 };
+        int result;
+        Loaded x;
+        char *text = inspect(cases[i].folder, &result, &e), out[PATH_SIZE];
+        ok(result, &e);
+        for (int j = 0; j < 5; j++)
+            if (!strstr(text, cases[i].facts[j])) fail_msg("no \"%s\" in:\n%s", cases[i].facts[j], text);
+        assert_int_equal(strstr(text, "sliding") != NULL, i == 1);
+        const char *said = strstr(text, "odd "); /* that decoders alone do not say how they are asked, and nothing else */
+        assert_non_null(said);
+        assert_non_null(strstr(said, "does not say which chat template"));
+        assert_null(strstr(said + 1, "odd "));
+        free(text);
+        place(out, "decoder", i);
+        load(&x, cases[i].folder, FP32);
+        ok(params_export(&x.params, k, TENSOR_F32, cases[i].folder, out, &e), &e);
+        TensorSet want = open_set(cases[i].folder), have = open_set(out);
+        assert_int_equal(have.n, x.params.n);
+        assert_int_equal(want.n, have.n + (size_t)x.config.decoder.tied); /* the head that the file holds twice is written once */
+        for (size_t t = 0; t < have.n; t++) {
+            const Tensor *a = &have.list[t], *b = tensors_find(&want, a->name);
+            assert_non_null(b);
+            assert_memory_equal(a->data, b->data, (size_t)a->count * tensor_type_size(a->type));
+        }
+        tensors_close(&want), tensors_close(&have);
+        drop(&x);
+        load(&x, out, BF16); /* what was written is a checkpoint */
+        drop(&x);
+    }
+}
+
 static int group_begin(void **state) {
     (void)state;
     Error e = { 0 };
@@ -613,6 +659,7 @@ int main(void) {
         cmocka_unit_test(whole_or_nothing),
         cmocka_unit_test(generation_config),
         cmocka_unit_test(inspecting),
+        cmocka_unit_test(decoders),
     };
     return cmocka_run_group_tests_name("params_io", tests, group_begin, group_end);
 }

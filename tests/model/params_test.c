@@ -120,6 +120,40 @@ static void tied_and_text(void **state) {
     params_free(&p, cpu());
 }
 
+/* Query, key and value may have biases: rows that adjoin as their matrices do, in every block; without them nothing else moves. */
+static void biases(void **state) {
+    (void)state;
+    ModelConfig c = config_small(), plain = c;
+    c.decoder.qkv_bias = 1;
+    Params p = plan(&c), without = plan(&plain);
+    assert_int_equal(p.n, without.n + 2 * 3);
+    assert_int_equal(without.index[P_Q_B].first, -1);
+    for (int l = 0; l < 2; l++) {
+        int64_t q = params_offset(&p, P_Q_B, l);
+        const Param *v = params_find(&p, P_V_B, l);
+        assert_int_equal(q % 16, 0);
+        assert_int_equal(params_offset(&p, P_K_B, l), q + 32);
+        assert_int_equal(v->offset, q + 48);
+        assert_int_equal(v->count, 16);
+        assert_int_equal(v->ndim, 1); /* the optimiser decays matrices alone */
+        assert_int_equal(v->unit, params_find(&p, P_O, l)->unit);
+        assert_int_equal(v->layer, l);
+    }
+    for (int i = 0; i < p.n; i++) assert_ptr_equal(params_find(&p, p.list[i].kind, p.list[i].layer), &p.list[i]);
+    char name[PARAM_NAME];
+    static const char *const want[LAYOUTS] = { [LAYOUT_HUB] = "language_model.model.layers.1.self_attn.k_proj.bias",
+        [LAYOUT_ORIGINAL] = "model.layers.1.self_attn.k_proj.bias",
+        [LAYOUT_V5] = "language_model.model.layers.1.self_attn.k_proj.bias",
+        [LAYOUT_MEMORY] = "model.language_model.layers.1.self_attn.k_proj.bias",
+        [LAYOUT_TEXT] = "model.layers.1.self_attn.k_proj.bias",
+        [LAYOUT_OMNILMM] = "model.layers.1.self_attn.k_proj.bias" };
+    for (int layout = 0; layout < LAYOUTS; layout++) {
+        params_name(params_find(&p, P_K_B, 1), (Layout)layout, name);
+        assert_string_equal(name, want[layout]);
+    }
+    params_free(&p, cpu()), params_free(&without, cpu());
+}
+
 static void names(void **state) {
     (void)state;
     ModelConfig c = config_small();
@@ -264,6 +298,7 @@ int main(void) {
         cmocka_unit_test(golden_counts),
         cmocka_unit_test(arena),
         cmocka_unit_test(tied_and_text),
+        cmocka_unit_test(biases),
         cmocka_unit_test(names),
         cmocka_unit_test(training_state),
         cmocka_unit_test(initial_weights),

@@ -3,6 +3,7 @@
  * slices know make those of the whole. */
 #include "tests/check.h"
 
+#include "base/json.h"
 #include "base/philox.h"
 #include "model/checkpoint.h"
 #include "model/slices.h"
@@ -81,9 +82,38 @@ static void slices_are_the_whole(const Params *whole, Piece *pieces, int n) {
     }
 }
 
-static const char *const folders[] = { "tests/golden/llava15-v5/model",
-    "tests/golden/llava15-orig/model" }; /* heads in groups; a tower apart */
-enum { FOLDERS = sizeof folders / sizeof *folders };
+enum { FOLDERS = 3 };
+static char made[PATH_SIZE], biased[PATH_SIZE];
+static const char *const folders[FOLDERS] = { "tests/golden/llava15-v5/model", "tests/golden/llava15-orig/model", biased }; /* heads in
+    groups; a tower apart; biases of query, key and value */
+
+/* A checkpoint whose decoder is Qwen2's, with biases that are not 0, in the shape of the first. */
+static void biased_make(void) {
+    Error e = { 0 };
+    Piece whole;
+    json_t *o;
+    char shape[PATH_SIZE];
+    scratch_make(made);
+    strcpy(shape, at(made, "shape")), strcpy(biased, at(made, "model"));
+    ok(folder_make(shape, &e) || json_read_object(at(folders[0], "config.json"), &o, &e), &e);
+    json_object_set_new(json_object_get(o, "text_config"), "model_type", json_string("qwen2"));
+    char *text = json_dumps(o, 0);
+    put(at(shape, "config.json"), text, strlen(text));
+    free(text);
+    json_decref(o);
+    piece_plan(&whole, shape, 0, 1);
+    Params *p = &whole.params;
+    assert_int_equal(whole.config.decoder.qkv_bias, 1);
+    ok(params_init(p, k, FP32, LAYOUT_HUB, 9, &e), &e);
+    for (ParamKind kind = P_Q_B; kind <= P_V_B; kind++)
+        for (int l = 0; l < whole.config.decoder.layers; l++) {
+            const Param *q = params_find(p, kind, l);
+            for (int64_t i = 0; i < q->count; i++)
+                k->upload(buf_at(p->weights, q->offset + i), &(float){ (float)(100 * (int)kind + 50 * l + (int)i) }, 1);
+        }
+    ok(params_export(p, k, TENSOR_F32, shape, biased, &e), &e);
+    params_free(p, k);
+}
 
 static void read_or_made(void **state) {
     (void)state;
@@ -132,7 +162,9 @@ static void exported(void **state) {
         }
         Params *p = &pieces[0].params;
         ok(k->alloc(&g.buf, FP32, SLICES_MOST * p->count, "gathered", &e), &e);
-        const char *out = at(scratch, f ? "second" : "first");
+        char number[16];
+        snprintf(number, sizeof number, "%d", f);
+        const char *out = at(scratch, number);
         ok(params_export_from(p, k, &(ParamSource){ &g, unit_gathered }, TENSOR_F32, folders[f], out, &e), &e);
         TensorSet want, have;
         ok(tensors_open(&want, folders[f], &e) || tensors_open(&have, out, &e), &e);
@@ -222,11 +254,18 @@ static int group_begin(void **state) {
     (void)state;
     Error e = { 0 };
     k = kernels_open("cpu", 1, &e);
+    if (k) biased_make();
     return k ? 0 : -1;
+}
+
+static int group_end(void **state) {
+    (void)state;
+    scratch_drop(made);
+    return 0;
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(read_or_made), cmocka_unit_test(exported), cmocka_unit_test(refusals),
         cmocka_unit_test(rows_of_slices) };
-    return cmocka_run_group_tests_name("slices", tests, group_begin, NULL);
+    return cmocka_run_group_tests_name("slices", tests, group_begin, group_end);
 }

@@ -83,6 +83,7 @@ static void decoder_free(Decoder *d) {
 static void decoder_step(Decoder *d, int rows, int step) {
     const Kernels *k = d->k;
     int ids[LEAVES], no_image[LEAVES], positions[LEAVES], slots[LEAVES], order[LEAVES];
+    float frequencies[E / 2];
     AttentionSegment segments[LEAVES];
     for (int i = 0; i < rows; i++) {
         ids[i] = (step * 31 + i * 7) % V, no_image[i] = -1, positions[i] = d->before[i];
@@ -91,11 +92,12 @@ static void decoder_step(Decoder *d, int rows, int step) {
         d->before[i]++;
     }
     AttentionPlan plan = { segments, NULL, rows, 0, 1, H, KV, E, (float)(1 / sqrt(E)) };
+    rope_frequencies(frequencies, E, 1e4f);
     k->step_begin(rows);
     k->embed_forward(d->x, d->embed, BUF_NONE, ids, no_image, rows, D);
     k->rmsnorm_forward(d->normed, d->rstd, d->x, d->norm_w, rows, D, 1e-5f);
     k->linear_forward(d->qkv, d->normed, d->qkv_w, BUF_NONE, BUF_NONE, rows, Q, D);
-    k->rope(d->qkv, Q, positions, rows, H + KV, E, 1e4f, 1);
+    k->rope(d->qkv, Q, positions, rows, H + KV, E, frequencies, 1);
     k->rows_store(d->kv, 2 * KE, buf_at(d->qkv, H * E), Q, slots, rows, 2 * KE);
     k->attention_forward(d->attended, d->lse, d->qkv, d->kv, buf_at(d->kv, KE), Q, 2 * KE, &plan);
     k->attention_forward(
@@ -108,7 +110,7 @@ static void decoder_step(Decoder *d, int rows, int step) {
     k->rows_gather(d->last, d->x, order, rows, D);
     k->logits(d->logits, d->last, d->embed, rows, V, D);
     memset(ids, 0x55, sizeof ids), memset(positions, 0x55, sizeof positions), memset(slots, 0x55, sizeof slots);
-    memset(order, 0x55, sizeof order), memset(segments, 0x55, sizeof segments);
+    memset(order, 0x55, sizeof order), memset(segments, 0x55, sizeof segments), memset(frequencies, 0x55, sizeof frequencies);
     k->step_end();
 }
 

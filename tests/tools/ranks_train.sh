@@ -8,7 +8,7 @@ trap 'exit 1' HUP INT TERM
 compare=$temporary/compare
 failed=0
 command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
-${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c model/tensor_set.c model/torch_file.c model/pickle.c model/zip.c \
+${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c model/tensor_set.c model/torch_file.c model/zip.c model/pickle.c \
     base/*.c -ljansson -lxxhash -lm || exit 1
 
 fail() {
