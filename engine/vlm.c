@@ -167,7 +167,7 @@ int vlm_dialogue(const Vlm *v, const ChatTurn *turns, size_t n, const ImageRef *
     IdList head = { 0 };
     if (image) {
         out->image = *image;
-        out->image_rows = v->model.config.tile_rows;
+        out->image_rows = config_rows_of_tile(&v->model.config);
         if (image->path && v->model.config.grids_n) {
             int width, height;
             if (image_measure(image->path, v->exif, &width, &height, e)) return -1;

@@ -142,14 +142,14 @@ static void the_model_gets_its_own_template(void **state) {
     (void)state;
     for (int i = 0; i < GOLDEN_CASES; i++) {
         static const char *const next[] = { "mistral", "vicuna_v1" };
-        int tiled = !strncmp(golden_cases[i], "next", 4);
+        int tiled = !strncmp(golden_cases[i], "next", 4), omni = !strcmp(golden_cases[i], "omnilmm");
         if (!strncmp(golden_cases[i], "text", 4)) continue; /* decoders alone: they do not say */
         Vlm v;
         Error e;
         char text[600];
         if (open_with(&v, golden_path(golden_cases[i], "model"), NULL, &e)) fail_with(&e);
-        assert_string_equal(template_name(v.chat), tiled ? next[!strcmp(golden_cases[i], "next-yi")] : "vicuna_v1");
-        assert_non_null(strstr(vlm_chat_text(&v, text, sizeof text), tiled ? "(config.json: " : "chat template vicuna_v1 (config.json: model_type llava"));
+        assert_string_equal(template_name(v.chat), tiled ? next[!strcmp(golden_cases[i], "next-yi")] : golden_chat(golden_cases[i]));
+        assert_non_null(strstr(vlm_chat_text(&v, text, sizeof text), tiled || omni ? "(config.json: " : "chat template vicuna_v1 (config.json: model_type llava"));
         assert_int_equal(vlm_ends(&v, tokenizer_eos(v.tokenizer)), 1);
         assert_int_equal(vlm_ends(&v, 5), 0);
         vlm_close(&v);

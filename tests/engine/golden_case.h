@@ -13,9 +13,11 @@
 
 #include <cmocka.h>
 
-static const char *const golden_cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi", "text-llama3",
+static const char *const golden_cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi", "omnilmm", "text-llama3",
     "text-mistral", "text-qwen2" };
 enum { GOLDEN_CASES = sizeof golden_cases / sizeof *golden_cases };
+/* The chat template that a case was recorded with. */
+static inline const char *golden_chat(const char *name) { return strcmp(name, "omnilmm") ? "vicuna_v1" : name; }
 
 static inline void fail_with(const Error *e) {
     char text[sizeof(Error) + 64];
@@ -33,7 +35,7 @@ static inline const char *golden_path(const char *name, const char *file) {
 static inline void golden_open(Vlm *v, const char *name, DType dtype) {
     Error e = { 0 };
     const Kernels *k = kernels_open("cpu", 0, &e);
-    if (!k || vlm_open(v, k, golden_path(name, "model"), dtype, "vicuna_v1", IMAGE_PAD, &e)) fail_with(&e);
+    if (!k || vlm_open(v, k, golden_path(name, "model"), dtype, golden_chat(name), IMAGE_PAD, &e)) fail_with(&e);
 }
 
 /* All rows of a JSONL file of a case, as an array. */

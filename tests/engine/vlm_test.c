@@ -21,7 +21,7 @@ static void prompt_ids(void **state) {
             golden_prompt(&v, golden_cases[c], json_array_get(pairs, i), path, &p);
             assert_int_equal(json_array_size(want), prompt_tokens(&v, &p));
             size_t head = prompt_has_image(&p) ? v.head.count : 0,
-                   after = head + (size_t)(p.image_rows ? p.image_rows : v.model.config.tile_rows);
+                   after = head + (size_t)(p.image_rows ? p.image_rows : config_rows_of_tile(&v.model.config));
             for (size_t t = 0; t < head; t++) assert_int_equal(v.head.ids[t], json_integer_value(json_array_get(want, t)));
             for (size_t t = 0; t < p.tail.count; t++) assert_int_equal(p.tail.ids[t], json_integer_value(json_array_get(want, after + t)));
             prompt_free(&p);

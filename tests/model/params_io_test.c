@@ -586,7 +586,7 @@ static void inspecting(void **state) {
 }
 
 /* Decoders alone do not say how they are asked; nothing else is odd about these. */
-static void check_odd(const char *said) {
+__attribute__((noinline)) static void check_odd(const char *said) { /* inlined, gcc 12 takes the memory of a stream for a variable that is gone */
     const char *odd = strstr(said, "odd           the checkpoint does not say which chat template");
     assert_non_null(odd);
     assert_null(strstr(odd + 1, "odd  "));
