@@ -36,62 +36,61 @@ __device__ double loss_at(const PreferenceLoss &l, double z, double *slope) {
     }
 }
 
-/* A sequence: its log-prob as the loss weighs it, less the reference's; plain sum; total weight. */
-typedef struct Sequence {
-    int first, end;
-    double d, logp, weight;
-} Sequence;
+/* Of each sequence: its log-prob as the loss weighs it, less the reference's; plain sum; total weight. Then the gradient of its rows:
+ * of = d loss / d (weighted log-prob), plain = d loss / d (sum of log-probs). */
+typedef struct PairState {
+    double d[3], logp[3], weight[3], of[3], plain;
+} PairState;
 
-__device__ __forceinline__ Sequence sequence_of(const float *x, const float *weights, const int *first, double ref) {
-    Sequence s = { first[0], first[1], 0, 0, 0 };
-    for (int r = s.first + (int)threadIdx.x; r < s.end; r += LOSS_THREADS) {
-        double w = weights ? weights[r] : 1;
-        s.logp += x[r], s.d += w * x[r], s.weight += w;
+/* What one thread makes of the sums of a pair. */
+__device__ void pair_loss(PairState *p, double *column, int tokens, int n, const PreferenceLoss &loss) {
+    int by_token = loss.kind == LOSS_IPO || loss.kind == LOSS_SIGMOID_NORM;
+    double beta = loss.beta, scale = loss.pair_scale, unit_w = by_token ? 1 / p->weight[0] : 1, unit_l = by_token ? 1 / p->weight[1] : 1, slope;
+    double value = loss_at(loss, p->d[0] * unit_w - p->d[1] * unit_l, &slope), slope_w = slope * unit_w;
+    double sft = (double)loss.sft_weight / (loss.sft_sum ? 1 : tokens);
+    value -= sft * p->logp[0];
+    p->of[2] = 0;
+    if (loss.anchor_weight != 0) {
+        value -= loss.anchor_weight * log_sigmoid(beta * p->d[0]);
+        slope_w -= loss.anchor_weight * beta * sigmoid(-beta * p->d[0]);
     }
-    s.logp = block_sum_double<LOSS_THREADS>(s.logp);
-    s.weight = weights ? block_sum_double<LOSS_THREADS>(s.weight) : s.end - s.first;
-    s.d = (weights ? block_sum_double<LOSS_THREADS>(s.d) : s.logp) - ref;
-    return s;
-}
-
-/* The gradient of its rows: of = d loss / d (weighted log-prob), plain = d loss / d (sum of log-probs). */
-__device__ __forceinline__ void sequence_grad(float *dx, const float *weights, const Sequence &s, double of, double plain) {
-    for (int r = s.first + (int)threadIdx.x; r < s.end; r += LOSS_THREADS) dx[r] = (float)(of * (weights ? weights[r] : 1) + plain);
+    if (n == 3) {
+        double z = beta * (p->d[0] - p->d[2]), slope_blind = loss.conditional_weight * beta * sigmoid(-z);
+        value -= loss.conditional_weight * log_sigmoid(z);
+        slope_w -= slope_blind;
+        p->of[2] = scale * slope_blind;
+    }
+    p->of[0] = scale * slope_w, p->of[1] = -scale * slope * unit_l, p->plain = -scale * sft;
+    column[PAIR_LOSS] = value;
+    column[PAIR_REWARD_CHOSEN] = beta * p->d[0];
+    column[PAIR_REWARD_REJECTED] = beta * p->d[1];
+    column[PAIR_LOGP_CHOSEN] = p->logp[0];
+    column[PAIR_LOGP_REJECTED] = p->logp[1];
 }
 
 __global__ void __launch_bounds__(LOSS_THREADS) preference_loss_kernel(
     float *dlogp, double *columns, const float *logp, const float *weights, const int *first, const double *ref, PreferenceLoss loss) {
-    int pair = blockIdx.x, n = loss.conditional_weight != 0 ? 3 : 2, by_token = loss.kind == LOSS_IPO || loss.kind == LOSS_SIGMOID_NORM;
-    double beta = loss.beta, scale = loss.pair_scale;
+    __shared__ PairState p;
+    int pair = blockIdx.x, n = loss.conditional_weight != 0 ? 3 : 2;
     first += n * pair, ref += n * pair;
-    Sequence w = sequence_of(logp, weights, first, ref[0]), l = sequence_of(logp, weights, first + 1, ref[1]), blind = { 0, 0, 0, 0, 0 };
-    double unit_w = by_token ? 1 / w.weight : 1, unit_l = by_token ? 1 / l.weight : 1, slope;
-    double value = loss_at(loss, w.d * unit_w - l.d * unit_l, &slope), slope_w = slope * unit_w, slope_blind = 0;
-    double sft = (double)loss.sft_weight / (loss.sft_sum ? 1 : w.end - w.first);
-    value -= sft * w.logp;
-    if (loss.anchor_weight != 0) {
-        value -= loss.anchor_weight * log_sigmoid(beta * w.d);
-        slope_w -= loss.anchor_weight * beta * sigmoid(-beta * w.d);
+#pragma unroll 1
+    for (int s = 0; s < n; s++) {
+        double d = 0, sum = 0, weight = 0;
+        for (int r = first[s] + (int)threadIdx.x; r < first[s + 1]; r += LOSS_THREADS) {
+            double w = weights ? weights[r] : 1;
+            sum += logp[r], d += w * logp[r], weight += w;
+        }
+        sum = block_sum_double<LOSS_THREADS>(sum), d = block_sum_double<LOSS_THREADS>(d), weight = block_sum_double<LOSS_THREADS>(weight);
+        if (threadIdx.x == 0) p.logp[s] = sum, p.d[s] = d - ref[s], p.weight[s] = weight;
     }
-    if (n == 3) {
-        blind = sequence_of(logp, weights, first + 2, ref[2]);
-        double z = beta * (w.d - blind.d);
-        value -= loss.conditional_weight * log_sigmoid(z);
-        slope_blind = loss.conditional_weight * beta * sigmoid(-z);
-        slope_w -= slope_blind;
+    if (threadIdx.x == 0) pair_loss(&p, columns + (int64_t)pair * PAIR_COLUMNS, first[1] - first[0], n, loss);
+    __syncthreads();
+    if (!dlogp) return;
+#pragma unroll 1
+    for (int s = 0; s < n; s++) {
+        double plain = s == 0 ? p.plain : 0;
+        for (int r = first[s] + (int)threadIdx.x; r < first[s + 1]; r += LOSS_THREADS) dlogp[r] = (float)(p.of[s] * (weights ? weights[r] : 1) + plain);
     }
-    if (dlogp) {
-        sequence_grad(dlogp, weights, w, scale * slope_w, -scale * sft);
-        sequence_grad(dlogp, weights, l, -scale * slope * unit_l, 0);
-        sequence_grad(dlogp, weights, blind, scale * slope_blind, 0);
-    }
-    if (threadIdx.x > 0) return;
-    double *c = columns + (int64_t)pair * PAIR_COLUMNS;
-    c[PAIR_LOSS] = value;
-    c[PAIR_REWARD_CHOSEN] = beta * w.d;
-    c[PAIR_REWARD_REJECTED] = beta * l.d;
-    c[PAIR_LOGP_CHOSEN] = w.logp;
-    c[PAIR_LOGP_REJECTED] = l.logp;
 }
 
 extern "C" void cuda_preference_loss(
