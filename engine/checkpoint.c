@@ -24,9 +24,9 @@ int checkpoint_is_state(const char *name) {
 
 void checkpoint_path(char out[PATH_SIZE], const char *folder, int64_t step) { snprintf(out, PATH_SIZE, "%s/checkpoint-%lld", folder, (long long)step); }
 
-TensorType checkpoint_dtype(const Model *m, const RunConfig *c) {
-    static const TensorType types[] = { [SAVE_FP32] = TENSOR_F32, [SAVE_BF16] = TENSOR_BF16, [SAVE_FP16] = TENSOR_F16 };
-    return c->train.save_dtype == SAVE_SAME ? m->params.stored : types[c->train.save_dtype];
+TensorType checkpoint_dtype(const RunConfig *c) {
+    static const TensorType types[] = { [SAVE_SAME] = (TensorType)TENSOR_AS_STORED, [SAVE_FP32] = TENSOR_F32, [SAVE_BF16] = TENSOR_BF16, [SAVE_FP16] = TENSOR_F16 };
+    return types[c->train.save_dtype];
 }
 
 /* ---- save ---- */
@@ -128,7 +128,7 @@ static int unit_exact(void *shard, int unit, Buf *weights, Error *e) { return sh
 /* The model's files, written by rank 0, to which the others give what they hold. */
 static int model_write(Model *m, Shard *shard, const Ranks *r, const RunConfig *c, const char *folder, Error *e) {
     ParamSource source = { shard, unit_exact };
-    if (ranks_lead(r)) return params_export_from(&m->params, m->k, &source, checkpoint_dtype(m, c), m->folder, folder, e);
+    if (ranks_lead(r)) return params_export_from(&m->params, m->k, &source, checkpoint_dtype(c), m->folder, folder, e);
     for (int u = 0; u < m->params.units_n; u++) {
         Buf weights;
         if (shard_unit_exact(shard, u, &weights, e)) return -1;

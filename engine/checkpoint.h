@@ -27,7 +27,7 @@ int checkpoint_load(Model *m, Shard *shard, const Ranks *r, const char *folder, 
 /* Removes all but the newest `keep` checkpoints, sparing those in `spare`. keep 0: nothing is removed. */
 int checkpoint_prune(const char *folder, int keep, const int64_t *spare, int spare_n, Error *e);
 void checkpoint_path(char out[PATH_SIZE], const char *folder, int64_t step);
-TensorType checkpoint_dtype(const Model *m, const RunConfig *c);
+TensorType checkpoint_dtype(const RunConfig *c);
 /* 1 for files of a checkpoint that are not the model. */
 int checkpoint_is_state(const char *name);
 

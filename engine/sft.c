@@ -424,7 +424,7 @@ int command_sft(int argc, char **argv, Error *e) {
     int bad = !metrics || (c.sft.task == SFT_TOWER ? sft_tower : sft_answers)(&v, &c, metrics, &progress, e);
     /* the result under a name that does not depend on the number of steps */
     bad = bad || path_join(model, c.run.dir, "model", e) ||
-          params_export(&v.model.params, k, checkpoint_dtype(&v.model, &c), v.model.folder, model, e);
+          params_export(&v.model.params, k, checkpoint_dtype(&c), v.model.folder, model, e);
     if (!bad) printf("%s\n", model);
     if (metrics) metrics_close(metrics);
     vlm_close(&v);

@@ -51,6 +51,7 @@ typedef struct Param {
     int used;        /* 0: carried for export only (the tower's blocks beyond the feature layer, and its post norm) */
     int constant;    /* never trained: a table that its makers computed */
     int absent;      /* an unused tensor that the checkpoint does not have: not exported either */
+    TensorType stored; /* in the checkpoint that was read: F16, BF16, else F32 */
     int trained;     /* set by params_mark_trained */
     int unit;
 } Param;
@@ -66,7 +67,6 @@ typedef struct ParamUnit {
 typedef struct Params {
     const ModelConfig *config;
     Layout layout;
-    TensorType stored; /* of the weights in the checkpoint that was read: F16 or BF16 when all of them are, else F32 */
     int n, units_n;
     Param *list;
     ParamUnit *units;
@@ -128,7 +128,8 @@ typedef struct ParamSource {
     int (*unit)(void *context, int unit, Buf *weights, Error *e);
 } ParamSource;
 
-/* Writes a checkpoint folder in layout p->layout and type `store` (F32, F16, which refuses what is beyond its range, or BF16; weights from `source`, or from where they are when it is NULL: masters where there are any): safetensors (shards of at most 5 GB
+enum { TENSOR_AS_STORED = TENSOR_TYPES }; /* each tensor in the type that it was read in */
+/* Writes a checkpoint folder in layout p->layout and type `store` (F32, F16, which refuses what is beyond its range, BF16, or TENSOR_AS_STORED; weights from `source`, or from where they are when it is NULL: masters where there are any): safetensors (shards of at most 5 GB
  * with an index), and copies config.json, tokenizer, preprocessor, chat template, generation_config (made sane) and the vision folder from `like`. */
 int params_export_from(const Params *p, const Kernels *k, const ParamSource *source, TensorType store, const char *like, const char *folder, Error *e);
 static inline int params_export(const Params *p, const Kernels *k, TensorType store, const char *like, const char *folder, Error *e) {

@@ -65,15 +65,17 @@ static int copy_tower(const Params *p, const char *like, const char *folder, Err
 
 static int write_config(const Params *p, TensorType store, const char *like, const char *folder, Error *e) {
     const char *dtype = store == TENSOR_BF16 ? "bfloat16" : store == TENSOR_F16 ? "float16" : "float32";
+    int as_stored = store == (TensorType)TENSOR_AS_STORED;
     char path[PATH_SIZE];
     json_t *o;
     if (path_join(path, like, "config.json", e) || json_read_object(path, &o, e)) return -1;
     const char *key = json_object_get(o, "dtype") ? "dtype" : "torch_dtype", *said = json_string_value(json_object_get(o, key));
     int outside = p->config->vision_folder[0] && !tower_within(p, like);
     int failed = 0;
-    if (!strcmp(said ? said : "float32", dtype) && !outside) failed = copy_if_there(like, folder, "config.json", e);
+    int agrees = as_stored || !strcmp(said ? said : "float32", dtype);
+    if (agrees && !outside) failed = copy_if_there(like, folder, "config.json", e);
     else
-        failed = set_string(o, key, dtype, e) || (outside && set_string(o, "mm_vision_tower", "./vision", e)) ||
+        failed = (!agrees && set_string(o, key, dtype, e)) || (outside && set_string(o, "mm_vision_tower", "./vision", e)) ||
                  write_json(o, folder, "config.json", e);
     json_decref(o);
     return failed ? -1 : 0;

@@ -94,6 +94,6 @@ int params_init(Params *p, const Kernels *k, DType dtype, Layout layout, uint64_
     free(values);
     free(stored);
     p->layout = layout;
-    p->stored = dtype == BF16 ? TENSOR_BF16 : TENSOR_F32;
+    for (int i = 0; i < p->n; i++) p->list[i].stored = params_tensor_type(dtype);
     return failed ? -1 : 0;
 }

@@ -41,18 +41,8 @@ static int read_tensor(const Params *p, const Kernels *k, const Param *q, const 
     return 0;
 }
 
-/* What an export of the same dtype means: the type of all tensors, F32 where they differ. */
-static TensorType stored_type(const Params *p, const Checkpoint *c) {
-    const Tensor *first = NULL;
-    for (int i = 0; i < p->n; i++) {
-        const Tensor *t = c->tensors[i];
-        if (!t) continue;
-        if (t->type != TENSOR_BF16 && t->type != TENSOR_F16) return TENSOR_F32;
-        if (first && first->type != t->type) return TENSOR_F32;
-        first = t;
-    }
-    return first ? first->type : TENSOR_F32;
-}
+/* What an export of the same dtype means. */
+static TensorType stored_type(const Tensor *t) { return t && (t->type == TENSOR_BF16 || t->type == TENSOR_F16) ? t->type : TENSOR_F32; }
 
 static int load(Params *p, const Kernels *k, DType dtype, const Checkpoint *c, Error *e) {
     if (checkpoint_problem(c, 0, e) >= 0) return -1;
@@ -61,6 +51,7 @@ static int load(Params *p, const Kernels *k, DType dtype, const Checkpoint *c, E
     int failed = k->alloc(&p->weights, dtype, p->count, "weights", e);
     for (int i = 0; i < p->n && !failed; i++) {
         p->list[i].absent = !c->tensors[i];
+        p->list[i].stored = stored_type(c->tensors[i]);
         failed = c->tensors[i] && read_tensor(p, k, &p->list[i], c->tensors[i], piece, e);
     }
     if (!failed) failed = k->sync(e);
@@ -68,7 +59,6 @@ static int load(Params *p, const Kernels *k, DType dtype, const Checkpoint *c, E
     if (failed && p->weights.at) k->free(p->weights), p->weights = BUF_NONE;
     params_units_at(p, p->weights, BUF_NONE);
     p->layout = c->layout;
-    p->stored = stored_type(p, c);
     return failed ? -1 : 0;
 }
 
@@ -149,7 +139,7 @@ int params_write(const Params *p, const Kernels *k, const ParamSource *source, T
         const Param *q = &p->list[i];
         params_name(q, p->layout, name);
         params_whole_shape(p, q, shape);
-        failed = !q->absent && tensors_declare(w, name, store, q->ndim, shape, e);
+        failed = !q->absent && tensors_declare(w, name, store == (TensorType)TENSOR_AS_STORED ? q->stored : store, q->ndim, shape, e);
     }
     for (int i = 0, unit = -1; i < p->n && !failed; i++) {
         const Param *q = &p->list[i];

@@ -238,8 +238,8 @@ static void export_bf16(void **state) {
 
     /* Loading fp32 as bf16 rounds alike, and bf16 read as fp32 is the same numbers. */
     load(&x, HUB, BF16), load(&y, out, BF16);
-    assert_int_equal(x.params.stored, TENSOR_F32); /* what the files held, whatever it is computed in */
-    assert_int_equal(y.params.stored, TENSOR_BF16);
+    assert_int_equal(params_find(&x.params, P_EMBED, -1)->stored, TENSOR_F32); /* what the files held, whatever it is computed in */
+    assert_int_equal(params_find(&y.params, P_EMBED, -1)->stored, TENSOR_BF16);
     params_hash(&x.params, k, a), params_hash(&y.params, k, b);
     assert_string_equal(a, b);
     ok(params_export(&x.params, k, TENSOR_BF16, out, at(scratch, "bf16-again"), &e), &e);
@@ -263,14 +263,23 @@ static void export_bf16(void **state) {
     load(&x, HUB, FP32);
     ok(params_export(&x.params, k, TENSOR_F16, HUB, at(scratch, "f16"), &e), &e);
     load(&y, at(scratch, "f16"), FP32);
-    assert_int_equal(y.params.stored, TENSOR_F16);
-    ok(params_export(&y.params, k, y.params.stored, at(scratch, "f16"), at(scratch, "f16-again"), &e), &e);
+    assert_int_equal(params_find(&y.params, P_EMBED, -1)->stored, TENSOR_F16);
+    ok(params_export(&y.params, k, (TensorType)TENSOR_AS_STORED, at(scratch, "f16"), at(scratch, "f16-again"), &e), &e);
     same_tensors(at(scratch, "f16"), at(scratch, "f16-again"));
     ok(json_read_object(at(at(scratch, "f16"), "config.json"), &config, &e) ||
             json_need_string(config, "torch_dtype", "config", &dtype, &e),
         &e);
     assert_string_equal(dtype, "float16");
     json_decref(config);
+    /* Types may be mixed, as where a tower comes from elsewhere: each tensor keeps its own, and config.json says what it said. */
+    for (int i = 0; i < y.params.n; i++)
+        if (y.params.list[i].part == PART_VISION) y.params.list[i].stored = TENSOR_F32;
+    ok(params_export(&y.params, k, (TensorType)TENSOR_AS_STORED, at(scratch, "f16"), at(scratch, "mixed"), &e), &e);
+    same_file(at(scratch, "f16"), at(scratch, "mixed"), "config.json");
+    TensorSet mixed = open_set(at(scratch, "mixed"));
+    for (size_t i = 0; i < mixed.n; i++)
+        assert_int_equal(mixed.list[i].type, strstr(mixed.list[i].name, "vision_tower") ? TENSOR_F32 : TENSOR_F16);
+    tensors_close(&mixed);
     const float large = 65520;
     k->upload(params_weight(&y.params, P_EMBED, -1), &large, 1);
     assert_int_equal(params_export(&y.params, k, TENSOR_F16, HUB, at(scratch, "f16-beyond"), &e), -1);

@@ -271,7 +271,7 @@ static void twin(void **state) {
         load(&x, ORIGINAL, dtypes[i], a), load(&y, BIN, dtypes[i], b);
         assert_string_equal(a, b);
         assert_int_equal(y.params.layout, LAYOUT_ORIGINAL);
-        assert_int_equal(y.params.stored, TENSOR_F32);
+        assert_int_equal(params_find(&y.params, P_EMBED, -1)->stored, TENSOR_F32);
         drop(&x), drop(&y);
     }
     /* It is written as safetensors, whole: the same tensors as the twin's. */
