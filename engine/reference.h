@@ -1,7 +1,7 @@
 /* reference.h - reference log-probs kept by content, so that a stale cache cannot exist.
  *
  * A key hashes everything the number depends on: weights, dtype, tokens before the image, image bytes and how they are fitted, prompt and answer ids.
- * The file is JSONL, {"key", "sum"}, appended as they are computed; a last line cut short by a kill is ignored. */
+ * The file is JSONL, {"key", "sum"}, appended as they are computed; a last line cut short by a kill is dropped. */
 #ifndef RLAIFV_ENGINE_REFERENCE_H
 #define RLAIFV_ENGINE_REFERENCE_H
 

@@ -185,12 +185,18 @@ static void from_settings(void **state) {
     assert_float_equal(first_loss(folder, plain, 1), log(2), 1e-6); /* the reference is the policy: every margin is 0 */
     assert_int_equal(lines_in(folder, "reference.jsonl"), 16);
     assert_float_equal(first_loss(folder, mdpo, 2), 3 * log(2), 1e-6);
-    assert_int_equal(lines_in(folder, "reference.jsonl") - 16, 8 + 1); /* those without the image are new, and a line break stands between */
+    assert_int_equal(lines_in(folder, "reference.jsonl") - 16, 8); /* those without the image are new */
     assert_float_equal(first_loss(folder, weighted, 3), log(2), 1e-6);
     int weighted_lines = lines_in(folder, "reference.jsonl");
-    assert_true(weighted_lines > 26); /* other weights are other references */
+    assert_true(weighted_lines > 24); /* other weights are other references */
     assert_float_equal(first_loss(folder, weighted, 3), log(2), 1e-6);
-    assert_int_equal(lines_in(folder, "reference.jsonl"), weighted_lines + 1); /* all of them known now */
+    char path[64];
+    snprintf(path, sizeof path, "%s/reference.jsonl", folder);
+    FILE *torn = fopen(path, "a");
+    fputs("{\"key\": \"00", torn); /* as a kill leaves it */
+    fclose(torn);
+    assert_float_equal(first_loss(folder, weighted, 3), log(2), 1e-6);
+    assert_int_equal(lines_in(folder, "reference.jsonl"), weighted_lines); /* all of them known now, and nothing else there */
     folder_remove(folder, NULL);
 }
 
