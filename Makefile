@@ -147,9 +147,9 @@ $(BUILD)/tests/fuzz/%_fuzz: tests/fuzz/%_fuzz.c tests/fuzz/fuzz.h $(FUZZ_SOURCES
 fuzz-pickle fuzz-safetensors: fuzz-%: $(BUILD)/tests/fuzz/%_fuzz
 	@mkdir -p $(BUILD)/tests/fuzz/$*-found
 	$< $(FUZZ_RUN) -max_len=8192 -rss_limit_mb=1000 -timeout=5 -dict=tests/fuzz/$*.dict $(BUILD)/tests/fuzz/$*-found tests/golden/$*
-$(BUILD)/tests/fuzz/tokenizer_json_fuzz: tests/fuzz/tokenizer_json_fuzz.c $(BASE) $(TOKENIZER) $(wildcard tokenizer/*.h base/*.h)
+$(BUILD)/tests/fuzz/tokenizer_json_fuzz: tests/fuzz/tokenizer_json_fuzz.c $(BASE) $(filter-out tokenizer/template%,$(TOKENIZER)) $(wildcard tokenizer/*.h base/*.h)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -o $@ $< $(BASE) $(TOKENIZER) -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm
+	$(FUZZ_CC) -o $@ $< $(BASE) $(filter-out tokenizer/template%,$(TOKENIZER)) -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm
 fuzz-tokenizer: $(BUILD)/tests/fuzz/tokenizer_json_fuzz
 	@mkdir -p $(BUILD)/tests/fuzz/tokenizer-found
 	python3 tests/fuzz/make_corpus.py $(BUILD)/tests/fuzz/tokenizer-found

@@ -22,8 +22,8 @@ int arrow_model_key(Vlm *v, char *out, size_t size, Error *e) {
     char weights[HASH_TEXT], words[HASH_TEXT];
     if (model_hash(&v->model, weights, e) || v->model.k->sync(e)) return -1;
     tokenizer_hash(v->tokenizer, words);
-    if (snprintf(out, size, "weights %s tokenizer %s template %s aspect %d exif %d dtype %d", weights, words, template_hash(v->chat), v->aspect,
-            v->exif, v->model.dtype) < (int)size)
+    if (snprintf(out, size, "weights %s tokenizer %s template %s ends %016llx aspect %d exif %d dtype %d", weights, words, template_hash(v->chat),
+            (unsigned long long)hash64(v->ends.ids, v->ends.count * sizeof *v->ends.ids, 0), v->aspect, v->exif, v->model.dtype) < (int)size)
         return 0;
     return error_what(e, "key is too long");
 }

@@ -24,12 +24,14 @@ typedef struct Entry { /* an answer; those of a prompt stand together */
     int prompt, candidate, finished;
     const char *text;  /* owned by the row */
     IdList ids;
-    double logp[2]; /* under policy, reference; NAN: refused */
+    double logp[2], tokens[2]; /* under policy, reference; NAN: refused */
 } Entry;
 
 typedef struct Best {
     const char *models[2], *data, *out, *images, *chat;
     CommonOptions common;
+    int aspect, exif;
+    int64_t prefetch;
     double beta;
     int counts[MOST_COUNTS], counts_n;
     int64_t rows;
@@ -122,7 +124,7 @@ static int entries_score(Best *b, int which, Vlm *v, Error *e) {
         progress_end(&b->progress);
     }
     for (size_t i = 0; i < n && !bad; i++)
-        if (scores[i].logps) b->entries[first[i]].logp[which] = scores[i].sum;
+        if (scores[i].logps) b->entries[first[i]].logp[which] = scores[i].sum, b->entries[first[i]].tokens[which] = scores[i].tokens;
     scores_free(scores, n);
     prompts_free(prompts, (size_t)b->prompts);
     free(items);
@@ -134,7 +136,9 @@ static int models_score(Best *b, Error *e) {
     const Kernels *k = kernels_open(b->common.device, (int)b->common.threads, e);
     for (int which = 0; which < 2; which++) {
         Vlm v;
-        if (!k || vlm_open(&v, k, b->models[which], (DType)b->common.dtype, b->chat, IMAGE_PAD, e)) return -1;
+        if (!k || vlm_open(&v, k, b->models[which], (DType)b->common.dtype, b->chat, b->aspect, e)) return -1;
+        v.exif = (ImageExif)b->exif;
+        v.ahead_images = (int)b->prefetch;
         int bad = entries_score(b, which, &v, e);
         vlm_close(&v); /* one model in memory at a time */
         if (bad) return -1;
@@ -145,12 +149,12 @@ static int models_score(Best *b, Error *e) {
 /* ---- the choice ---- */
 
 static double value_of(const Best *b, const Entry *x, Rule rule) {
-    double tokens = x->ids.count ? (double)x->ids.count : 1, sum = b->beta * (x->logp[0] - x->logp[1]);
+    double sum = b->beta * (x->logp[0] - x->logp[1]);
     switch (rule) {
-    case BY_REWARD: return sum / tokens;
+    case BY_REWARD: return sum / x->tokens[0];
     case BY_REWARD_SUM: return sum;
-    case BY_POLICY: return x->logp[0] / tokens;
-    default: return x->logp[1] / tokens;
+    case BY_POLICY: return x->logp[0] / x->tokens[0];
+    default: return x->logp[1] / x->tokens[1];
     }
 }
 
@@ -162,7 +166,7 @@ static json_t *entry_json(const Best *b, const Entry *x) {
         double value = value_of(b, x, (Rule)rule);
         json_object_set_new(row, rule_names[rule], isfinite(value) ? json_real(value) : json_null());
     }
-    if (row) json_object_set_new(row, "tokens", json_integer((json_int_t)x->ids.count));
+    if (row) json_object_set_new(row, "tokens", json_integer((json_int_t)x->tokens[0]));
     return row;
 }
 
@@ -244,7 +248,9 @@ static int counts_read(Best *b, const char *text, Error *e) {
 }
 
 static int best_run(Best *b, Error *e) {
-    DataOptions options = { .need = DATA_QUESTION, .images = b->images };
+    char unpack[PATH_SIZE];
+    DataOptions options = { .need = DATA_QUESTION, .images = b->images, .unpack = unpack };
+    if (path_join(unpack, b->out, "images", e)) return -1;
     progress_init(&b->progress, stderr);
     if (dataset_read(&b->set, b->data, &options, e)) return -1;
     for (int i = 0; i < b->set.drops_n; i++) progress_say(&b->progress, "row dropped: %s", b->set.drops[i].reason);
@@ -256,7 +262,7 @@ static int best_run(Best *b, Error *e) {
 }
 
 int command_best(int argc, char **argv, Error *e) {
-    Best b = { .common = COMMON_DEFAULTS, .beta = 0.1, .rows = SCORE_ROWS, .images = "", .chat = TEMPLATE_AUTO };
+    Best b = { .common = COMMON_DEFAULTS, .beta = 0.1, .rows = SCORE_ROWS, .images = "", .chat = TEMPLATE_AUTO, .aspect = IMAGE_PAD, .prefetch = VLM_AHEAD };
     const char *counts = "1,2,4,8,16,32,64";
     const Option table[] = { { "policy", OPTION_TEXT, &b.models[0], "DIR", "the aligned model", 1, 0, 0, NULL },
         { "reference", OPTION_TEXT, &b.models[1], "DIR", "the model it was aligned from", 1, 0, 0, NULL },
@@ -265,6 +271,9 @@ int command_best(int argc, char **argv, Error *e) {
         { "n", OPTION_TEXT, &counts, "LIST", "how many of a prompt's answers compete", 0, 0, 0, NULL },
         { "beta", OPTION_NUMBER, &b.beta, "B", "of the reward; ranks do not depend on it", 0, 1e-9, 1e6, NULL },
         { "template", OPTION_TEXT, &b.chat, "NAME", "chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL },
+        { "aspect", OPTION_CHOICE, &b.aspect, "HOW", "how images are fitted to one tile; models of tiled images have their own way", 0, 0, 0, image_aspects },
+        { "exif", OPTION_CHOICE, &b.exif, "HOW", "orientation that a camera wrote", 0, 0, 0, image_exifs },
+        { "prefetch", OPTION_INT, &b.prefetch, "N", "images decoded ahead of their step; changes speed and memory, not results", 0, 0, 4096, NULL },
         { "images", OPTION_TEXT, &b.images, "DIR", "where images are looked for by file name", 0, 0, 0, NULL },
         { "batch", OPTION_INT, &b.rows, "ROWS", "token rows of one step; changes speed and memory, not results", 0, 1, 1e7, NULL },
         OPTIONS_COMMON(b.common),

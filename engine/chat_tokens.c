@@ -13,6 +13,7 @@ typedef struct Show {
     const Tokenizer *t;
     const ChatTemplate *chat;
     int image_rows; /* -1: not asked for yet */
+    int tiled;      /* they are the most that a picture takes */
     FILE *to;
     int position;
     json_t *ids, *pieces, *trained;
@@ -25,6 +26,7 @@ static int image_rows(Show *s, Error *e) {
     if (!c.vision.layers)
         return error_what(e, "the model has no vision tower"), error_where(e, "%s", s->model), error_found(e, "a row with an image");
     s->image_rows = c.image_tokens;
+    s->tiled = c.grids_n > 0;
     return 0;
 }
 
@@ -50,7 +52,7 @@ static int entry(Show *s, int id, const char *piece, int trained, Error *e) {
 static int part_show(Show *s, const ChatParts *p, const ChatPart *part, Error *e) {
     char image[64], name[256];
     if (part->kind == CHAT_IMAGE) {
-        snprintf(image, sizeof image, "[image: %d rows]", s->image_rows);
+        snprintf(image, sizeof image, s->tiled ? "[image: at most %d rows]" : "[image: %d rows]", s->image_rows);
         return entry(s, -1, image, 0, e);
     }
     IdList ids = { 0 };

@@ -146,7 +146,7 @@ static int job_done(ModelArrow *a, Job *j, Error *e) {
 static int reply_take(void *context, size_t prompt, Candidate *candidates, Error *e) {
     ModelArrow *a = context;
     Job *j = &a->jobs[a->asked[prompt]];
-    char *text = tokenizer_decode(a->v->tokenizer, candidates->ids.ids, candidates->ids.count, e);
+    char *text = template_answer_text(a->v->chat, candidates->ids.ids, candidates->ids.count, e);
     int bad = !text || claim_job_reply(&j->job, text, candidates->finished, e);
     free(text);
     return bad ? -1 : j->job.stage == CLAIM_DONE ? job_done(a, j, e) : 0;

@@ -32,7 +32,7 @@ static json_t *ids_to_json(const int *ids, size_t n) {
 /* One row {ids, ids_plain, decoded} for `text`. */
 static int tokenize_text(const Tokenizer *t, const char *text, FILE *out, Error *e) {
     IdList ids = { 0 };
-    int bos = tokenizer_bos(t), result = -1;
+    int bos = tokenizer_adds_bos(t) ? tokenizer_bos(t) : -1, result = -1;
     char *decoded = NULL;
     const size_t first = bos >= 0;
     if (idlist_append(&ids, &bos, first, e) || tokenizer_encode(t, text, strlen(text), &ids, e)) goto end;
@@ -142,18 +142,20 @@ static int preprocess_images(const ModelConfig *c, ImageAspect aspect, ImageExif
 int command_preprocess(int argc, char **argv, Error *e) {
     CommonOptions common = COMMON_DEFAULTS;
     const char *model = NULL, *out = NULL;
-    int aspect = IMAGE_PAD, exif = EXIF_IGNORE, images;
+    const char *aspects[IMAGE_ASPECTS + 2] = { [IMAGE_ASPECTS] = "own" };
+    memcpy(aspects, image_aspects, IMAGE_ASPECTS * sizeof *aspects);
+    int own = IMAGE_ASPECTS, aspect = own, exif = EXIF_IGNORE, images;
     const Option table[] = {
         { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder: its tower's image size, mean and deviation", 1, 0, 0, NULL },
         { "out", OPTION_TEXT, &out, "F", "safetensors file: float32 (3, S, S), of anyres (tiles, 3, S, S), named \"0\", \"1\", ... in the order given", 1, 0, 0, NULL },
-        { "aspect", OPTION_CHOICE, &aspect, NULL, "pad to square, cut the centre out, tiles, or squash to square", 0, 0, 0, image_aspects },
+        { "aspect", OPTION_CHOICE, &aspect, NULL, "pad to square, cut the centre out, tiles, squash to square; own: the checkpoint's way, of one tile padded", 0, 0, 0, aspects },
         { "exif", OPTION_CHOICE, &exif, NULL, "orientation that a camera wrote", 0, 0, 0, image_exifs },
         OPTIONS_COMMON(common),
         { 0 },
     };
     int parsed = options_parse(table, argc, argv, &images, e);
     if (parsed == OPTIONS_HELP)
-        return options_help(table, "preprocess --model DIR --out F [--aspect pad|crop|anyres|squash] [--exif ignore|apply] IMAGE...",
+        return options_help(table, "preprocess --model DIR --out F [--aspect pad|crop|anyres|squash|own] [--exif ignore|apply] IMAGE...",
                    "The normalised pixels that a checkpoint's tower is given.", stdout),
                0;
     if (parsed) return 2;
@@ -164,6 +166,7 @@ int command_preprocess(int argc, char **argv, Error *e) {
         return error_what(e, "no vision tower"), error_where(e, "%s", model), error_found(e, "a text model"),
                error_expected(e, "a LLaVA checkpoint");
     if (config.squash) aspect = IMAGE_SQUASH; /* what its tower is given, whatever is asked */
+    else if (aspect == own) aspect = config.grids_n ? IMAGE_ANYRES : IMAGE_PAD;
     return preprocess_images(&config, (ImageAspect)aspect, (ImageExif)exif, argv, images, out, e);
 }
 

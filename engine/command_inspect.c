@@ -7,6 +7,7 @@
 
 typedef struct Dump {
     const char *name, *to, *image, *question, *chat;
+    int aspect, exif;
 } Dump;
 
 /* Computes one prompt, up to the logits after it, with a dump asked for. */
@@ -33,7 +34,8 @@ static int inspect_dump(const char *folder, const Dump *d, const CommonOptions *
     if (!d->to || !d->name)
         return error_what(e, "half a request"), error_where(e, "command line"), error_expected(e, "--dump NAME --dump-to FILE");
     const Kernels *k = kernels_open(common->device, (int)common->threads, e);
-    if (!k || vlm_open(&v, k, folder, (DType)common->dtype, d->chat, IMAGE_PAD, e)) return -1;
+    if (!k || vlm_open(&v, k, folder, (DType)common->dtype, d->chat, d->aspect, e)) return -1;
+    v.exif = (ImageExif)d->exif;
     int bad = dump_run(&v, d, e);
     vlm_close(&v);
     return bad;
@@ -41,12 +43,14 @@ static int inspect_dump(const char *folder, const Dump *d, const CommonOptions *
 
 int command_inspect(int argc, char **argv, Error *e) {
     CommonOptions common = COMMON_DEFAULTS;
-    Dump dump = { .question = "Describe the image.", .chat = TEMPLATE_AUTO };
+    Dump dump = { .question = "Describe the image.", .chat = TEMPLATE_AUTO, .aspect = IMAGE_PAD };
     int folders;
     const Option table[] = {
         { "dump", OPTION_TEXT, &dump.name, "NAME", "computes a prompt and writes an activation: decoder.0.qkv, projected, ...; a wrong name lists them", 0, 0, 0, NULL },
         { "dump-to", OPTION_TEXT, &dump.to, "FILE", "safetensors file for it: (rows, width) float32", 0, 0, 0, NULL },
         { "image", OPTION_TEXT, &dump.image, "FILE", "of that prompt", 0, 0, 0, NULL },
+        { "aspect", OPTION_CHOICE, &dump.aspect, "HOW", "how it is fitted to one tile; models of tiled images have their own way", 0, 0, 0, image_aspects },
+        { "exif", OPTION_CHOICE, &dump.exif, "HOW", "orientation that a camera wrote", 0, 0, 0, image_exifs },
         { "question", OPTION_TEXT, &dump.question, "TEXT", "of that prompt", 0, 0, 0, NULL },
         { "template", OPTION_TEXT, &dump.chat, "NAME", "chat template of that prompt: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL },
         OPTIONS_COMMON(common),

@@ -132,7 +132,10 @@ int dialogue_read(const json_t *row, const char *where, Dialogue *out, Error *e)
     const char *question, *answer = NULL;
     int bad;
     memset(out, 0, sizeof *out);
-    for (size_t i = 0; i < sizeof images / sizeof *images; i++) out->has_image |= json_is_string(json_object_get(row, images[i]));
+    for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
+        const json_t *image = json_object_get(row, images[i]);
+        out->has_image |= json_is_string(image) || json_is_object(image);
+    }
     if (dialogue_in(row)) bad = turns_read(row, where, out, e);
     else
         bad = json_need_string(row, "question", where, &question, e) || json_may_string(row, "answer", where, &answer, e) ||

@@ -23,7 +23,7 @@ enum {
 /* What a path held when it was last read. */
 typedef struct PathEntry {
     struct PathEntry *next;
-    char hash[HASH_TEXT];
+    char hash[HASH_TEXT]; /* "": only its size was read so far */
     ImageLayout layout;
     struct stat file;
     char path[];
@@ -222,6 +222,33 @@ static PathEntry **path_slot(FeatureCache *c, const char *path) {
     return slot;
 }
 
+static PathEntry *path_know(PathEntry **slot, const char *path, Error *e) {
+    size_t size = strlen(path) + 1;
+    if (*slot || !(*slot = mem_new(1, sizeof **slot + size, "image path", e))) return *slot;
+    memcpy((*slot)->path, path, size);
+    return *slot;
+}
+
+static int same_file(const struct stat *a, const struct stat *b) {
+    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+int vlm_image_layout(const Vlm *v, const char *path, ImageLayout *out, Error *e) {
+    PathEntry **slot = path_slot(v->features, path), *known = *slot;
+    int width, height;
+    struct stat st;
+    if (stat(path, &st))
+        return error_what(e, "no such image"), error_where(e, "%s", path), error_hint(e, "image paths are relative to the data file");
+    if (!known || !same_file(&known->file, &st)) {
+        if (image_measure(path, v->exif, &width, &height, e) || !(known = path_know(slot, path, e))) return -1;
+        known->hash[0] = 0;
+        known->layout = image_layout(&v->model.config, width, height);
+        known->file = st;
+    }
+    *out = known->layout;
+    return 0;
+}
+
 /* What a file gave, and the file as it was before it was read. */
 typedef struct Loaded {
     float *pixels; /* NULL once taken */
@@ -253,7 +280,7 @@ static void *load_ahead(const void *context, const char *path) { return file_loa
 static int needless_ahead(const void *context, const char *path) {
     const Vlm *v = context;
     const PathEntry *known = *path_slot(v->features, path);
-    return known && !v->tower_trained && entry_look(v->features, known->hash);
+    return known && known->hash[0] && !v->tower_trained && entry_look(v->features, known->hash);
 }
 
 void vlm_ahead(Vlm *v, const ImageRef *image) {
@@ -270,10 +297,6 @@ void vlm_ahead_clear(Vlm *v) {
     if (v->ahead) prefetch_clear(v->ahead);
 }
 
-static int same_file(const struct stat *a, const struct stat *b) {
-    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
 int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
     Loaded *l = v->ahead ? prefetch_take(v->ahead, path) : NULL; /* asked in any case: the list goes on by it */
     FeatureCache *c = v->features;
@@ -284,7 +307,7 @@ int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
         error_what(e, "no such image"), error_where(e, "%s", path), error_hint(e, "image paths are relative to the data file");
         goto done;
     }
-    if (known && same_file(&known->file, &st)) {
+    if (known && known->hash[0] && same_file(&known->file, &st)) {
         if ((result = images_find(s, known->hash)) >= 0) goto done;
         if (!v->tower_trained && entry_find(c, known->hash)) {
             result = images_append(s, known->hash, &known->layout, NULL, e);
@@ -295,12 +318,7 @@ int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e) {
         loaded_drop(l);
         if (!(l = file_load(v, path, e))) goto done;
     }
-    if (!known) {
-        size_t size = strlen(path) + 1;
-        if (!(known = mem_new(1, sizeof *known + size, "image path", e))) goto done;
-        memcpy(known->path, path, size);
-        *slot = known;
-    }
+    if (!(known = path_know(slot, path, e))) goto done;
     known->layout = l->layout;
     known->file = l->file;
     result = images_take(v, s, &l->layout, l->pixels, known->hash, e);

@@ -5,6 +5,8 @@
 #include "engine/arrows.h"
 #include "engine/claim_replies.h"
 #include "engine/dataset.h"
+#include "model/anyres.h"
+#include "model/image.h"
 #include "tokenizer/template.h"
 
 #include <stdlib.h>
@@ -19,16 +21,25 @@ static const char measured[] = "measured", given_text[] = "given", bound[] = "bo
 typedef struct Measure {
     Tokenizer *tokenizer;
     ChatTemplate *chat; /* NULL: nothing can be measured */
+    const ModelConfig *policy;
+    ImageExif exif;
     int head, image_tokens;
     int blind; /* pairs hold the chosen answer once more, without the image */
     int64_t n, images, longest, sum, pair_longest, pair_sum;
 } Measure;
 
+/* Rows of a picture: of a tiled one by its size, at most as many where it cannot be read. */
+static int64_t image_rows(const Measure *m, const char *path) {
+    int width, height;
+    if (!m->policy->grids_n || image_measure(path, m->exif, &width, &height, NULL)) return m->image_tokens;
+    return image_layout(m->policy, width, height).rows;
+}
+
 static int row_add(Measure *m, const DataRow *r, int64_t limit, Error *e) {
     IdList head = { 0 }, tail = { 0 }, answers[2] = { 0 };
     int has_image = r->image != NULL;
     int bad = template_prompt(m->chat, r->question, has_image, &head, &tail, e);
-    int64_t prompt = (int64_t)tail.count + (has_image ? m->head + m->image_tokens : 0), pair = prompt, most = 0;
+    int64_t prompt = (int64_t)tail.count + (has_image ? m->head + image_rows(m, r->image) : 0), pair = prompt, most = 0;
     for (int side = 0; side < 2 && r->chosen && r->rejected && !bad; side++) {
         bad = template_answer(m->chat, side ? r->rejected : r->chosen, 1, &answers[side], e);
         pair += (int64_t)answers[side].count;
@@ -115,7 +126,7 @@ static PlanNumber pair_bound(const PlanData *d, const RunConfig *c, int64_t limi
         most += prompt + answer < limit ? prompt + answer : limit;
         mean += d->prompt.mean - (double)image_tokens + d->answer.mean;
     }
-    return number(most, mean, bound);
+    return number(most, mean < (double)most ? mean : (double)most, bound);
 }
 
 int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsigned phases, const PlanGiven *given, Error *e) {
@@ -124,7 +135,7 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
     if (!given) given = &nothing;
     int samples = !(phases >> PLAN_TRAIN & 1) || phases >> PLAN_SAMPLE & 1, image_tokens = policy->vision.layers ? policy->image_tokens : 0;
     int64_t limit = policy->decoder.positions;
-    Measure m = { .head = HEAD, .image_tokens = image_tokens, .blind = c->train.conditional_weight != 0 };
+    Measure m = { .head = HEAD, .policy = policy, .exif = c->data.exif, .image_tokens = image_tokens, .blind = c->train.conditional_weight != 0 };
     *d = (PlanData){ .images = image_tokens > 0 };
     tokenizer_open(&m, c, d);
     d->head = m.head;

@@ -81,6 +81,9 @@ static int open_chat(Vlm *v, Error *e) {
               ids_check(v, &v->head, e) || ids_check(v, &tail, e) || ids_check(v, &answer, e) || ids_check(v, template_stops(v->chat), e);
     idlist_free(&tail);
     idlist_free(&answer);
+    if (!bad && has_image && !v->head.count)
+        bad = error_what(e, "the chat template has nothing before the image"), error_where(e, "%s", v->model.folder), error_found(e, "%s", template_name(v->chat)),
+        error_expected(e, "a token or text that all prompts begin with"), error_hint(e, "{bos}, or a system text");
     return bad || open_ends(v, e) ? -1 : 0;
 }
 
@@ -169,9 +172,9 @@ int vlm_dialogue(const Vlm *v, const ChatTurn *turns, size_t n, const ImageRef *
         out->image = *image;
         out->image_rows = config_rows_of_tile(&v->model.config);
         if (image->path && v->model.config.grids_n) {
-            int width, height;
-            if (image_measure(image->path, v->exif, &width, &height, e)) return -1;
-            out->image_rows = image_layout(&v->model.config, width, height).rows;
+            ImageLayout layout;
+            if (vlm_image_layout(v, image->path, &layout, e)) return -1;
+            out->image_rows = layout.rows;
         }
     }
     int bad = template_dialogue(v->chat, turns, n, has_image, &head, &out->tail, e);

@@ -113,6 +113,8 @@ int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e);
 int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e);
 int vlm_image_pixels(Vlm *v, StepImages *s, const float *pixels, Error *e);
 int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e);
+/* How a file's picture is laid out, by its size alone; read once as long as the file stays as it is. */
+int vlm_image_layout(const Vlm *v, const char *path, ImageLayout *out, Error *e);
 /* Says that `image` will be asked for after those said before: threads decode and preprocess its file while the device computes. Changes no
  * result. vlm_ahead_clear takes back what was said. */
 void vlm_ahead(Vlm *v, const ImageRef *image);

@@ -550,7 +550,7 @@ static int read_config(const char *folder, const json_t *o, const char *where, M
     if (family && !alone) return load_original(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
     int tiled = !strcmp(type, "llava_next");
     if (tiled || !strcmp(type, "llava")) return load_hub(o, where, tiled, c, e) || read_pixels(folder, c, e) ? -1 : 0;
-    if (!strcmp(type, "omnilmm")) return omnilmm_load(folder, o, where, c, e) || read_generation(folder, &c->decoder, e) || read_pixels(folder, c, e) ? -1 : 0;
+    if (!strcmp(type, "omnilmm")) return omnilmm_load(folder, o, where, c, e) || read_pixels(folder, c, e) ? -1 : 0;
     if (alone) {
         c->image_token = -1;
         return read_decoder(o, where, family, &c->decoder, e);

@@ -27,7 +27,8 @@ typedef enum ImageAspect {
     IMAGE_PAD, /* centred on a square of colour int(255 * mean), then resized (LLaVA's expand2square) */
     IMAGE_CROP, /* shortest side resized to S, then the centre cut out (CLIP) */
     IMAGE_ANYRES, /* tiles (image_tiles); of one tile, the whole image squeezed into it */
-    IMAGE_SQUASH /* the whole image squeezed into the tile (OmniLMM) */
+    IMAGE_SQUASH, /* the whole image squeezed into the tile (OmniLMM) */
+    IMAGE_ASPECTS
 } ImageAspect;
 
 extern const char *const image_aspects[]; /* "pad", "crop", "anyres", "squash", NULL */

@@ -24,7 +24,6 @@ typedef enum ParamKind {
     P_VISION_POST_W, P_VISION_POST_B,
     P_PROJECTOR_1_W, P_PROJECTOR_1_B, P_PROJECTOR_2_W, P_PROJECTOR_2_B,
     P_EMBED, P_ATTN_NORM, P_Q, P_K, P_V, P_O, P_FF_NORM, P_GATE, P_UP, P_DOWN, P_NORM, P_HEAD,
-    /* Random weights and hashes know a kind by its number: new ones come last. */
     P_NEWLINE,
     /* OmniLMM's tower (eva.c; the bias of its keys is not a parameter, and stays zero) and resampler (resampler.c) */
     P_EVA_CLASS, P_EVA_POSITION, P_EVA_PATCH_W, P_EVA_PATCH_B,

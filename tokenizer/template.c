@@ -61,7 +61,7 @@ static int bit_write(Writer *w, const FormBit *b) {
     case BIT_TOKEN:
         return special_add(w, c->tokens.names[b->token], c->tokens.ids[b->token]);
     case BIT_BOS_IF:
-        if (c->t && bos < 0) return 0;
+        if (c->t && (bos < 0 || !tokenizer_adds_bos(c->t))) return 0;
         /* fall through */
     case BIT_BOS:
         if (special_add(w, "{bos}", bos)) return -1;
@@ -214,7 +214,7 @@ int template_prompt(const ChatTemplate *c, const char *question, int has_image, 
 }
 
 int template_answer(const ChatTemplate *c, const char *answer, int closed, IdList *out, Error *e) {
-    const ChatTurn turns[] = { { CHAT_USER, "" }, { CHAT_ASSISTANT, answer } };
+    const ChatTurn turns[] = { { CHAT_USER, "?" }, { CHAT_ASSISTANT, answer } }; /* text stands before every answer */
     ChatParts p;
     if (parts_write(c, turns, 2, 0, !closed, &p, e)) return -1;
     int bad = 0;

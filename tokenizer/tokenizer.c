@@ -140,7 +140,9 @@ static int load_hub(Tokenizer *t, const char *folder, const char *path, Error *e
     if (special_ids_read(s, folder, t->vocab, find_name, t, e)) return -1;
     if (s->add_bos < 0) s->add_bos = h->template_bos >= 0;
     if (s->id[SPECIAL_BOS] < 0) s->add_bos = 0;
-    memcpy(t->hash, h->hash, sizeof t->hash);
+    char all[HASH_TEXT + sizeof *s];
+    memcpy(all, h->hash, HASH_TEXT), memcpy(all + HASH_TEXT, s, sizeof *s);
+    hash_bytes(all, sizeof all, t->hash);
     return 0;
 }
 

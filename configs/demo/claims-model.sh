@@ -38,7 +38,7 @@ echo "$(wc -l <$work/rows.jsonl) rows"
 rm -rf $work/by-model
 mkdir -p $work/by-model/iter-1
 cp $work/test/iter-1/candidates.jsonl $work/by-model/iter-1/
-"$program" label "$here"/../demo.ini --run.dir=$work/by-model --claims.mode=model --claims.dir=$work/model-run/model \
+"$program" label "$here"/../demo.ini --run.dir=$work/by-model --claims.mode=model --claims.dir=$work/model-run/model --claims.template=vicuna_v1 \
     --claims.split_prompt="$here"/claims-split.txt --claims.question_prompt="$here"/claims-question.txt --claims.max_new_tokens=300
 paste -d '\n' $work/test/iter-1/claims.jsonl $work/by-model/iter-1/claims.jsonl | awk '
     function list(line) { return match(line, /"claims":\[.*\]/) ? substr(line, RSTART, RLENGTH) : "" }

@@ -70,7 +70,7 @@ __device__ void pair_loss(PairState *p, double *column, int tokens, int n, const
 
 __global__ void __launch_bounds__(LOSS_THREADS) preference_loss_kernel(
     float *dlogp, double *columns, const float *logp, const float *weights, const int *first, const double *ref, PreferenceLoss loss) {
-    __shared__ PairState p;
+    SHARED(PairState, state, 1);
     int pair = blockIdx.x, n = loss.conditional_weight != 0 ? 3 : 2;
     first += n * pair, ref += n * pair;
 #pragma unroll 1
@@ -81,15 +81,15 @@ __global__ void __launch_bounds__(LOSS_THREADS) preference_loss_kernel(
             sum += logp[r], d += w * logp[r], weight += w;
         }
         sum = block_sum_double<LOSS_THREADS>(sum), d = block_sum_double<LOSS_THREADS>(d), weight = block_sum_double<LOSS_THREADS>(weight);
-        if (threadIdx.x == 0) p.logp[s] = sum, p.d[s] = d - ref[s], p.weight[s] = weight;
+        if (threadIdx.x == 0) state->logp[s] = sum, state->d[s] = d - ref[s], state->weight[s] = weight;
     }
-    if (threadIdx.x == 0) pair_loss(&p, columns + (int64_t)pair * PAIR_COLUMNS, first[1] - first[0], n, loss);
+    if (threadIdx.x == 0) pair_loss(state, columns + (int64_t)pair * PAIR_COLUMNS, first[1] - first[0], n, loss);
     __syncthreads();
     if (!dlogp) return;
 #pragma unroll 1
     for (int s = 0; s < n; s++) {
-        double plain = s == 0 ? p.plain : 0;
-        for (int r = first[s] + (int)threadIdx.x; r < first[s + 1]; r += LOSS_THREADS) dlogp[r] = (float)(p.of[s] * (weights ? weights[r] : 1) + plain);
+        double plain = s == 0 ? state->plain : 0;
+        for (int r = first[s] + (int)threadIdx.x; r < first[s + 1]; r += LOSS_THREADS) dlogp[r] = (float)(state->of[s] * (weights ? weights[r] : 1) + plain);
     }
 }
 

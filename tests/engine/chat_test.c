@@ -156,6 +156,29 @@ static void the_model_gets_its_own_template(void **state) {
     }
 }
 
+/* What is trained of an answer is what tokenize --chat shows of a whole conversation, whatever stands before it. */
+static void answers_as_in_conversations(void **state) {
+    (void)state;
+    static const char *const names[] = { "vicuna_v1", "llava_v1", "llava-hf", "mistral", "llama-2", "zephyr", "plain" };
+    const ChatTurn turns[] = { { CHAT_USER, "Is it red" }, { CHAT_ASSISTANT, "Yes it is." } };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        Error e = { 0 };
+        Tokenizer *t = tokenizer_load(golden_path(CASE, "model"), &e);
+        ChatTemplate *c = t ? template_open(names[i], t, golden_path(CASE, "model"), &e) : NULL;
+        ChatParts parts;
+        IdList whole = { 0 }, alone = { 0 };
+        if (!c || template_parts(c, turns, 2, 0, &parts, &e)) fail_with(&e);
+        for (size_t p = 0; p < parts.n; p++)
+            if (parts.list[p].trained && template_part_ids(c, &parts, &parts.list[p], &whole, &e)) fail_with(&e);
+        if (template_answer(c, turns[1].text, 1, &alone, &e)) fail_with(&e);
+        if (alone.count != whole.count || memcmp(alone.ids, whole.ids, whole.count * sizeof *whole.ids)) fail_msg("%s: an answer alone has other ids", names[i]);
+        chat_parts_free(&parts);
+        idlist_free(&whole), idlist_free(&alone);
+        template_free(c);
+        tokenizer_free(t);
+    }
+}
+
 static void templates_a_model_cannot_take(void **state) {
     (void)state;
     Vlm v;
@@ -422,6 +445,7 @@ int main(void) {
         cmocka_unit_test(rows_are_conversations),
         cmocka_unit_test(rows_that_are_none),
         cmocka_unit_test(the_model_gets_its_own_template),
+        cmocka_unit_test(answers_as_in_conversations),
         cmocka_unit_test(templates_a_model_cannot_take),
         cmocka_unit_test(stops_end_answers),
         cmocka_unit_test(dialogues_are_prompts),

@@ -118,7 +118,7 @@ static void test_preprocess(void **state) {
         int tiled = !strncmp(cases[i], "next", 4);
         for (int aspect = 0; aspect < 2 + tiled; aspect++) {
             static const char *const aspects[] = { "--aspect=pad", "--aspect=crop", "--aspect=anyres" };
-            assert_int_equal(call(command_preprocess, &e, "--model", model, aspect ? aspects[aspect] : "--threads=1", "--out", out, images[0],
+            assert_int_equal(call(command_preprocess, &e, "--model", model, aspect || tiled ? aspects[aspect] : "--threads=1", "--out", out, images[0],
                                  images[1], images[2], images[3], NULL),
                 0);
             TensorSet ours, theirs;

@@ -28,6 +28,8 @@ config() { # RUN CASE PAIRS STEPS: the settings that the golden cases state, wit
 dir = $temporary/$1
 [model]
 dir = $golden/$2/model
+[chat]
+template = vicuna_v1
 [data]
 train = $golden/$2/pairs.jsonl
 [train]
