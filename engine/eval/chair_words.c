@@ -37,8 +37,8 @@ static char *trimmed(char *text) {
 }
 
 static int synonyms_line(ChairWords *w, char *line, const char *path, int number, Error *e) {
-    char *rest = NULL, *name = NULL;
-    for (char *part = strtok_r(line, ",", &rest); part; part = strtok_r(NULL, ",", &rest)) {
+    char *name = NULL;
+    for (char *part; (part = strsep(&line, ","));) {
         char *word = trimmed(part);
         if (!name) name = word;
         if (!*name || strlen(word) >= WORD_SIZE)

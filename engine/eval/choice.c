@@ -18,6 +18,15 @@ static char letter_at(const char *text, const char *p, int n, int small) {
     return p > text && word_byte(p[-1]) ? 0 : c;
 }
 
+/* A at p that is an article: a word follows, and not one that goes on about a choice. */
+static int article(const char *p) {
+    static const char *const on[] = { "or", "and", "is", "because", "since", "as" };
+    if (*p != 'A' || p[1] != ' ' || !isalpha((unsigned char)p[2])) return 0;
+    for (size_t i = 0; i < sizeof on / sizeof *on; i++)
+        if (!strncmp(p + 2, on[i], strlen(on[i])) && !word_byte(p[2 + strlen(on[i])])) return 0;
+    return 1;
+}
+
 /* Past opening brackets, quotes, marks of emphasis and blanks. */
 static const char *opened(const char *p) { return p + strspn(p, " \t\r\n([{\"'*`"); }
 
@@ -40,7 +49,7 @@ static char announced(const char *text, int n) {
             if (*q == ':') q = opened(q + 1);
             if (!strncasecmp(q, "option ", 7) || !strncasecmp(q, "choice ", 7)) continue; /* the cue that follows says it */
             char c = letter_at(text, q, n, 0);
-            if (c == 'A' && q[1] == ' ' && islower((unsigned char)q[2])) c = 0; /* "the answer is A dog" */
+            if (article(q)) c = 0;
             if (c && found && c != found) return 0;
             if (c) found = c;
         }
@@ -54,12 +63,12 @@ static char leading(const char *text, int n) {
     return c && strchr(".):]", p[1]) && p[1] ? c : 0;
 }
 
-/* 4. The only large letter that stands apart; not A before a small letter, which is an article, nor I. */
+/* 4. The only large letter that stands apart; not an article, nor I. */
 static char only(const char *text, int n) {
     char found = 0;
     for (const char *p = text; *p; p++) {
         char c = letter_at(text, p, n, 0);
-        if (!c || c == 'I' || (c == 'A' && p[1] == ' ' && islower((unsigned char)p[2]))) continue;
+        if (!c || c == 'I' || article(p)) continue;
         if (found && c != found) return 0;
         found = c;
     }
