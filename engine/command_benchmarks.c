@@ -24,7 +24,11 @@ typedef struct Shared {
         "seed", OPTION_INT, &(S).settings.seed, "N", "of the bootstrap", 0, 0, 9007199254740991.0, NULL                                    \
     }
 #define ANSWERS_OF_QUESTIONS "rows {question_id | id, response | answer | text}, JSONL or a JSON array"
-#define WORDNET(VALUE) { "wordnet", OPTION_TEXT, VALUE, "DIR", "WordNet's noun.exc and index.noun (Debian: /usr/share/wordnet); else built-in rules", 0, 0, 0, NULL }
+#define WORDNET(VALUE)                                                                                                                     \
+    {                                                                                                                                      \
+        "wordnet", OPTION_TEXT, VALUE, "DIR", "WordNet's noun.exc and index.noun (Debian: /usr/share/wordnet); else built-in rules", 0, 0, \
+            0, NULL                                                                                                                        \
+    }
 
 /* 1: go on; else what the command returns. */
 static int parsed(const Option *table, int argc, char **argv, const char *synopsis, const char *about, Error *e) {
@@ -40,7 +44,8 @@ static int amber(int argc, char **argv, Error *e) {
         { "annotations", OPTION_TEXT, &f.annotations, "F", "AMBER's annotations.json", 1, 0, 0, NULL },
         { "relation", OPTION_TEXT, &f.relation, "F", "AMBER's relation.json, for descriptions", 0, 0, 0, NULL },
         { "safe-words", OPTION_TEXT, &f.safe_words, "F", "AMBER's safe_words.txt, for descriptions", 0, 0, 0, NULL },
-        { "queries", OPTION_TEXT, &f.queries, "F", "what was asked, such as query_generative.json; else all that is annotated", 0, 0, 0, NULL },
+        { "queries", OPTION_TEXT, &f.queries, "F", "what was asked, such as query_generative.json; else all that is annotated", 0, 0, 0,
+            NULL },
         WORDNET(&f.wordnet),
         OPTIONS_SHARED(s, ANSWERS_OF_QUESTIONS),
         { 0 },
@@ -58,7 +63,8 @@ static int pope(int argc, char **argv, Error *e) {
         OPTIONS_SHARED(s, "as many files of " ANSWERS_OF_QUESTIONS),
         { 0 },
     };
-    int got = parsed(table, argc, argv, "eval pope --questions F[,F,F] --answers F[,F,F] --out F", "POPE: accuracy, precision, recall, F1 and share of yes, by file.", e);
+    int got = parsed(table, argc, argv, "eval pope --questions F[,F,F] --answers F[,F,F] --out F",
+        "POPE: accuracy, precision, recall, F1 and share of yes, by file.", e);
     return got == 1 ? pope_eval(&s.settings, questions, s.out, stdout, e) : got;
 }
 
@@ -66,7 +72,8 @@ static int chair(int argc, char **argv, Error *e) {
     Shared s = SHARED_DEFAULTS;
     ChairFiles f = { 0 };
     const Option table[] = {
-        { "truth", OPTION_TEXT, &f.truth, "F[,F]", "COCO's instances_*.json and captions_*.json, or rows {image_id, objects, captions}", 1, 0, 0, NULL },
+        { "truth", OPTION_TEXT, &f.truth, "F[,F]", "COCO's instances_*.json and captions_*.json, or rows {image_id, objects, captions}", 1,
+            0, 0, NULL },
         { "synonyms", OPTION_TEXT, &f.synonyms, "F", "a class of COCO a line with its synonyms, apart by commas", 1, 0, 0, NULL },
         WORDNET(&f.wordnet),
         OPTIONS_SHARED(s, "rows {image_id | image | id, response | answer | text}, JSONL or a JSON array"),
@@ -85,7 +92,8 @@ static int choice(int argc, char **argv, Error *e) {
         OPTIONS_SHARED(s, ANSWERS_OF_QUESTIONS),
         { 0 },
     };
-    int got = parsed(table, argc, argv, "eval choice --questions F --answers F --out F", "Multiple choice, such as MMStar: accuracy by category.", e);
+    int got = parsed(
+        table, argc, argv, "eval choice --questions F --answers F --out F", "Multiple choice, such as MMStar: accuracy by category.", e);
     return got == 1 ? choice_eval(&s.settings, questions, s.out, stdout, e) : got;
 }
 

@@ -1,8 +1,8 @@
-/* amber.c - owns AMBER's numbers, by the rules of its inference.py: shares in percent rounded to 0.1, counters that begin with 0.001 below the
- * line, F1 of rounded precision and recall with "no" as the positive class, and the first match of a noun covering one object.
+/* amber.c - owns AMBER's numbers, by the rules of its inference.py: shares in percent rounded to 0.1, counters that begin with 0.001 below
+ * the line, F1 of rounded precision and recall with "no" as the positive class, and the first match of a noun covering one object.
  *
- * Not as there: nouns are found without a tagger (nouns.h), and no likeness of word vectors rescues a noun ("similarity": "none" in results).
- * Refuses files that are not AMBER's, objects that relation.json does not know, and answers that do not match. */
+ * Not as there: nouns are found without a tagger (nouns.h), and no likeness of word vectors rescues a noun ("similarity": "none" in
+ * results). Refuses files that are not AMBER's, objects that relation.json does not know, and answers that do not match. */
 #include "engine/eval/amber.h"
 
 #include "engine/eval/answers.h"
@@ -24,11 +24,15 @@ static double ratio(int64_t score, double below) { return rounded((double)score 
 enum { MENTIONS, ABSENT, TRUTH, COVERED, FEARED, FEARED_HIT, CLEAN, DESCRIPTIONS, GENERATIVE_COLUMNS };
 static double chair(const int64_t *s, int part) { return (void)part, ratio(s[ABSENT], (double)s[MENTIONS] + 0.001); }
 static double cover(const int64_t *s, int part) { return (void)part, ratio(s[COVERED], (double)s[TRUTH] + 0.001); }
-static double hal(const int64_t *s, int part) { return (void)part, rounded(100 - (double)s[CLEAN] / ((double)s[DESCRIPTIONS] + 0.001) * 100); }
+static double hal(const int64_t *s, int part) {
+    return (void)part, rounded(100 - (double)s[CLEAN] / ((double)s[DESCRIPTIONS] + 0.001) * 100);
+}
 static double cog(const int64_t *s, int part) { return (void)part, ratio(s[FEARED_HIT], (double)s[FEARED] + 0.001); }
 
 typedef enum Kind { STATE, NUMBER, ACTION, EXISTENCE, RELATION, KINDS, GENERATIVE = KINDS } Kind;
-static const char *const kind_names[KINDS] = { [STATE] = "state", [NUMBER] = "number", [ACTION] = "action", [EXISTENCE] = "existence", [RELATION] = "relation" };
+static const char *const kind_names[KINDS] = {
+    [STATE] = "state", [NUMBER] = "number", [ACTION] = "action", [EXISTENCE] = "existence", [RELATION] = "relation"
+};
 enum { ASKED, CORRECT, TRUTH_NO, SAID_NO, HIT_NO, KIND_COLUMNS };
 enum { ATTRIBUTES = 1 << STATE | 1 << NUMBER | 1 << ACTION, ALL_KINDS = (1 << KINDS) - 1 };
 
@@ -103,11 +107,13 @@ static int relation_read(Amber *a, const char *path, Error *e) {
     if (json_read_object(path, &a->relation, e)) return -1;
     json_object_foreach(a->relation, word, list) {
         if (!json_is_array(list))
-            return error_what(e, "wrong type"), error_where(e, "%s: field \"%.80s\"", path, word), error_found(e, "%s", json_kind(list)), error_expected(e, "a list of words");
+            return error_what(e, "wrong type"), error_where(e, "%s: field \"%.80s\"", path, word), error_found(e, "%s", json_kind(list)),
+                   error_expected(e, "a list of words");
         if (word_learn(a, word, path, e)) return -1;
         json_array_foreach(list, i, other) {
             if (!json_is_string(other))
-                return error_what(e, "wrong type"), error_where(e, "%s: field \"%.80s\"", path, word), error_found(e, "%s", json_kind(other)), error_expected(e, "a word");
+                return error_what(e, "wrong type"), error_where(e, "%s: field \"%.80s\"", path, word),
+                       error_found(e, "%s", json_kind(other)), error_expected(e, "a word");
             if (word_learn(a, json_string_value(other), path, e)) return -1;
         }
     }
@@ -119,7 +125,8 @@ static int safe_read(Amber *a, const char *path, Error *e) {
     size_t size;
     int bad = 0;
     if (file_read(path, 1 << 20, &text, &size, e)) return -1;
-    for (char *word = strtok_r(text, "\r\n", &rest); word && !bad; word = strtok_r(NULL, "\r\n", &rest)) bad = set_add(a->safe, word, path, e);
+    for (char *word = strtok_r(text, "\r\n", &rest); word && !bad; word = strtok_r(NULL, "\r\n", &rest))
+        bad = set_add(a->safe, word, path, e);
     free(text);
     return bad;
 }
@@ -147,10 +154,13 @@ static int objects_read(const Amber *a, const json_t *row, const char *key, cons
     size_t i;
     o->words = json_object_get(row, key);
     if (!json_is_array(o->words))
-        return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%s", json_kind(o->words)), error_expected(e, "a list of words");
-    json_array_foreach(o->words, i, word) if (!json_is_string(word) || !json_object_get(a->relation, json_string_value(word)))
-        return error_what(e, "unknown object"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%.80s", json_is_string(word) ? json_string_value(word) : json_kind(word)),
-               error_expected(e, "a word of relation.json");
+        return error_what(e, "wrong type"), error_where(e, "%s: field \"%s\"", where, key), error_found(e, "%s", json_kind(o->words)),
+               error_expected(e, "a list of words");
+    json_array_foreach(o->words, i,
+        word) if (!json_is_string(word) || !json_object_get(a->relation, json_string_value(word))) return error_what(e, "unknown object"),
+        error_where(e, "%s: field \"%s\"", where, key),
+        error_found(e, "%.80s", json_is_string(word) ? json_string_value(word) : json_kind(word)),
+        error_expected(e, "a word of relation.json");
     o->n = json_array_size(o->words);
     o->named = mem_new(o->n + 1, 1, "objects", e);
     return o->named ? 0 : -1;
@@ -160,11 +170,9 @@ static int objects_read(const Amber *a, const json_t *row, const char *key, cons
 static int objects_name(const Amber *a, Objects *o, const char *noun) {
     const json_t *word, *other;
     size_t i, j;
-    json_array_foreach(o->words, i, word)
-        json_array_foreach(json_object_get(a->relation, json_string_value(word)), j, other)
-            if (!strcmp(json_string_value(other), noun)) return o->named[i] = 1;
-    json_array_foreach(o->words, i, word)
-        if (!strcmp(json_string_value(word), noun)) return o->named[i] = 1;
+    json_array_foreach(o->words, i, word) json_array_foreach(json_object_get(a->relation, json_string_value(word)), j,
+        other) if (!strcmp(json_string_value(other), noun)) return o->named[i] = 1;
+    json_array_foreach(o->words, i, word) if (!strcmp(json_string_value(word), noun)) return o->named[i] = 1;
     return 0;
 }
 
@@ -178,7 +186,8 @@ static int description_add(Amber *a, const json_t *row, const Answer *answer, co
     Objects truth = { 0 }, feared = { 0 };
     int32_t counts[GENERATIVE_COLUMNS] = { [DESCRIPTIONS] = 1 };
     json_t *absent = json_array();
-    int bad = !absent || objects_read(a, row, "truth", where, &truth, e) || objects_read(a, row, "hallu", where, &feared, e) || tokens_split(&a->tokens, answer->text, 0, e);
+    int bad = !absent || objects_read(a, row, "truth", where, &truth, e) || objects_read(a, row, "hallu", where, &feared, e) ||
+              tokens_split(&a->tokens, answer->text, 0, e);
     for (size_t i = 0; i < a->tokens.n && !bad; i++) {
         char singular[WORD_SIZE];
         const char *noun = lemma_of(&a->lemmas, a->tokens.words[i], singular);
@@ -196,8 +205,9 @@ static int description_add(Amber *a, const json_t *row, const Answer *answer, co
     counts[CLEAN] = !counts[ABSENT];
     bad = bad || counts_add(&a->generative, counts, e) ||
           eval_row(a->result,
-              json_pack("{s:s, s:s, s:i, s:O, s:i, s:i, s:i, s:i}", "id", answer->id, "kind", "generative", "nouns", (int)counts[MENTIONS], "absent", absent, "objects",
-                  (int)counts[TRUTH], "covered", (int)counts[COVERED], "feared", (int)counts[FEARED], "feared_named", (int)counts[FEARED_HIT]),
+              json_pack("{s:s, s:s, s:i, s:O, s:i, s:i, s:i, s:i}", "id", answer->id, "kind", "generative", "nouns", (int)counts[MENTIONS],
+                  "absent", absent, "objects", (int)counts[TRUTH], "covered", (int)counts[COVERED], "feared", (int)counts[FEARED],
+                  "feared_named", (int)counts[FEARED_HIT]),
               e);
     json_decref(absent);
     free(truth.named);
@@ -222,7 +232,11 @@ static int question_add(Amber *a, const json_t *row, Kind kind, const Answer *an
     a->neither += !said_no && !said_yes;
     return counts_add(&a->discriminative, counts, e) ||
                    eval_row(a->result,
-                       json_pack("{s:s, s:s, s:s, s:s, s:b}", "id", answer->id, "kind", kind_names[kind], "truth", truth, "said", said_no ? "no" : said_yes ? "yes" : "neither", "correct", (int)mine[CORRECT]),
+                       json_pack("{s:s, s:s, s:s, s:s, s:b}", "id", answer->id, "kind", kind_names[kind], "truth", truth, "said",
+                           said_no    ? "no"
+                           : said_yes ? "yes"
+                                      : "neither",
+                           "correct", (int)mine[CORRECT]),
                        e)
                ? -1
                : 0;
@@ -234,25 +248,28 @@ static int kind_of(const char *type, const char *where, Kind *out, Error *e) {
         const char *type;
         Kind kind;
     } types[] = { { "generative", GENERATIVE }, { "discriminative-hallucination", EXISTENCE }, { "discriminative-attribute-state", STATE },
-        { "discriminative-attribute-number", NUMBER }, { "discriminative-attribute-action", ACTION }, { "discriminative-relation", RELATION }, { "relation", RELATION } };
+        { "discriminative-attribute-number", NUMBER }, { "discriminative-attribute-action", ACTION },
+        { "discriminative-relation", RELATION }, { "relation", RELATION } };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (!strcmp(type, types[i].type)) return *out = types[i].kind, 0;
-    return error_what(e, "unknown type"), error_where(e, "%s", where), error_found(e, "\"%.60s\"", type), error_expected(e, "a type of AMBER's annotations");
+    return error_what(e, "unknown type"), error_where(e, "%s", where), error_found(e, "\"%.60s\"", type),
+           error_expected(e, "a type of AMBER's annotations");
 }
 
 static int annotation_id_add(Amber *a, const json_t *row, const char *id, const char *where, Error *e) {
     const char *type;
     Kind kind = GENERATIVE;
     if (json_need_string(row, "type", where, &type, e) || kind_of(type, where, &kind, e)) return -1;
-    if (json_object_get(a->seen, id)) return error_what(e, "an id for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
+    if (json_object_get(a->seen, id))
+        return error_what(e, "an id for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
     if (set_add(a->seen, id, where, e)) return -1;
     if (a->asked && !json_object_get(a->asked, id)) return 0;
     const Answer *answer = answers_take(&a->answers, id);
     if (!answer) return 0;
     if (kind != GENERATIVE) return question_add(a, row, kind, answer, where, e);
     if (!a->relation || !a->safe)
-        return error_what(e, "descriptions among the answers"), error_where(e, "%s", where), error_expected(e, "--relation and --safe-words"),
-               error_hint(e, "or --queries with a file of yes/no questions");
+        return error_what(e, "descriptions among the answers"), error_where(e, "%s", where),
+               error_expected(e, "--relation and --safe-words"), error_hint(e, "or --queries with a file of yes/no questions");
     return description_add(a, row, answer, where, e);
 }
 
@@ -274,26 +291,30 @@ static int amber_read(Amber *a, const EvalSettings *s, const AmberFiles *f, Erro
     if (f->queries) a->asked = json_object();
     if (f->safe_words) a->safe = json_object();
     if (!a->vocabulary || !a->seen || (f->queries && !a->asked) || (f->safe_words && !a->safe)) return error_what(e, "out of memory");
-    if (lemmas_open(&a->lemmas, f->wordnet, e) || (f->relation && relation_read(a, f->relation, e)) || (f->safe_words && safe_read(a, f->safe_words, e)) ||
-        (f->queries && rows_each(f->queries, query_add, a, e)) || answers_read(&a->answers, s->answers, IDS_OF_QUESTIONS, e) ||
-        rows_each(f->annotations, annotation_add, a, e))
+    if (lemmas_open(&a->lemmas, f->wordnet, e) || (f->relation && relation_read(a, f->relation, e)) ||
+        (f->safe_words && safe_read(a, f->safe_words, e)) || (f->queries && rows_each(f->queries, query_add, a, e)) ||
+        answers_read(&a->answers, s->answers, IDS_OF_QUESTIONS, e) || rows_each(f->annotations, annotation_add, a, e))
         return -1;
-    json_object_foreach(a->asked, id, value) if (!json_object_get(a->seen, id))
-        return error_what(e, "query without annotation"), error_where(e, "%s", f->queries), error_found(e, "id %.100s", id), error_expected(e, "an id of %s", f->annotations);
+    json_object_foreach(a->asked, id, value) if (!json_object_get(a->seen, id)) return error_what(e, "query without annotation"),
+        error_where(e, "%s", f->queries), error_found(e, "id %.100s", id), error_expected(e, "an id of %s", f->annotations);
     return answers_settle(&a->answers, s->partial, e);
 }
 
 static int amber_measure(Amber *a, const EvalSettings *s, Error *e) {
-    static const Measure described[] = { { "generative", "chair", chair, 0 }, { "generative", "cover", cover, 0 }, { "generative", "hal", hal, 0 }, { "generative", "cog", cog, 0 } };
+    static const Measure described[] = { { "generative", "chair", chair, 0 }, { "generative", "cover", cover, 0 },
+        { "generative", "hal", hal, 0 }, { "generative", "cog", cog, 0 } };
     Measure asked[SECTIONS * 4];
     int n = 0;
-    if (a->generative.n && (eval_count(a->result, "generative", "answers", (int64_t)a->generative.n, e) || eval_measure(a->result, &a->generative, described, 4, s, e))) return -1;
+    if (a->generative.n && (eval_count(a->result, "generative", "answers", (int64_t)a->generative.n, e) ||
+                               eval_measure(a->result, &a->generative, described, 4, s, e)))
+        return -1;
     if (!a->discriminative.n) return 0;
     for (int i = 0; i < SECTIONS; i++) {
         int64_t answers = 0;
         for (size_t j = 0; j < a->discriminative.n; j++)
             for (int k = 0; k < KINDS; k++)
-                if (sections[i].part >> k & 1) answers += a->discriminative.rows[j * KINDS * KIND_COLUMNS + (size_t)(k * KIND_COLUMNS + ASKED)];
+                if (sections[i].part >> k & 1)
+                    answers += a->discriminative.rows[j * KINDS * KIND_COLUMNS + (size_t)(k * KIND_COLUMNS + ASKED)];
         if (!answers) continue;
         if (eval_count(a->result, sections[i].name, "answers", answers, e)) return -1;
         asked[n++] = (Measure){ sections[i].name, "accuracy", accuracy, sections[i].part };
@@ -308,8 +329,9 @@ int amber_eval(const EvalSettings *s, const AmberFiles *files, const char *out, 
     EvalResult r;
     Amber a = { .generative = { .columns = GENERATIVE_COLUMNS }, .discriminative = { .columns = KINDS * KIND_COLUMNS }, .result = &r };
     if (eval_open(&r, "amber", s, e)) return -1;
-    int bad = amber_read(&a, s, files, e) || eval_note(&r, "lemmas", files->wordnet ? "wordnet" : "rules", e) || eval_note(&r, "nouns", "vocabulary, without a tagger", e) ||
-              eval_note(&r, "similarity", "none", e) || eval_count(&r, NULL, "neither_yes_nor_no", a.neither, e) || amber_measure(&a, s, e);
+    int bad = amber_read(&a, s, files, e) || eval_note(&r, "lemmas", files->wordnet ? "wordnet" : "rules", e) ||
+              eval_note(&r, "nouns", "vocabulary, without a tagger", e) || eval_note(&r, "similarity", "none", e) ||
+              eval_count(&r, NULL, "neither_yes_nor_no", a.neither, e) || amber_measure(&a, s, e);
     r.answers = (int)(a.generative.n + a.discriminative.n);
     r.missing = a.answers.missing;
     r.extra = (int)a.answers.n - a.answers.used;

@@ -1,4 +1,5 @@
-/* amber.h - AMBER (Wang et al. 2023): descriptions against annotated objects, and yes/no questions on existence, attributes and relations. */
+/* amber.h - AMBER (Wang et al. 2023): descriptions against annotated objects, and yes/no questions on existence, attributes and relations.
+ */
 #ifndef RLAIFV_ENGINE_EVAL_AMBER_H
 #define RLAIFV_ENGINE_EVAL_AMBER_H
 

@@ -27,7 +27,8 @@ static int array_each(const char *path, RowTaker *take, void *context, Error *e)
         char where[PATH_SIZE + 32];
         snprintf(where, sizeof where, "%s[%zu]", path, i);
         if (!json_is_object(row))
-            got = error_what(e, "wrong type"), error_where(e, "%s", where), error_found(e, "%s", json_kind(row)), error_expected(e, "an object");
+            got = error_what(e, "wrong type"), error_where(e, "%s", where), error_found(e, "%s", json_kind(row)),
+            error_expected(e, "an object");
         else got = take(context, row, where, e);
         if (got) break;
     }
@@ -67,18 +68,21 @@ static char *image_name(const char *name) {
 }
 
 int row_id(const json_t *row, IdKind kind, const char *where, char **out, Error *e) {
-    static const char *const keys[][4] = { [IDS_OF_QUESTIONS] = { "question_id", "id", "index" }, [IDS_OF_IMAGES] = { "image_id", "image", "id" } };
+    static const char *const keys[][4] = {
+        [IDS_OF_QUESTIONS] = { "question_id", "id", "index" }, [IDS_OF_IMAGES] = { "image_id", "image", "id" }
+    };
     const json_t *value = NULL;
     int k = 0;
     for (; keys[kind][k]; k++)
         if ((value = json_object_get(row, keys[kind][k]))) break;
     *out = NULL;
     if (!value)
-        return error_what(e, "row has no id"), error_where(e, "%s", where), error_expected(e, "a field %s, %s or %s", keys[kind][0], keys[kind][1], keys[kind][2]);
+        return error_what(e, "row has no id"), error_where(e, "%s", where),
+               error_expected(e, "a field %s, %s or %s", keys[kind][0], keys[kind][1], keys[kind][2]);
     const char *text = json_string_value(value);
     if (!json_is_integer(value) && !(text && *text))
-        return error_what(e, "bad id"), error_where(e, "%s: field \"%s\"", where, keys[kind][k]), error_found(e, "%s", text ? "an empty text" : json_kind(value)),
-               error_expected(e, "a whole number or text");
+        return error_what(e, "bad id"), error_where(e, "%s: field \"%s\"", where, keys[kind][k]),
+               error_found(e, "%s", text ? "an empty text" : json_kind(value)), error_expected(e, "a whole number or text");
     if (text) *out = kind == IDS_OF_IMAGES ? image_name(text) : strdup(text);
     else if (asprintf(out, "%lld", (long long)json_integer_value(value)) < 0) *out = NULL;
     return *out ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
@@ -99,16 +103,19 @@ static int answer_add(void *context, const json_t *row, const char *where, Error
     Answer a = { 0 };
     for (int i = 0; i < 3 && !text; i++)
         if (json_object_get(row, texts[i]) && json_need_string(row, texts[i], where, &text, e)) return -1;
-    if (!text) return error_what(e, "row has no answer"), error_where(e, "%s", where), error_expected(e, "a field response, answer or text");
+    if (!text)
+        return error_what(e, "row has no answer"), error_where(e, "%s", where), error_expected(e, "a field response, answer or text");
     if (mem_grow(&s->all, &s->cap, s->n + 1, sizeof *s->all, "answers", e) || row_id(row, r->kind, where, &a.id, e)) return -1;
     if (r->kind == IDS_OF_QUESTIONS && json_object_get(s->index, a.id)) {
-        error_what(e, "a second answer to one question"), error_where(e, "%s", where), error_found(e, "id %.100s", a.id), error_expected(e, "one answer each");
+        error_what(e, "a second answer to one question"), error_where(e, "%s", where), error_found(e, "id %.100s", a.id),
+            error_expected(e, "one answer each");
         free(a.id);
         return -1;
     }
     a.text = strdup(text);
     s->all[s->n++] = a; /* from here answers_free owns it */
-    if (!a.text || json_object_set_new(s->index, a.id, json_integer((json_int_t)s->n - 1))) return error_what(e, "out of memory"), error_where(e, "%s", where);
+    if (!a.text || json_object_set_new(s->index, a.id, json_integer((json_int_t)s->n - 1)))
+        return error_what(e, "out of memory"), error_where(e, "%s", where);
     return 0;
 }
 

@@ -28,7 +28,8 @@ typedef struct AnswerSet {
     int used, missing;
     char first_missing[80];
 } AnswerSet;
-/* Refuses rows without an id or an answer, a second answer to one question (IDS_OF_IMAGES: an image may have several), and no rows at all. */
+/* Refuses rows without an id or an answer, a second answer to one question (IDS_OF_IMAGES: an image may have several), and no rows at all.
+ */
 int answers_read(AnswerSet *s, const char *path, IdKind kind, Error *e);
 void answers_free(AnswerSet *s);
 /* The answer to a question, which then counts as used; NULL, and one more is missing. */

@@ -12,8 +12,8 @@ static int out_of_memory(Error *e) { return error_what(e, "out of memory"), erro
 
 int eval_open(EvalResult *r, const char *benchmark, const EvalSettings *s, Error *e) {
     memset(r, 0, sizeof *r);
-    r->json = json_pack("{s:s, s:i, s:i, s:i, s:{s:I, s:I, s:s}, s:{}}", "benchmark", benchmark, "answers", 0, "missing", 0, "extra", 0, "bootstrap", "resamples",
-        (json_int_t)s->resamples, "seed", (json_int_t)s->seed, "interval", "95 %", "measures");
+    r->json = json_pack("{s:s, s:i, s:i, s:i, s:{s:I, s:I, s:s}, s:{}}", "benchmark", benchmark, "answers", 0, "missing", 0, "extra", 0,
+        "bootstrap", "resamples", (json_int_t)s->resamples, "seed", (json_int_t)s->seed, "interval", "95 %", "measures");
     if (!r->json) return out_of_memory(e);
     if (s->rows && file_create(&r->rows, s->rows, e)) {
         json_decref(r->json);
@@ -35,8 +35,8 @@ int eval_measure(EvalResult *r, const Counts *c, const Measure *measures, int n,
     Estimate *found = mem_new((size_t)n, sizeof *found, "measures", e);
     int bad = !found || bootstrap(c, measures, n, s->resamples, (uint64_t)s->seed, found, e);
     for (int i = 0; i < n && !bad; i++) {
-        json_t *section = section_of(r, measures[i].section),
-               *value = json_pack("{s:o, s:o, s:o}", "value", number(found[i].value), "low", number(found[i].low), "high", number(found[i].high));
+        json_t *section = section_of(r, measures[i].section), *value = json_pack("{s:o, s:o, s:o}", "value", number(found[i].value), "low",
+                                                                  number(found[i].low), "high", number(found[i].high));
         if (!section || json_object_set_new(section, measures[i].name, value)) bad = out_of_memory(e);
     }
     free(found);
@@ -63,8 +63,8 @@ static void table_print(const json_t *result, FILE *to) {
     const char *section, *name;
     json_t *measures, *value;
     fprintf(to, "%s: %lld answers, %lld missing, %lld extra\n", json_string_value(json_object_get(result, "benchmark")),
-        (long long)json_integer_value(json_object_get(result, "answers")), (long long)json_integer_value(json_object_get(result, "missing")),
-        (long long)json_integer_value(json_object_get(result, "extra")));
+        (long long)json_integer_value(json_object_get(result, "answers")),
+        (long long)json_integer_value(json_object_get(result, "missing")), (long long)json_integer_value(json_object_get(result, "extra")));
     json_object_foreach(json_object_get(result, "measures"), section, measures) {
         fprintf(to, "\n%-26s %9s   95 %% interval\n", section, "");
         json_object_foreach(measures, name, value) {
@@ -73,15 +73,16 @@ static void table_print(const json_t *result, FILE *to) {
             else if (json_is_null(json_object_get(value, "value"))) fprintf(to, "  %-24s %9s\n", name, "-");
             else if (json_is_null(low)) fprintf(to, "  %-24s %9.2f\n", name, json_number_value(json_object_get(value, "value")));
             else
-                fprintf(to, "  %-24s %9.2f   %.2f to %.2f\n", name, json_number_value(json_object_get(value, "value")), json_number_value(low),
-                    json_number_value(json_object_get(value, "high")));
+                fprintf(to, "  %-24s %9.2f   %.2f to %.2f\n", name, json_number_value(json_object_get(value, "value")),
+                    json_number_value(low), json_number_value(json_object_get(value, "high")));
         }
     }
 }
 
 int eval_finish(EvalResult *r, const char *out, FILE *table, Error *e) {
     char *text = NULL;
-    int bad = eval_count(r, NULL, "answers", r->answers, e) || eval_count(r, NULL, "missing", r->missing, e) || eval_count(r, NULL, "extra", r->extra, e);
+    int bad = eval_count(r, NULL, "answers", r->answers, e) || eval_count(r, NULL, "missing", r->missing, e) ||
+              eval_count(r, NULL, "extra", r->extra, e);
     if (!bad) text = json_dumps(r->json, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
     if (!bad && !text) bad = out_of_memory(e);
     if (!bad && r->writes_rows) {

@@ -12,7 +12,8 @@ typedef struct EvalSettings {
     int64_t resamples, seed;    /* of the bootstrap */
 } EvalSettings;
 
-/* A result being made: an object {benchmark, answers, missing, extra, bootstrap, ..., measures: {section: {answers, name: {value, low, high}}}}. */
+/* A result being made: an object {benchmark, answers, missing, extra, bootstrap, ..., measures: {section: {answers, name: {value, low,
+ * high}}}}. */
 typedef struct EvalResult {
     json_t *json;
     int answers, missing, extra;
@@ -27,7 +28,7 @@ int eval_count(EvalResult *r, const char *section, const char *name, int64_t val
 int eval_note(EvalResult *r, const char *name, const char *text, Error *e);
 /* Steals `row`. NULL stands for memory that was out. Writes nothing unless rows were asked for. */
 int eval_row(EvalResult *r, json_t *row, Error *e);
-/* Commits rows, writes the result to `out`, prints the table, and closes. On failure nothing is left behind. */
+/* Commits rows, then writes the result to `out`, prints the table, and closes. A result stands only where all before it went well. */
 int eval_finish(EvalResult *r, const char *out, FILE *table, Error *e);
 void eval_abandon(EvalResult *r);
 

@@ -1,7 +1,7 @@
 /* bootstrap.c - resamples rows of counts.
  *
- * Most benchmarks know few kinds of answers (right or wrong, yes or no), so equal rows are one class, a resample is how often each class was
- * drawn, and its sums are made once from those, not from n rows. */
+ * Most benchmarks know few kinds of answers (right or wrong, yes or no), so equal rows are one class, a resample is how often each class
+ * was drawn, and its sums are made once from those, not from n rows. */
 #include "engine/eval/bootstrap.h"
 
 #include "base/philox.h"
@@ -36,7 +36,8 @@ typedef struct Classes {
 static int row_compare(const void *a, const void *b, void *context) {
     const Counts *c = context;
     uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-    int order = memcmp(c->rows + (size_t)i * (size_t)c->columns, c->rows + (size_t)j * (size_t)c->columns, (size_t)c->columns * sizeof *c->rows);
+    int order =
+        memcmp(c->rows + (size_t)i * (size_t)c->columns, c->rows + (size_t)j * (size_t)c->columns, (size_t)c->columns * sizeof *c->rows);
     return order ? order : (i > j) - (i < j);
 }
 
@@ -101,7 +102,8 @@ static void interval(double *values, size_t n, Estimate *out) {
 }
 
 int bootstrap(const Counts *c, const Measure *measures, int n, int64_t resamples, uint64_t seed, Estimate *out, Error *e) {
-    if (!c->n || c->n > UINT32_MAX) return error_what(e, "nothing to count"), error_found(e, "%zu answers", c->n), error_expected(e, "1 to 4294967295");
+    if (!c->n || c->n > UINT32_MAX)
+        return error_what(e, "nothing to count"), error_found(e, "%zu answers", c->n), error_expected(e, "1 to 4294967295");
     Classes k;
     if (classes_make(c, &k, e)) return -1;
     size_t threads = (size_t)omp_get_max_threads(), wide = (size_t)c->columns, each = k.n + wide;

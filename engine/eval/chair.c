@@ -15,7 +15,9 @@ static double chair_s_refine(const int64_t *s, int part) { return (void)part, sh
 static double chair_i(const int64_t *s, int part) { return (void)part, share((double)s[FALSE_MENTIONS], (double)s[MENTIONS]); }
 static double recall(const int64_t *s, int part) { return (void)part, share((double)s[COVERED], (double)s[PRESENT]); }
 static double f1(const int64_t *s, int part) { return harmonic(100 - chair_i(s, part), recall(s, part)); }
-static double response_f1(const int64_t *s, int part) { return harmonic(100 - chair_s_refine(s, part), share((double)s[NAMING], (double)s[ANSWERS])); }
+static double response_f1(const int64_t *s, int part) {
+    return harmonic(100 - chair_s_refine(s, part), share((double)s[NAMING], (double)s[ANSWERS]));
+}
 static double words(const int64_t *s, int part) { return (void)part, s[ANSWERS] ? (double)s[WORDS] / (double)s[ANSWERS] : NAN; }
 
 /* Pieces between single blanks, of the answer without blanks at its ends: so the original counts words, and an empty answer is one. */
@@ -40,9 +42,11 @@ static int answer_add(const Answer *a, const json_t *classes, ChairWords *w, Cou
     json_array_foreach(mentions, i, pair) {
         class = json_string_value(json_array_get(pair, 1));
         int here = json_object_get(classes, class) != NULL;
-        if (!bad && (here ? json_object_set_new(covered, class, json_true()) : json_array_append(absent, (json_t *)pair))) bad = error_what(e, "out of memory");
+        if (!bad && (here ? json_object_set_new(covered, class, json_true()) : json_array_append(absent, (json_t *)pair)))
+            bad = error_what(e, "out of memory");
     }
-    json_object_foreach((json_t *)classes, class, value) if (!bad && json_array_append_new(present, json_string(class))) bad = error_what(e, "out of memory");
+    json_object_foreach((json_t *)classes, class, value) if (!bad && json_array_append_new(present, json_string(class))) bad =
+        error_what(e, "out of memory");
     counts[MENTIONS] = (int32_t)json_array_size(mentions);
     counts[FALSE_MENTIONS] = (int32_t)json_array_size(absent);
     counts[NAMING] = counts[MENTIONS] > 0;
@@ -50,8 +54,8 @@ static int answer_add(const Answer *a, const json_t *classes, ChairWords *w, Cou
     counts[COVERED] = (int32_t)json_object_size(covered);
     bad = bad || counts_add(c, counts, e) ||
           eval_row(r,
-              json_pack("{s:s, s:O, s:O, s:O, s:i, s:i}", "image_id", a->id, "mentions", mentions, "hallucinated", absent, "present", present, "covered", (int)counts[COVERED],
-                  "words", (int)counts[WORDS]),
+              json_pack("{s:s, s:O, s:O, s:O, s:i, s:i}", "image_id", a->id, "mentions", mentions, "hallucinated", absent, "present",
+                  present, "covered", (int)counts[COVERED], "words", (int)counts[WORDS]),
               e);
     json_decref(mentions);
     json_decref(covered);
@@ -60,18 +64,21 @@ static int answer_add(const Answer *a, const json_t *classes, ChairWords *w, Cou
     return bad ? -1 : 0;
 }
 
-static int truth_read(const char *files, const AnswerSet *answers, ChairWords *w, json_t *truth, json_t *described, int *unasked, Error *e) {
+static int truth_read(
+    const char *files, const AnswerSet *answers, ChairWords *w, json_t *truth, json_t *described, int *unasked, Error *e) {
     char **paths;
     int n, bad = 0;
     for (size_t i = 0; i < answers->n; i++)
-        if (!json_object_get(truth, answers->all[i].id) && json_object_set_new(truth, answers->all[i].id, json_object())) return error_what(e, "out of memory");
+        if (!json_object_get(truth, answers->all[i].id) && json_object_set_new(truth, answers->all[i].id, json_object()))
+            return error_what(e, "out of memory");
     if (names_split(files, "--truth", &paths, &n, e)) return -1;
     for (int i = 0; i < n && !bad; i++) bad = chair_truth_read(paths[i], w, truth, described, unasked, e);
     names_free(paths);
     return bad;
 }
 
-static int answers_judge(const EvalSettings *s, const ChairFiles *f, AnswerSet *answers, ChairWords *w, Counts *c, EvalResult *r, json_t *truth, json_t *described, Error *e) {
+static int answers_judge(const EvalSettings *s, const ChairFiles *f, AnswerSet *answers, ChairWords *w, Counts *c, EvalResult *r,
+    json_t *truth, json_t *described, Error *e) {
     if (!truth || !described) return error_what(e, "out of memory");
     if (truth_read(f->truth, answers, w, truth, described, &answers->missing, e)) return -1;
     if (answers->missing) snprintf(answers->first_missing, sizeof answers->first_missing, "an image of --truth");
@@ -90,8 +97,9 @@ static int answers_judge(const EvalSettings *s, const ChairFiles *f, AnswerSet *
 }
 
 int chair_eval(const EvalSettings *s, const ChairFiles *files, const char *out, FILE *table, Error *e) {
-    static const Measure measures[] = { { "objects", "chair_s", chair_s, 0 }, { "objects", "chair_s_refine", chair_s_refine, 0 }, { "objects", "chair_i", chair_i, 0 },
-        { "objects", "recall", recall, 0 }, { "objects", "f1", f1, 0 }, { "objects", "response_f1", response_f1, 0 }, { "objects", "words", words, 0 } };
+    static const Measure measures[] = { { "objects", "chair_s", chair_s, 0 }, { "objects", "chair_s_refine", chair_s_refine, 0 },
+        { "objects", "chair_i", chair_i, 0 }, { "objects", "recall", recall, 0 }, { "objects", "f1", f1, 0 },
+        { "objects", "response_f1", response_f1, 0 }, { "objects", "words", words, 0 } };
     EvalResult r;
     AnswerSet answers = { 0 };
     ChairWords w;

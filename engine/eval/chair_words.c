@@ -10,14 +10,18 @@
 static int pair_add(ChairWords *w, const char *first, const char *second, const char *means, Error *e) {
     char pair[2 * WORD_SIZE];
     snprintf(pair, sizeof pair, "%s%s%s", first, *second ? " " : "", second);
-    return json_object_set_new(w->pairs, pair, json_string(means)) || lemmas_know(&w->lemmas, pair, e) ? (error_what(e, "out of memory"), error_where(e, "pairs of words")) : 0;
+    return json_object_set_new(w->pairs, pair, json_string(means)) || lemmas_know(&w->lemmas, pair, e)
+               ? (error_what(e, "out of memory"), error_where(e, "pairs of words"))
+               : 0;
 }
 
 /* The pairs that are one word, or that would name a person where there is none. */
 static int pairs_open(ChairWords *w, Error *e) {
-    static const char *const animals[] = { "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub" };
-    static const char *const other[][3] = { { "home", "plate", "home plate" }, { "train", "track", "train track" }, { "passenger", "jet", "jet" },
-        { "passenger", "train", "train" }, { "bow", "tie", "tie" }, { "toilet", "seat", "toilet" }, { "wine", "glas", "wine glass" } };
+    static const char *const animals[] = { "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal",
+        "cub" };
+    static const char *const other[][3] = { { "home", "plate", "home plate" }, { "train", "track", "train track" },
+        { "passenger", "jet", "jet" }, { "passenger", "train", "train" }, { "bow", "tie", "tie" }, { "toilet", "seat", "toilet" },
+        { "wine", "glas", "wine glass" } };
     const char *word;
     json_t *class;
     json_object_foreach(w->class_of, word, class) if (strchr(word, ' ') && pair_add(w, word, "", word, e)) return -1;
@@ -42,8 +46,10 @@ static int synonyms_line(ChairWords *w, char *line, const char *path, int number
         char *word = trimmed(part);
         if (!name) name = word;
         if (!*name || strlen(word) >= WORD_SIZE)
-            return error_what(e, "bad synonyms"), error_where(e, "%s:%d", path, number), error_expected(e, "the name of a class and its synonyms, apart by commas");
-        if (*word && (json_object_set_new(w->class_of, word, json_string(name)) || lemmas_know(&w->lemmas, word, e))) return error_what(e, "out of memory"), error_where(e, "%s", path);
+            return error_what(e, "bad synonyms"), error_where(e, "%s:%d", path, number),
+                   error_expected(e, "the name of a class and its synonyms, apart by commas");
+        if (*word && (json_object_set_new(w->class_of, word, json_string(name)) || lemmas_know(&w->lemmas, word, e)))
+            return error_what(e, "out of memory"), error_where(e, "%s", path);
     }
     return 0;
 }
@@ -106,7 +112,8 @@ json_t *chair_words_find(ChairWords *w, const char *text, Error *e) {
         char out[WORD_SIZE];
         const char *word = word_at(w, i, out, &taken), *class = chair_class(w, word);
         toilet |= !strcmp(word, "toilet");
-        if (class && json_array_append_new(found, json_pack("[s, s]", word, class))) bad = error_what(e, "out of memory"), error_where(e, "objects of an answer");
+        if (class && json_array_append_new(found, json_pack("[s, s]", word, class)))
+            bad = error_what(e, "out of memory"), error_where(e, "objects of an answer");
     }
     /* The seat of a toilet is no chair. */
     for (size_t i = json_array_size(found); toilet && !bad && i-- > 0;)

@@ -1,4 +1,5 @@
-/* choice.c - owns the reading of a chosen letter, and accuracy by category. Refuses questions without a right letter among their options. */
+/* choice.c - owns the reading of a chosen letter, and accuracy by category. Refuses questions without a right letter among their options.
+ */
 #include "engine/eval/choice.h"
 
 #include "engine/eval/answers.h"
@@ -91,7 +92,8 @@ static char quoted(const char *text, const char *const *options, int n) {
         int within = 0;
         if (!options[i] || !holds(text, options[i])) continue;
         for (int j = 0; j < n; j++)
-            within |= j != i && options[j] && strlen(options[j]) > strlen(options[i]) && holds(options[j], options[i]) && holds(text, options[j]);
+            within |=
+                j != i && options[j] && strlen(options[j]) > strlen(options[i]) && holds(options[j], options[i]) && holds(text, options[j]);
         if (within) continue;
         if (found) return 0;
         found = (char)('A' + i);
@@ -158,14 +160,19 @@ static int answer_judge(Choice *c, const json_t *row, const char *id, const char
     int n = options_read(row, where, texts, e);
     if (n < 0) return -1;
     if (right[0] < 'A' || right[0] >= 'A' + n || right[1])
-        return error_what(e, "bad answer of a question"), error_where(e, "%s", where), error_found(e, "\"%.40s\"", right), error_expected(e, "a letter from A to %c", 'A' + n - 1);
-    if (json_object_get(c->seen, id)) return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
+        return error_what(e, "bad answer of a question"), error_where(e, "%s", where), error_found(e, "\"%.40s\"", right),
+               error_expected(e, "a letter from A to %c", 'A' + n - 1);
+    if (json_object_get(c->seen, id))
+        return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
     if (json_object_set_new(c->seen, id, json_true())) return error_what(e, "out of memory"), error_where(e, "%s", where);
     const Answer *a = answers_take(&c->answers, id);
     if (!a) return 0;
     char said[2] = { choice_letter(a->text, texts, n), 0 };
     return judged_add(c, category, said[0] == right[0], !said[0], e) ||
-                   eval_row(c->result, json_pack("{s:s, s:s, s:s, s:s, s:b}", "id", id, "category", category, "right", right, "said", said, "correct", said[0] == right[0]), e)
+                   eval_row(c->result,
+                       json_pack("{s:s, s:s, s:s, s:s, s:b}", "id", id, "category", category, "right", right, "said", said, "correct",
+                           said[0] == right[0]),
+                       e)
                ? -1
                : 0;
 }
@@ -182,7 +189,8 @@ static int question_add(void *context, const json_t *row, const char *where, Err
 static int counts_make(const Choice *c, Counts *counts, Error *e) {
     enum { CATEGORIES_MOST = 1000 };
     size_t categories = json_object_size(c->categories);
-    if (categories > CATEGORIES_MOST) return error_what(e, "too many categories"), error_found(e, "%zu", categories), error_expected(e, "at most %d", CATEGORIES_MOST);
+    if (categories > CATEGORIES_MOST)
+        return error_what(e, "too many categories"), error_found(e, "%zu", categories), error_expected(e, "at most %d", CATEGORIES_MOST);
     counts->columns = (int)(1 + categories) * COLUMNS;
     int32_t *row = mem_new((size_t)counts->columns, sizeof *row, "counts", e);
     int bad = !row;
@@ -210,7 +218,8 @@ static int choice_measure(const Choice *c, const EvalSettings *s, Error *e) {
         json_object_foreach(c->categories, category, place) {
             int part = 1 + (int)json_integer_value(place);
             int64_t asked = 0;
-            if (!strcmp(category, "all")) bad = error_what(e, "bad category"), error_found(e, "\"all\", which is the section of all answers");
+            if (!strcmp(category, "all"))
+                bad = error_what(e, "bad category"), error_found(e, "\"all\", which is the section of all answers");
             for (size_t i = 0; i < counts.n; i++) asked += counts.rows[i * (size_t)counts.columns + (size_t)(part * COLUMNS + ASKED)];
             bad = bad || eval_count(c->result, category, "answers", asked, e);
             measures[n++] = (Measure){ category, "accuracy", accuracy, part };
@@ -229,8 +238,8 @@ int choice_eval(const EvalSettings *s, const char *questions, const char *out, F
     int bad = eval_open(&r, "choice", s, e);
     if (!bad) {
         bad = !c.categories || !c.seen ? error_what(e, "out of memory") : 0;
-        bad = bad || answers_read(&c.answers, s->answers, IDS_OF_QUESTIONS, e) || rows_each(questions, question_add, &c, e) || answers_settle(&c.answers, s->partial, e) ||
-              choice_measure(&c, s, e);
+        bad = bad || answers_read(&c.answers, s->answers, IDS_OF_QUESTIONS, e) || rows_each(questions, question_add, &c, e) ||
+              answers_settle(&c.answers, s->partial, e) || choice_measure(&c, s, e);
         r.answers = (int)c.n;
         r.missing = c.answers.missing;
         r.extra = (int)c.answers.n - c.answers.used;

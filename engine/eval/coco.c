@@ -102,12 +102,14 @@ static int element_take(const Walk *from, const char *to, RowTaker *take, void *
     json_t *row = json_loadb(from->p, (size_t)(to - from->p), JSON_REJECT_DUPLICATES, &bad);
     if (!row) return error_what(e, "bad JSON"), error_where(e, "%s", where), error_found(e, "%s", bad.text);
     int got = json_is_object(row) ? take(context, row, where, e)
-                                  : (error_what(e, "wrong type"), error_where(e, "%s", where), error_found(e, "%s", json_kind(row)), error_expected(e, "an object"));
+                                  : (error_what(e, "wrong type"), error_where(e, "%s", where), error_found(e, "%s", json_kind(row)),
+                                        error_expected(e, "an object"));
     json_decref(row);
     return got;
 }
 
-static int elements_each(Walk *w, const char *path, const void *map, const char *key, const json_t *wanted, RowTaker *take, void *context, Error *e) {
+static int elements_each(
+    Walk *w, const char *path, const void *map, const char *key, const json_t *wanted, RowTaker *take, void *context, Error *e) {
     char where[PATH_SIZE + 64];
     if (past(w, '[')) return broken(path, map, w, e);
     if (!past(w, ']')) return 0;
@@ -134,7 +136,9 @@ int coco_each(const char *path, const char *key, const json_t *wanted, RowTaker 
     int got = member_find(&w, key);
     if (got > 0) got = elements_each(&w, path, map, key, wanted, take, context, e);
     else if (got < 0) got = broken(path, map, &w, e);
-    else got = error_what(e, "missing field"), error_where(e, "%s", path), error_found(e, "no \"%s\"", key), error_expected(e, "a file of COCO's annotations");
+    else
+        got = error_what(e, "missing field"), error_where(e, "%s", path), error_found(e, "no \"%s\"", key),
+        error_expected(e, "a file of COCO's annotations");
     file_unmap(map, size);
     return got;
 }

@@ -20,8 +20,8 @@ static size_t blank(const char *p) {
 
 /* Bytes of a mark that is always apart from words: brackets, quotes but the straight single one, most punctuation, dashes. */
 static size_t mark(const char *p) {
-    static const char *const wide[] = { "\xc2\xab", "\xc2\xbb", "\xe2\x80\x9c", "\xe2\x80\x9d", "\xe2\x80\x98", "\xe2\x80\x99", "\xe2\x80\x9e",
-        "\xe2\x80\x92", "\xe2\x80\x93", "\xe2\x80\x94", "\xe2\x80\x95", "\xe2\x80\xa6" };
+    static const char *const wide[] = { "\xc2\xab", "\xc2\xbb", "\xe2\x80\x9c", "\xe2\x80\x9d", "\xe2\x80\x98", "\xe2\x80\x99",
+        "\xe2\x80\x9e", "\xe2\x80\x92", "\xe2\x80\x93", "\xe2\x80\x94", "\xe2\x80\x95", "\xe2\x80\xa6" };
     if (strchr(";@#$%&?!*()[]{}<>\"`", *p)) return 1;
     if (!strncmp(p, "--", 2)) return strspn(p, "-");
     for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
@@ -121,27 +121,33 @@ static int index_line(Lemmas *l, char *line, Error *e) {
     return json_object_set_new(l->nouns, line, json_true()) ? (error_what(e, "out of memory"), error_where(e, "index.noun")) : 0;
 }
 
-static int lines_each(Lemmas *l, const char *folder, const char *name, int (*take)(Lemmas *, char *, Error *), const json_t *filled, Error *e) {
+static int lines_each(
+    Lemmas *l, const char *folder, const char *name, int (*take)(Lemmas *, char *, Error *), const json_t *filled, Error *e) {
     enum { LIMIT = 64 << 20 };
     char path[PATH_SIZE], *text, *rest = NULL;
     size_t size;
     int bad = 0;
     if (path_join(path, folder, name, e)) return -1;
-    if (file_read(path, LIMIT, &text, &size, e)) return error_hint(e, "--wordnet is a folder such as Debian's /usr/share/wordnet (wordnet-base)"), -1;
+    if (file_read(path, LIMIT, &text, &size, e))
+        return error_hint(e, "--wordnet is a folder such as Debian's /usr/share/wordnet (wordnet-base)"), -1;
     for (char *line = strtok_r(text, "\n", &rest); line && !bad; line = strtok_r(NULL, "\n", &rest)) bad = take(l, line, e);
     free(text);
-    if (!bad && !json_object_size(filled)) bad = error_what(e, "not a file of WordNet"), error_where(e, "%s", path), error_found(e, "no words");
+    if (!bad && !json_object_size(filled))
+        bad = error_what(e, "not a file of WordNet"), error_where(e, "%s", path), error_found(e, "no words");
     return bad;
 }
 
 int lemmas_open(Lemmas *l, const char *wordnet, Error *e) {
     /* Nouns of AMBER and COCO whose plural the rules do not undo. */
-    static const char *const irregular[][2] = { { "children", "child" }, { "geese", "goose" }, { "knives", "knife" }, { "mice", "mouse" }, { "oxen", "ox" } };
+    static const char *const irregular[][2] = { { "children", "child" }, { "geese", "goose" }, { "knives", "knife" }, { "mice", "mouse" },
+        { "oxen", "ox" } };
     *l = (Lemmas){ .wordnet = wordnet != NULL, .nouns = json_object(), .exceptions = json_object() };
     int bad = l->nouns && l->exceptions ? 0 : error_what(e, "out of memory");
     if (!bad && wordnet)
-        bad = lines_each(l, wordnet, "noun.exc", exception_line, l->exceptions, e) || lines_each(l, wordnet, "index.noun", index_line, l->nouns, e);
-    for (size_t i = 0; i < sizeof irregular / sizeof *irregular && !bad && !wordnet; i++) bad = exception_add(l, irregular[i][0], irregular[i][1], e);
+        bad = lines_each(l, wordnet, "noun.exc", exception_line, l->exceptions, e) ||
+              lines_each(l, wordnet, "index.noun", index_line, l->nouns, e);
+    for (size_t i = 0; i < sizeof irregular / sizeof *irregular && !bad && !wordnet; i++)
+        bad = exception_add(l, irregular[i][0], irregular[i][1], e);
     if (bad) lemmas_free(l);
     return bad ? -1 : 0;
 }
@@ -162,8 +168,8 @@ void lemmas_free(Lemmas *l) {
 }
 
 const char *lemma_of(const Lemmas *l, const char *word, char out[WORD_SIZE]) {
-    static const char *const rules[][2] = { { "s", "" }, { "ses", "s" }, { "ves", "f" }, { "xes", "x" }, { "zes", "z" }, { "ches", "ch" }, { "shes", "sh" },
-        { "men", "man" }, { "ies", "y" } };
+    static const char *const rules[][2] = { { "s", "" }, { "ses", "s" }, { "ves", "f" }, { "xes", "x" }, { "zes", "z" }, { "ches", "ch" },
+        { "shes", "sh" }, { "men", "man" }, { "ies", "y" } };
     size_t n = strlen(word), i, best = json_object_get(l->nouns, word) ? n : SIZE_MAX;
     const json_t *known = json_object_get(l->exceptions, word), *singular;
     if (n >= WORD_SIZE - 2) return word; /* a rule adds at most no byte; an exception is checked below */
@@ -192,11 +198,12 @@ static int word_in(const char *word, const char *const *list) {
 }
 
 int noun_here(const Tokens *t, size_t i, const char *lemma) {
-    static const char *const verbs[] = { "board", "box", "brush", "drink", "file", "leave", "light", "lock", "note", "pack", "paddle", "plug", "rock", "sailing",
-        "skate", "ski", "sound", "spray", "support", "switch", "train", "watch", NULL };
-    static const char *const before_verbs[] = { "to", "i", "you", "we", "they", "he", "she", "it", "who", "can", "could", "will", "would", "may", "might", "must",
-        "should", "not", "is", "are", "was", "were", "be", "been", "being", NULL };
-    static const char *const before_can[] = { "a", "the", "one", "this", "that", "each", "trash", "garbage", "soda", "beer", "tin", "spray", "watering", NULL };
+    static const char *const verbs[] = { "board", "box", "brush", "drink", "file", "leave", "light", "lock", "note", "pack", "paddle",
+        "plug", "rock", "sailing", "skate", "ski", "sound", "spray", "support", "switch", "train", "watch", NULL };
+    static const char *const before_verbs[] = { "to", "i", "you", "we", "they", "he", "she", "it", "who", "can", "could", "will", "would",
+        "may", "might", "must", "should", "not", "is", "are", "was", "were", "be", "been", "being", NULL };
+    static const char *const before_can[] = { "a", "the", "one", "this", "that", "each", "trash", "garbage", "soda", "beer", "tin", "spray",
+        "watering", NULL };
     const char *before = i ? t->words[i - 1] : "";
     if (!strcmp(lemma, "hot")) return 0; /* an adjective; it is in AMBER's vocabulary for hot dogs */
     if (!strcmp(t->words[i], "can")) return word_in(before, before_can);

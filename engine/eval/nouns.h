@@ -1,8 +1,8 @@
 /* nouns.h - words of an English text, and the singular of a noun.
  *
  * The official programs use nltk: its tokenizer, WordNet's lemmas, and for AMBER its tagger. Here is the tokenizer by the rules of
- * docs/evaluations.md, the same lemmas where WordNet's files are given, else WordNet's rules over the words a benchmark knows, and, in place
- * of a tagger, a list of words that are often verbs with what stands before those. */
+ * docs/evaluations.md, the same lemmas where WordNet's files are given, else WordNet's rules over the words a benchmark knows, and, in
+ * place of a tagger, a list of words that are often verbs with what stands before those. */
 #ifndef RLAIFV_ENGINE_EVAL_NOUNS_H
 #define RLAIFV_ENGINE_EVAL_NOUNS_H
 
@@ -25,8 +25,8 @@ enum { WORD_SIZE = 100 }; /* longer words are no nouns of a benchmark */
 
 /* What is known of nouns. */
 typedef struct Lemmas {
-    int wordnet;                 /* 1: WordNet's own list of nouns and exceptions */
-    json_t *nouns, *exceptions;  /* noun -> true; plural -> [singular, ...] */
+    int wordnet;                /* 1: WordNet's own list of nouns and exceptions */
+    json_t *nouns, *exceptions; /* noun -> true; plural -> [singular, ...] */
 } Lemmas;
 /* `wordnet`: a folder with WordNet's noun.exc and index.noun, or NULL: the built-in exceptions, and nouns as lemmas_know adds them. */
 int lemmas_open(Lemmas *l, const char *wordnet, Error *e);

@@ -25,11 +25,15 @@ int pope_says(const char *answer) {
 
 enum { YES_YES, YES_NO, NO_YES, NO_NO, COLUMNS }; /* label, answer */
 
-static double accuracy(const int64_t *s, int part) { return (void)part, share((double)(s[YES_YES] + s[NO_NO]), (double)(s[YES_YES] + s[YES_NO] + s[NO_YES] + s[NO_NO])); }
+static double accuracy(const int64_t *s, int part) {
+    return (void)part, share((double)(s[YES_YES] + s[NO_NO]), (double)(s[YES_YES] + s[YES_NO] + s[NO_YES] + s[NO_NO]));
+}
 static double precision(const int64_t *s, int part) { return (void)part, share((double)s[YES_YES], (double)(s[YES_YES] + s[NO_YES])); }
 static double recall(const int64_t *s, int part) { return (void)part, share((double)s[YES_YES], (double)(s[YES_YES] + s[YES_NO])); }
 static double f1(const int64_t *s, int part) { return harmonic(precision(s, part), recall(s, part)); }
-static double yes_ratio(const int64_t *s, int part) { return (void)part, share((double)(s[YES_YES] + s[NO_YES]), (double)(s[YES_YES] + s[YES_NO] + s[NO_YES] + s[NO_NO])); }
+static double yes_ratio(const int64_t *s, int part) {
+    return (void)part, share((double)(s[YES_YES] + s[NO_YES]), (double)(s[YES_YES] + s[YES_NO] + s[NO_YES] + s[NO_NO]));
+}
 
 typedef struct Pope {
     AnswerSet answers;
@@ -56,16 +60,21 @@ static int question_add(void *context, const json_t *row, const char *where, Err
         int32_t counts[COLUMNS] = { 0 };
         counts[yes ? (said ? YES_YES : YES_NO) : (said ? NO_YES : NO_NO)] = 1;
         bad = counts_add(&p->here, counts, e) || counts_add(&p->all, counts, e) ||
-              eval_row(p->result, json_pack("{s:s, s:s, s:s, s:s, s:b}", "section", p->section, "id", id, "label", label, "said", said ? "yes" : "no", "correct", said == yes), e);
+              eval_row(p->result,
+                  json_pack("{s:s, s:s, s:s, s:s, s:b}", "section", p->section, "id", id, "label", label, "said", said ? "yes" : "no",
+                      "correct", said == yes),
+                  e);
     }
     free(id);
     return bad ? -1 : 0;
 }
 
 static int measures_add(EvalResult *r, const Counts *c, const char *section, const EvalSettings *s, Error *e) {
-    const Measure measures[] = { { section, "accuracy", accuracy, 0 }, { section, "precision", precision, 0 }, { section, "recall", recall, 0 },
-        { section, "f1", f1, 0 }, { section, "yes_ratio", yes_ratio, 0 } };
-    return eval_count(r, section, "answers", (int64_t)c->n, e) || eval_measure(r, c, measures, sizeof measures / sizeof *measures, s, e) ? -1 : 0;
+    const Measure measures[] = { { section, "accuracy", accuracy, 0 }, { section, "precision", precision, 0 },
+        { section, "recall", recall, 0 }, { section, "f1", f1, 0 }, { section, "yes_ratio", yes_ratio, 0 } };
+    return eval_count(r, section, "answers", (int64_t)c->n, e) || eval_measure(r, c, measures, sizeof measures / sizeof *measures, s, e)
+               ? -1
+               : 0;
 }
 
 /* The name of a file without folder and extension. */
@@ -80,11 +89,12 @@ static int file_eval(Pope *p, const char *questions, const char *answers, const 
     stem(questions, section, sizeof section);
     p->section = section;
     if (json_object_get(json_object_get(p->result->json, "measures"), section) || !strcmp(section, "all"))
-        return error_what(e, "two sections of one name"), error_where(e, "--questions"), error_found(e, "%s", section), error_expected(e, "files of different names, none \"all\"");
+        return error_what(e, "two sections of one name"), error_where(e, "--questions"), error_found(e, "%s", section),
+               error_expected(e, "files of different names, none \"all\"");
     if (answers_read(&p->answers, answers, IDS_OF_QUESTIONS, e)) return -1;
     p->seen = json_object();
-    int bad = (p->seen ? rows_each(questions, question_add, p, e) : error_what(e, "out of memory")) || answers_settle(&p->answers, s->partial, e) ||
-              measures_add(p->result, &p->here, section, s, e);
+    int bad = (p->seen ? rows_each(questions, question_add, p, e) : error_what(e, "out of memory")) ||
+              answers_settle(&p->answers, s->partial, e) || measures_add(p->result, &p->here, section, s, e);
     p->result->answers += (int)p->here.n;
     p->result->missing += p->answers.missing;
     p->result->extra += (int)p->answers.n - p->answers.used;
@@ -103,7 +113,8 @@ int pope_eval(const EvalSettings *s, const char *questions, const char *out, FIL
     bad = names_split(s->answers, "--answers", &said, &m, e);
     if (bad) said = NULL;
     if (!bad && n != m)
-        bad = error_what(e, "files do not pair up"), error_where(e, "--answers"), error_found(e, "%d", m), error_expected(e, "%d, one for each of --questions", n);
+        bad = error_what(e, "files do not pair up"), error_where(e, "--answers"), error_found(e, "%d", m),
+        error_expected(e, "%d, one for each of --questions", n);
     bad = bad || eval_open(&r, "pope", s, e);
     if (!bad) {
         for (int i = 0; i < n && !bad; i++) bad = file_eval(&p, asked[i], said[i], s, e);

@@ -4,8 +4,8 @@
 
 #include "engine/eval/benchmark.h"
 
-/* `questions`: files of rows {question_id, label: yes | no}, apart by commas, and as many files of answers. One section for each, by the name
- * of its file, and, for several, one of all together. Shares in percent, positive is yes. */
+/* `questions`: files of rows {question_id, label: yes | no}, apart by commas, and as many files of answers. One section for each, by the
+ * name of its file, and, for several, one of all together. Shares in percent, positive is yes. */
 int pope_eval(const EvalSettings *s, const char *questions, const char *out, FILE *table, Error *e);
 
 /* What POPE's program takes an answer for: 0 (no) when its first sentence holds the word No, no or not, else 1 (yes). */

@@ -1,5 +1,6 @@
-/* Published evaluations over AMBER's, POPE's and CHAIR's own files (RLAIFV_SHARED), with answers made by rule, beside tests/golden/eval_twin.py, which
- * makes the same; with WordNet's lemmas where RLAIFV_WORDNET or /usr/share/wordnet has its files. GPT-4's answers to LLaVA's questions are printed. */
+/* Published evaluations over AMBER's, POPE's and CHAIR's own files (RLAIFV_SHARED), with answers made by rule, beside
+ * tests/golden/eval_twin.py, which makes the same; with WordNet's lemmas where RLAIFV_WORDNET or /usr/share/wordnet has its files. GPT-4's
+ * answers to LLaVA's questions are printed. */
 #include "tests/engine/eval_expect.h"
 
 #include "engine/eval/amber.h"
@@ -61,12 +62,16 @@ static int pope_make(void *context, const json_t *row, const char *where, Error 
     if (json_need_string(row, "label", where, &label, e) || json_need_integer(row, "question_id", where, 0, INT32_MAX, &id, e)) return -1;
     int yes = !strcmp(label, "yes");
     unsigned u = draw(m->i++) % 100;
-    const char *text = u < 60 ? (yes ? "Yes" : "No") : u < 70 ? (yes ? "Yes, there is one." : "No, there is none. Yes") : u < 80 ? (yes ? "No" : "Yes") : odd[(u - 80) / 5];
+    const char *text = u < 60   ? (yes ? "Yes" : "No")
+                       : u < 70 ? (yes ? "Yes, there is one." : "No, there is none. Yes")
+                       : u < 80 ? (yes ? "No" : "Yes")
+                                : odd[(u - 80) / 5];
     return made_write(m->to, "question_id", id, text), 0;
 }
 
 static int amber_make(void *context, const json_t *row, const char *where, Error *e) {
-    static const char *const ends[] = { " end. We can see children who watch a watch.", " a trash can. Knives and leaves are to light a light.", " more: sailing boats...women" };
+    static const char *const ends[] = { " end. We can see children who watch a watch.",
+        " a trash can. Knives and leaves are to light a light.", " more: sailing boats...women" };
     Made *m = context;
     const json_t *truth = json_object_get(row, "truth"), *word;
     char text[4096];
@@ -107,7 +112,8 @@ static char *make(const char *from, const char *name, RowTaker *rule, int64_t fi
 
 static void pope_data(void **state) {
     (void)state;
-    static const char *const names[] = { "data/POPE/output/coco/coco_pope_random.json", "data/POPE/output/coco/coco_pope_popular.json", "data/POPE/output/coco/coco_pope_adversarial.json" };
+    static const char *const names[] = { "data/POPE/output/coco/coco_pope_random.json", "data/POPE/output/coco/coco_pope_popular.json",
+        "data/POPE/output/coco/coco_pope_adversarial.json" };
     char questions[4 * PATH_SIZE] = "", answers[4 * PATH_SIZE] = "", name[16];
     for (int i = 0; i < 3; i++) {
         char *path = shared(names[i]);
@@ -126,8 +132,8 @@ static void pope_data(void **state) {
 /* ---- AMBER ---- */
 
 static void amber_with(const char *dictionary, const char *expect) {
-    AmberFiles f = { shared("data/AMBER/data/annotations.json"), shared("data/AMBER/data/relation.json"), shared("data/AMBER/data/safe_words.txt"),
-        shared("data/AMBER/data/query/query_all.json"), dictionary };
+    AmberFiles f = { shared("data/AMBER/data/annotations.json"), shared("data/AMBER/data/relation.json"),
+        shared("data/AMBER/data/safe_words.txt"), shared("data/AMBER/data/query/query_all.json"), dictionary };
     int present = f.annotations && f.relation && f.safe_words && f.queries;
     if (present) {
         char *answers = make(f.annotations, "amber.jsonl", amber_make, 0);
@@ -191,8 +197,11 @@ static char *truth_make(const json_t *captions, const json_t *names) {
     assert_non_null(to);
     json_array_foreach(captions, i, row) {
         json_t *next = json_array_get(captions, (i + 1) % n);
-        assert_int_equal(jsonl_write(to, json_pack("{s:O, s:[O], s:[O]}", "image_id", json_object_get(row, "image_id"), "objects", json_array_get(names, i * 7 % json_array_size(names)), "captions",
-                                            json_object_get(next, "text")), NULL), 0);
+        assert_int_equal(jsonl_write(to,
+                             json_pack("{s:O, s:[O], s:[O]}", "image_id", json_object_get(row, "image_id"), "objects",
+                                 json_array_get(names, i * 7 % json_array_size(names)), "captions", json_object_get(next, "text")),
+                             NULL),
+            0);
     }
     assert_int_equal(fclose(to), 0);
     return path;
@@ -207,7 +216,8 @@ static int64_t mentions_mark(const char *path, const json_t *names) {
     int64_t mark = 0;
     assert_int_equal(jsonl_open(&lines, path, NULL), 0);
     while (jsonl_next(&lines, &row, NULL) > 0) {
-        json_array_foreach(json_object_get(row, "mentions"), i, pair) mark = (mark * 131 + place_of(names, json_string_value(json_array_get(pair, 1))) + 1) % 1000000007;
+        json_array_foreach(json_object_get(row, "mentions"), i, pair) mark =
+            (mark * 131 + place_of(names, json_string_value(json_array_get(pair, 1))) + 1) % 1000000007;
         json_decref(row);
     }
     jsonl_close(&lines);
@@ -262,12 +272,15 @@ static json_t *by_id(const json_t *from, const char *id_key, const char *value_k
 
 static void gpt4_answers(void **state) {
     (void)state;
-    char *synonyms = shared("data/CHAIR/synonyms.txt"), *answers = shared("data-noncommercial/LLaVA/qa90_gpt4_answer.jsonl"), *questions = shared("data-noncommercial/LLaVA/qa90_questions.jsonl"),
+    char *synonyms = shared("data/CHAIR/synonyms.txt"), *answers = shared("data-noncommercial/LLaVA/qa90_gpt4_answer.jsonl"),
+         *questions = shared("data-noncommercial/LLaVA/qa90_questions.jsonl"),
          *boxes = shared("data-noncommercial/LLaVA/caps_boxes_coco2014_val_80.jsonl");
     int present = synonyms && answers && questions && boxes;
     if (present) {
         json_t *said = json_array(), *asked = json_array(), *seen = json_array();
-        assert_int_equal(rows_each(answers, row_keep, said, NULL) | rows_each(questions, row_keep, asked, NULL) | rows_each(boxes, row_keep, seen, NULL), 0);
+        assert_int_equal(
+            rows_each(answers, row_keep, said, NULL) | rows_each(questions, row_keep, asked, NULL) | rows_each(boxes, row_keep, seen, NULL),
+            0);
         json_t *image_of = by_id(asked, "question_id", "image"), *row;
         char *truth = strdup(at(folder, "truth.jsonl")), *rows = strdup(at(folder, "answers.jsonl")), id[24];
         FILE *to = fopen(truth, "w");
@@ -275,13 +288,20 @@ static void gpt4_answers(void **state) {
         json_array_foreach(seen, i, row) {
             json_t *objects = json_array(), *box;
             json_array_foreach(json_object_get(row, "instances"), j, box) json_array_append(objects, json_object_get(box, "category"));
-            assert_int_equal(jsonl_write(to, json_pack("{s:O, s:o, s:O}", "image_id", json_object_get(row, "id"), "objects", objects, "captions", json_object_get(row, "captions")), NULL), 0);
+            assert_int_equal(jsonl_write(to,
+                                 json_pack("{s:O, s:o, s:O}", "image_id", json_object_get(row, "id"), "objects", objects, "captions",
+                                     json_object_get(row, "captions")),
+                                 NULL),
+                0);
         }
         assert_int_equal(fclose(to), 0);
         to = fopen(rows, "w");
         json_array_foreach(said, i, row) {
             snprintf(id, sizeof id, "%lld", (long long)json_integer_value(json_object_get(row, "question_id")));
-            assert_int_equal(jsonl_write(to, json_pack("{s:O, s:O}", "image", json_object_get(image_of, id), "answer", json_object_get(row, "text")), NULL), 0);
+            assert_int_equal(
+                jsonl_write(
+                    to, json_pack("{s:O, s:O}", "image", json_object_get(image_of, id), "answer", json_object_get(row, "text")), NULL),
+                0);
         }
         assert_int_equal(fclose(to), 0);
         EvalSettings s = { .answers = rows, .resamples = RESAMPLES, .partial = 1 };
@@ -295,8 +315,9 @@ static void gpt4_answers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(pope_data, setup, teardown), cmocka_unit_test_setup_teardown(amber_data, setup, teardown),
-        cmocka_unit_test_setup_teardown(amber_wordnet, setup, teardown), cmocka_unit_test_setup_teardown(chair_data, setup, teardown),
-        cmocka_unit_test_setup_teardown(chair_wordnet, setup, teardown), cmocka_unit_test_setup_teardown(gpt4_answers, setup, teardown) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(pope_data, setup, teardown),
+        cmocka_unit_test_setup_teardown(amber_data, setup, teardown), cmocka_unit_test_setup_teardown(amber_wordnet, setup, teardown),
+        cmocka_unit_test_setup_teardown(chair_data, setup, teardown), cmocka_unit_test_setup_teardown(chair_wordnet, setup, teardown),
+        cmocka_unit_test_setup_teardown(gpt4_answers, setup, teardown) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

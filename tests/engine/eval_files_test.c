@@ -1,4 +1,5 @@
-/* Published evaluations over small files of our own: numbers and intervals as the Python twin's, how words and letters are read, refusals. */
+/* Published evaluations over small files of our own: numbers and intervals as the Python twin's, how words and letters are read, refusals.
+ */
 #include "tests/engine/eval_expect.h"
 
 #include "engine/commands.h"
@@ -40,8 +41,11 @@ static const char *out(void) { return at(folder, "result.json"); }
 
 /* ---- the twin's numbers ---- */
 
-static const AmberFiles amber_files = { .annotations = GOLDEN("amber_annotations.json"), .relation = GOLDEN("amber_relation.json"), .safe_words = GOLDEN("amber_safe_words.txt") };
-static const ChairFiles chair_files = { .synonyms = GOLDEN("chair_synonyms.txt"), .truth = GOLDEN("chair_instances.json") "," GOLDEN("chair_captions.json") "," GOLDEN("chair_light.jsonl") };
+static const AmberFiles amber_files = {
+    .annotations = GOLDEN("amber_annotations.json"), .relation = GOLDEN("amber_relation.json"), .safe_words = GOLDEN("amber_safe_words.txt")
+};
+static const ChairFiles chair_files = { .synonyms = GOLDEN("chair_synonyms.txt"),
+    .truth = GOLDEN("chair_instances.json") "," GOLDEN("chair_captions.json") "," GOLDEN("chair_light.jsonl") };
 
 static void numbers_of_amber(void **state) {
     (void)state;
@@ -92,7 +96,8 @@ static void rows_and_table(void **state) {
     assert_int_equal(amber_eval(&s, &amber_files, out(), table, NULL), 0);
     assert_int_equal(jsonl_open(&lines, s.rows, NULL), 0);
     assert_int_equal(jsonl_next(&lines, &row, NULL), 1);
-    /* man, boys (no: "boy" is an associate of person), knives, ship, sailing after a comma, dogs, leaves, ship, [is sailing], forest, light */
+    /* man, boys (no: "boy" is an associate of person), knives, ship, sailing after a comma, dogs, leaves, ship, [is sailing], forest, light
+     */
     assert_int_equal(json_integer_value(json_object_get(row, "nouns")), 10);
     char *absent = json_dumps(json_object_get(row, "absent"), JSON_COMPACT);
     assert_string_equal(absent, "[\"sailing\",\"dog\"]");
@@ -140,7 +145,9 @@ static void singulars(void **state) {
     (void)state;
     Lemmas l;
     assert_int_equal(lemmas_open(&l, NULL, NULL), 0);
-    for (const char *const *w = (const char *const[]){ "box", "wine glass", "dish", "bench", "baby", "shelf", "woman", "knife", "child", "bus", "slippers", "leave", NULL }; *w; w++)
+    for (const char *const *w = (const char *const[]){ "box", "wine glass", "dish", "bench", "baby", "shelf", "woman", "knife", "child",
+             "bus", "slippers", "leave", NULL };
+         *w; w++)
         assert_int_equal(lemmas_know(&l, *w, NULL), 0);
     lemma_is(&l, "boxes", "box");
     lemma_is(&l, "glasses", "glass");
@@ -243,10 +250,12 @@ static void choice_reads(void **state) {
     static const struct {
         const char *text;
         char letter;
-    } cases[] = { { "A", 'A' }, { " (b). ", 'B' }, { "**C**", 'C' }, { "d", 'D' }, { "E", 0 }, { "B. a cat", 'B' }, { "(C) a cat", 'C' }, { "B: cat", 'B' }, { "A cat", 0 },
-        { "The answer is C, not B.", 'C' }, { "Answer: (D)", 'D' }, { "The correct answer is option B", 'B' }, { "The answer is A. No, the answer is B", 0 },
-        { "The answer is A dog, so C", 'C' }, { "I would say B", 'B' }, { "B or C", 0 }, { "A or B", 0 }, { "I choose A because", 'A' }, { "Like A DOG", 0 }, { "", 0 }, { "It is Dark Red", 'B' }, { "red", 'A' }, { "red and blue", 0 },
-        { "infrared", 0 }, { "choice C is better than choice C", 'C' }, { "I", 0 } };
+    } cases[] = { { "A", 'A' }, { " (b). ", 'B' }, { "**C**", 'C' }, { "d", 'D' }, { "E", 0 }, { "B. a cat", 'B' }, { "(C) a cat", 'C' },
+        { "B: cat", 'B' }, { "A cat", 0 }, { "The answer is C, not B.", 'C' }, { "Answer: (D)", 'D' },
+        { "The correct answer is option B", 'B' }, { "The answer is A. No, the answer is B", 0 }, { "The answer is A dog, so C", 'C' },
+        { "I would say B", 'B' }, { "B or C", 0 }, { "A or B", 0 }, { "I choose A because", 'A' }, { "Like A DOG", 0 }, { "", 0 },
+        { "It is Dark Red", 'B' }, { "red", 'A' }, { "red and blue", 0 }, { "infrared", 0 }, { "choice C is better than choice C", 'C' },
+        { "I", 0 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char c = choice_letter(cases[i].text, colours, 4);
         if (c != cases[i].letter) fail_msg("\"%s\": read %c, not %c", cases[i].text, c ? c : '-', cases[i].letter ? cases[i].letter : '-');
@@ -287,8 +296,10 @@ static void answers_refused(void **state) {
     (void)state;
     static const struct {
         const char *text, *says;
-    } cases[] = { { "", "no answers to evaluate" }, { "[]", "no answers to evaluate" }, { "{\"id\":1}", "row has no answer" }, { "{\"id\":1,\"text\":3}", "field \"text\"" },
-        { "{\"text\":\"x\"}", "row has no id" }, { "[{\"id\":1,\"text\":\"x\"},3]", "x.json[1]" }, { "{\"id\":1,\"text\":\"x\"}\n{\"id\":\"1\",\"text\":\"y\"}", "a second answer to one question: " },
+    } cases[] = { { "", "no answers to evaluate" }, { "[]", "no answers to evaluate" }, { "{\"id\":1}", "row has no answer" },
+        { "{\"id\":1,\"text\":3}", "field \"text\"" }, { "{\"text\":\"x\"}", "row has no id" },
+        { "[{\"id\":1,\"text\":\"x\"},3]", "x.json[1]" },
+        { "{\"id\":1,\"text\":\"x\"}\n{\"id\":\"1\",\"text\":\"y\"}", "a second answer to one question: " },
         { "{\"id\":1,\"text\":\"x\"}\n{", "x.json:2" }, { "[{\"id\":1,", "bad JSON" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         AnswerSet s;
@@ -430,11 +441,16 @@ static void chair_refuses(void **state) {
     f.truth = path;
     static const struct {
         const char *text, *says;
-    } cases[] = { { "{\"image_id\":7,\"objects\":[\"sofa\"]}", "unknown object" }, { "{\"image_id\":7,\"objects\":[3]}", "found an integer" }, { "{\"image_id\":7}", "bad truth of an image" },
-        { "{\"image_id\":7,\"captions\":[3]}", "which is text" }, { "{\"annotations\":[{\"image_id\":7,\"category_id\":1}]}", "unknown category" },
-        { "{\"annotations\":[{\"image_id\":7}]}", "field \"category_id\"" }, { "{\"categories\":[{\"id\":1,\"name\":\"sofa\"}],\"annotations\":[]}", "unknown category" },
-        { "{\"annotations\":[{\"image_id\":7,\"caption\":\"x\"}", "the end of the file" }, { "{\"annotations\":3}", "bad JSON" }, { "{\"annotations\":[{\"image_id\":7,\"caption\":x}]}", "bad JSON" },
-        { "{\"annotations\":[{\"image_id\":7 \"caption\":1}]}", "bad JSON" }, { "{\"image_id\":70,\"captions\":[]}", "1 missing (first: an image of --truth), 5 to nothing" } };
+    } cases[] = { { "{\"image_id\":7,\"objects\":[\"sofa\"]}", "unknown object" },
+        { "{\"image_id\":7,\"objects\":[3]}", "found an integer" }, { "{\"image_id\":7}", "bad truth of an image" },
+        { "{\"image_id\":7,\"captions\":[3]}", "which is text" },
+        { "{\"annotations\":[{\"image_id\":7,\"category_id\":1}]}", "unknown category" },
+        { "{\"annotations\":[{\"image_id\":7}]}", "field \"category_id\"" },
+        { "{\"categories\":[{\"id\":1,\"name\":\"sofa\"}],\"annotations\":[]}", "unknown category" },
+        { "{\"annotations\":[{\"image_id\":7,\"caption\":\"x\"}", "the end of the file" }, { "{\"annotations\":3}", "bad JSON" },
+        { "{\"annotations\":[{\"image_id\":7,\"caption\":x}]}", "bad JSON" },
+        { "{\"annotations\":[{\"image_id\":7 \"caption\":1}]}", "bad JSON" },
+        { "{\"image_id\":70,\"captions\":[]}", "1 missing (first: an image of --truth), 5 to nothing" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         put(path, cases[i].text, strlen(cases[i].text));
         chair_says(f, answers, 0, cases[i].says);
@@ -448,10 +464,14 @@ static void choice_refuses(void **state) {
     (void)state;
     static const struct {
         const char *text, *says;
-    } cases[] = { { "{\"id\":0,\"answer\":\"E\"}", "found \"E\"; expected a letter from A to D" }, { "{\"id\":0,\"answer\":\"AB\"}", "found \"AB\"" }, { "{\"id\":0}", "field \"answer\"" },
-        { "{\"id\":0,\"answer\":\"A\",\"options\":[\"x\"]}", "bad options" }, { "{\"id\":0,\"answer\":\"A\",\"options\":{\"A\":\"x\",\"C\":\"y\"}}", "bad options" },
-        { "{\"id\":0,\"answer\":\"A\",\"options\":[\"x\",4]}", "bad options" }, { "{\"id\":0,\"answer\":\"A\",\"options\":\"x\"}", "bad options" },
-        { "{\"id\":0,\"answer\":\"A\",\"category\":\"all\"}", "bad category" }, { "{\"id\":0,\"answer\":\"A\"}\n{\"id\":0,\"answer\":\"A\"}", "a question for the second time" } };
+    } cases[] = { { "{\"id\":0,\"answer\":\"E\"}", "found \"E\"; expected a letter from A to D" },
+        { "{\"id\":0,\"answer\":\"AB\"}", "found \"AB\"" }, { "{\"id\":0}", "field \"answer\"" },
+        { "{\"id\":0,\"answer\":\"A\",\"options\":[\"x\"]}", "bad options" },
+        { "{\"id\":0,\"answer\":\"A\",\"options\":{\"A\":\"x\",\"C\":\"y\"}}", "bad options" },
+        { "{\"id\":0,\"answer\":\"A\",\"options\":[\"x\",4]}", "bad options" },
+        { "{\"id\":0,\"answer\":\"A\",\"options\":\"x\"}", "bad options" },
+        { "{\"id\":0,\"answer\":\"A\",\"category\":\"all\"}", "bad category" },
+        { "{\"id\":0,\"answer\":\"A\"}\n{\"id\":0,\"answer\":\"A\"}", "a question for the second time" } };
     EvalSettings s = small;
     s.answers = GOLDEN("choice_answers.jsonl");
     s.partial = 1;
@@ -515,21 +535,25 @@ static void commands(void **state) {
         error_says(&e, "is missing");
     }
     const char *result = out();
-    assert_int_equal(command(&known, &e, (const char *const[]){ "choice", "--questions", GOLDEN("choice_questions.jsonl"), "--answers", GOLDEN("choice_answers.jsonl"), "--out", result,
-                                             "--resamples=1000", "--seed=5", NULL }),
+    assert_int_equal(command(&known, &e,
+                         (const char *const[]){ "choice", "--questions", GOLDEN("choice_questions.jsonl"), "--answers",
+                             GOLDEN("choice_answers.jsonl"), "--out", result, "--resamples=1000", "--seed=5", NULL }),
         0);
     result_agrees(result, expected("small", "choice"));
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(numbers_of_amber, setup, teardown), cmocka_unit_test_setup_teardown(numbers_of_pope, setup, teardown),
-        cmocka_unit_test_setup_teardown(numbers_of_chair, setup, teardown), cmocka_unit_test_setup_teardown(numbers_of_choice, setup, teardown),
+    const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(numbers_of_amber, setup, teardown),
+        cmocka_unit_test_setup_teardown(numbers_of_pope, setup, teardown),
+        cmocka_unit_test_setup_teardown(numbers_of_chair, setup, teardown),
+        cmocka_unit_test_setup_teardown(numbers_of_choice, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_and_table, setup, teardown), cmocka_unit_test(words_of_a_text), cmocka_unit_test(singulars),
-        cmocka_unit_test_setup_teardown(lemmas_of_wordnet, setup, teardown), cmocka_unit_test(nouns_and_verbs), cmocka_unit_test(objects_of_a_caption),
-        cmocka_unit_test(pope_reads), cmocka_unit_test(choice_reads), cmocka_unit_test(ids_of_rows), cmocka_unit_test_setup_teardown(answers_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(lemmas_of_wordnet, setup, teardown), cmocka_unit_test(nouns_and_verbs),
+        cmocka_unit_test(objects_of_a_caption), cmocka_unit_test(pope_reads), cmocka_unit_test(choice_reads), cmocka_unit_test(ids_of_rows),
+        cmocka_unit_test_setup_teardown(answers_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_and_extra, setup, teardown), cmocka_unit_test_setup_teardown(pope_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(amber_refuses, setup, teardown), cmocka_unit_test_setup_teardown(amber_queries, setup, teardown),
-        cmocka_unit_test_setup_teardown(chair_refuses, setup, teardown), cmocka_unit_test_setup_teardown(choice_refuses, setup, teardown), cmocka_unit_test(intervals),
-        cmocka_unit_test_setup_teardown(commands, setup, teardown) };
+        cmocka_unit_test_setup_teardown(chair_refuses, setup, teardown), cmocka_unit_test_setup_teardown(choice_refuses, setup, teardown),
+        cmocka_unit_test(intervals), cmocka_unit_test_setup_teardown(commands, setup, teardown) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
