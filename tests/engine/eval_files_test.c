@@ -460,6 +460,43 @@ static void chair_refuses(void **state) {
     free((char *)path);
 }
 
+static int row_count(void *context, const json_t *row, const char *where, Error *e) {
+    (void)row, (void)where, (void)e;
+    return ++*(int *)context, 0;
+}
+
+/* A file of COCO cut anywhere before the end of its annotations is refused; whole, it is walked. */
+static void coco_cut(void **state) {
+    (void)state;
+    char *text;
+    const char *path = at(folder, "cut.json");
+    size_t size;
+    Error e = { 0 };
+    assert_int_equal(file_read(GOLDEN("chair_instances.json"), 1 << 20, &text, &size, NULL), 0);
+    size_t last = (size_t)(strrchr(text, ']') - text);
+    for (size_t cut = 1; cut <= last; cut++) {
+        int n = 0;
+        put(path, text, cut);
+        assert_int_equal(coco_each(path, "annotations", NULL, row_count, &n, &e), -1);
+        assert_true(n <= 4);
+    }
+    int all = 0, some = 0;
+    json_t *wanted = json_pack("{s:b}", "7", 1);
+    put(path, text, size);
+    assert_int_equal(coco_each(path, "annotations", NULL, row_count, &all, NULL), 0);
+    assert_int_equal(coco_each(path, "annotations", wanted, row_count, &some, NULL), 0);
+    assert_int_equal(all, 4);
+    assert_int_equal(some, 2);
+    assert_int_equal(coco_has(path, "categories", NULL), 1);
+    assert_int_equal(coco_has(path, "image_id", NULL), 0);
+    assert_int_equal(coco_each(path, "licences", NULL, row_count, &all, &e), -1);
+    error_says(&e, "found no \"licences\"");
+    put(path, "{\"annotations\":[1]}", 19);
+    assert_int_equal(coco_each(path, "annotations", NULL, row_count, &all, &e), -1);
+    json_decref(wanted);
+    free(text);
+}
+
 static void choice_refuses(void **state) {
     (void)state;
     static const struct {
@@ -553,7 +590,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(answers_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_and_extra, setup, teardown), cmocka_unit_test_setup_teardown(pope_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(amber_refuses, setup, teardown), cmocka_unit_test_setup_teardown(amber_queries, setup, teardown),
-        cmocka_unit_test_setup_teardown(chair_refuses, setup, teardown), cmocka_unit_test_setup_teardown(choice_refuses, setup, teardown),
-        cmocka_unit_test(intervals), cmocka_unit_test_setup_teardown(commands, setup, teardown) };
+        cmocka_unit_test_setup_teardown(chair_refuses, setup, teardown), cmocka_unit_test_setup_teardown(coco_cut, setup, teardown),
+        cmocka_unit_test_setup_teardown(choice_refuses, setup, teardown), cmocka_unit_test(intervals),
+        cmocka_unit_test_setup_teardown(commands, setup, teardown) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
