@@ -1,6 +1,6 @@
 /* json.c - owns the strict reading of JSON and JSONL and the writing of JSONL, through Jansson.
  *
- * Refuses duplicate keys, text after the value, invalid UTF-8, NUL characters, numbers out of range, tops that are not objects, and files
+ * Refuses duplicate keys, text after the value, invalid UTF-8, NUL characters, numbers out of range, tops of another type than asked for, and files
  * or lines above 64 MiB (a file of that size is a mistake in every format this program reads). RFC 8259 and jsonlines.org. */
 #include "base/json.h"
 
@@ -34,8 +34,8 @@ const char *json_kind(const json_t *value) {
     return "nothing";
 }
 
-/* Parses one object out of `size` bytes whose first line is `first_line` of `path`. */
-static json_t *parse_object(const char *text, size_t size, size_t flags, const char *path, int first_line, Error *e) {
+/* Parses one value of type `top` out of `size` bytes whose first line is `first_line` of `path`. */
+static json_t *parse_top(const char *text, size_t size, size_t flags, json_type top, const char *path, int first_line, Error *e) {
     json_error_t bad;
     json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | flags, &bad);
     if (!value) {
@@ -45,26 +45,27 @@ static json_t *parse_object(const char *text, size_t size, size_t flags, const c
         if (size >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) error_hint(e, "remove the byte order mark at the start");
         return NULL;
     }
-    if (!json_is_object(value)) {
+    if (json_typeof(value) != top) {
         error_what(e, "bad JSON"), error_where(e, "%s:%d", path, first_line), error_found(e, "%s", json_kind(value)),
-            error_expected(e, "an object");
+            error_expected(e, top == JSON_ARRAY ? "an array" : "an object");
         json_decref(value);
         return NULL;
     }
     return value;
 }
 
-static int read_object(const char *path, size_t flags, json_t **out, Error *e) {
+static int read_top(const char *path, size_t flags, json_type top, json_t **out, Error *e) {
     char *text;
     size_t size;
     if (file_read(path, LIMIT, &text, &size, e)) return -1;
-    *out = parse_object(text, size, flags, path, 1, e);
+    *out = parse_top(text, size, flags, top, path, 1, e);
     free(text);
     return *out ? 0 : -1;
 }
 
-int json_read_object(const char *path, json_t **out, Error *e) { return read_object(path, 0, out, e); }
-int json_read_reals(const char *path, json_t **out, Error *e) { return read_object(path, JSON_DECODE_INT_AS_REAL, out, e); }
+int json_read_object(const char *path, json_t **out, Error *e) { return read_top(path, 0, JSON_OBJECT, out, e); }
+int json_read_array(const char *path, json_t **out, Error *e) { return read_top(path, 0, JSON_ARRAY, out, e); }
+int json_read_reals(const char *path, json_t **out, Error *e) { return read_top(path, JSON_DECODE_INT_AS_REAL, JSON_OBJECT, out, e); }
 
 /* ---- fields ---- */
 
@@ -191,7 +192,7 @@ int jsonl_next(JsonLines *r, json_t **row, Error *e) {
         if (got <= 0) return got;
         while (blank < length && (r->buffer[blank] == ' ' || r->buffer[blank] == '\t' || r->buffer[blank] == '\r')) blank++;
         if (blank == length) continue;
-        *row = parse_object(r->buffer, length, 0, r->path, r->line, e);
+        *row = parse_top(r->buffer, length, 0, JSON_OBJECT, r->path, r->line, e);
         if (*row) return 1;
         if (!ended) error_hint(e, "the file ends within this line: was it cut short?");
         return -1;

@@ -12,7 +12,9 @@
 
 /* A whole JSON file of at most 64 MiB whose top is an object. Release with json_decref. 0 or -1. */
 int json_read_object(const char *path, json_t **out, Error *e);
-/* The same with whole numbers as reals, for files that hold some beyond 64 bits (tokenizer_config.json's model_max_length). */
+/* The same for a file whose top is an array. */
+int json_read_array(const char *path, json_t **out, Error *e);
+/* An object's file with whole numbers as reals, for files that hold some beyond 64 bits (tokenizer_config.json's model_max_length). */
 int json_read_reals(const char *path, json_t **out, Error *e);
 
 /* Typed reads of fields. `where` is "file" or "file:line". The required forms fail when the field is absent or of another type; the

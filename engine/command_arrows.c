@@ -136,5 +136,7 @@ int command_train(int argc, char **argv, Error *e) {
 
 int command_eval(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", "model.dir", "data.eval", NULL };
-    return command_with(argc, argv, "eval CONFIG [--section.key=value]...", needed, eval_lead, e);
+    int known, result = command_benchmark(argc, argv, &known, e);
+    if (known) return result;
+    return command_with(argc, argv, "eval CONFIG [--section.key=value]... | eval amber|pope|chair|choice --answers F --out F ...", needed, eval_lead, e);
 }

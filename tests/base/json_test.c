@@ -45,6 +45,19 @@ static void malformed_files(void **state) {
     error_says(&e, "cannot open file");
 }
 
+static void arrays(void **state) {
+    (void)state;
+    Error e;
+    json_t *out;
+    put(at(folder, "f.json"), "[1, {}]", 7);
+    assert_int_equal(json_read_array(at(folder, "f.json"), &out, &e), 0);
+    assert_int_equal(json_array_size(out), 2);
+    json_decref(out);
+    put(at(folder, "f.json"), "{\"a\":[]}", 8);
+    assert_int_equal(json_read_array(at(folder, "f.json"), &out, &e), -1);
+    error_says(&e, "found an object; expected an array");
+}
+
 static void fields(void **state) {
     (void)state;
     Error e;
@@ -187,6 +200,6 @@ static void writing(void **state) {
 
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
-    const struct CMUnitTest tests[] = { TEST(malformed_files), TEST(fields), TEST(rows), TEST(long_lines), TEST(writing) };
+    const struct CMUnitTest tests[] = { TEST(malformed_files), TEST(arrays), TEST(fields), TEST(rows), TEST(long_lines), TEST(writing) };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);
 }

@@ -45,6 +45,20 @@ expect 2 generate --model "$golden/model" --data x --out y --temperature hot
 expect 2 preprocess --model "$golden/model" --out "$temporary/x"
 expect 2 train --train.learning_rat=1
 
+
+# ---- evaluations over files ----
+small=tests/golden/eval
+for name in amber pope chair choice; do expect 2 eval $name --answers x; expect 0 eval $name --help; done
+expect 2 eval pope --annotations x
+expect 1 eval choice --answers "$small/choice_answers.jsonl" --questions "$temporary/absent" --out "$temporary/never"
+says absent
+expect 1 eval pope --answers "$small/choice_answers.jsonl" --questions "$small/pope_questions.jsonl" --out "$temporary/never"
+says --partial
+[ -e "$temporary/never" ] && fail "a result of a refused evaluation"
+expect 0 eval choice --answers "$small/choice_answers.jsonl" --questions "$small/choice_questions.jsonl" --out "$temporary/choice.json" --resamples 100
+grep -q "^  accuracy  *66.67 " "$out" || fail "no accuracy in the table of eval choice"
+grep -q '"value": 66.66' "$temporary/choice.json" || fail "no accuracy in the result of eval choice"
+
 # ---- checkpoints that are refused ----
 fresh() { # NAME: a copy of the checkpoint to spoil, in $model
     model=$temporary/$1
