@@ -193,6 +193,10 @@ static void test_command_line(void **state) {
     assert_int_equal(arguments(c, &e, file, "--train.epochs=0", NULL, NULL), -1);
     error_says(&e, "nothing to train");
     assert_int_equal(arguments(c, &e, file, "--train.epochs=0", "--train.steps=1", NULL), 0);
+    assert_int_equal(arguments(c, &e, file, "--train.save_every=5", "--train.save_epochs=.25", NULL), -1);
+    error_says(&e, "checkpoints by steps and by epochs");
+    assert_int_equal(arguments(c, &e, file, "--train.reference=file", "--train.conditional_weight=1", NULL), -1);
+    error_says(&e, "references that no file has");
     assert_int_equal(arguments(c, &e, NULL, "--seed=7", NULL, NULL), CONFIG_USAGE);
     error_says(&e, "no config given");
     assert_int_equal(arguments(c, &e, at(folder, "absent.ini"), NULL, NULL, NULL), -1);

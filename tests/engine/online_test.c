@@ -129,6 +129,13 @@ static void a_run_leaves_what_it_should(void **state) {
     assert_null(strstr(other, "\"p0\""));
     free(text);
     free(other);
+    for (int i = 1; i <= 2; i++) { /* the ledger says which rows they were */
+        char row[64];
+        snprintf(row, sizeof row, "\"first_line\":%d.0,\"last_line\":%d.0", i == 1 ? 1 : 5, i == 1 ? 4 : 8);
+        assert_int_equal(file_read(at(folder, "a/ledger.jsonl"), 1 << 20, &text, NULL, NULL), 0);
+        if (!strstr(text, row)) fail_msg("the ledger does not say %s", row);
+        free(text);
+    }
     json_t *chosen = object_of("a/iter-1/select.json");
     assert_true(json_integer_value(json_object_get(chosen, "step")) >= 1);
     assert_true(json_array_size(json_object_get(chosen, "checkpoints")) > 1);
