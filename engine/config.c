@@ -20,6 +20,9 @@
 /* Choices stand in the order of their enums. */
 static const char *const dtypes[] = { [FP32] = "fp32", [BF16] = "bf16", NULL };
 static const char *const claim_modes[] = { [CLAIM_BY_RULE] = "rule", [CLAIM_BY_MODEL] = "model", NULL };
+static const char *const label_modes[] = { [LABEL_CLAIMS] = "claims", [LABEL_HOLISTIC] = "holistic", NULL };
+static const char *const label_scores[] = { [SCORE_LOG_ODDS] = "log_odds", [SCORE_P_YES] = "p_yes", NULL };
+static const char *const references[] = { [REFERENCE_COMPUTE] = "compute", [REFERENCE_FILE] = "file", NULL };
 static const char *const grammars[] = { [CLAIM_GRAMMAR_SCENES] = "scenes", [CLAIM_GRAMMAR_PLAIN] = "plain", NULL };
 static const char *const balances[] = { [BALANCE_OFF] = "off", [BALANCE_RATIO] = "ratio", [BALANCE_MEAN] = "mean", NULL };
 static const char *const losses[] = { [LOSS_SIGMOID] = "sigmoid",
@@ -133,10 +136,13 @@ static const Key keys[] = {
     WHOLE("sample", "max_new_tokens", sample.max_new_tokens, "512", 1, 1e6, "longest answer"),
     WHOLE("sample", "batch", sample.batch, "64", 1, 65536, "answers that grow together; changes speed and memory, not results"),
 
+    CHOICE("label", "mode", label.mode, "claims", label_modes, "claims: an answer's claims one by one, as in the paper; holistic: one question about the whole answer, its ablation"),
+    CHOICE("label", "score", label.score, "log_odds", label_scores, "for mode = holistic, and the unit of pair.min_gap then: ln(yes / no), or yes / (yes + no)"),
+    PATH("label", "prompt", label.prompt, "for mode = holistic: text with {question} and {answer} that asks whether the answer is true; empty: built in (configs/prompts)"),
     WHOLE("label", "batch", label.batch, "2048", 1, 1e7, "token rows of one step; changes speed and memory, not results"),
 
     WHOLE("pair", "per_prompt", pair.per_prompt, "2", 1, 1e6, "pairs kept of a prompt"),
-    NUMBER("pair", "min_gap", pair.min_gap, "1", 1e-9, 1e9, "least difference of scores, in rejected claims"),
+    NUMBER("pair", "min_gap", pair.min_gap, "1", 1e-9, 1e9, "least difference of scores, in rejected claims; with label.mode = holistic in units of label.score"),
     CHOICE("pair", "balance_length", pair.balance_length, "ratio", balances, "ratio: the paper's filter; mean: drop the shortest chosen until length_delta is met"),
     NUMBER("pair", "length_delta", pair.length_delta, "0", -1e6, 1e6, "for mean: words that chosen must exceed rejected by on average"),
     NUMBER("pair", "max_length_change", pair.max_length_change, "0", 0, 1e6, "largest |chosen - rejected| / rejected in words; 0: any"),
@@ -169,7 +175,10 @@ static const Key keys[] = {
     SET("train", "freeze", train.freeze, "vision", parts, "parts that do not learn; upstream's tower gets no gradient"),
     CHOICE("train", "image_aspect", train.image_aspect, "pad", image_aspects,
         "for every arrow; upstream trains on crops but samples and evaluates padded images. Checkpoints of tiled images are always given tiles (anyres)"),
+    CHOICE("train", "reference", train.reference, "compute", references,
+        "compute: log-probs of the starting weights; file: those that the rows of data.train bring as upstream's `logps` (train alone; docs/paper.md)"),
     WHOLE("train", "save_every", train.save_every, "0", 0, 1e9, "steps between checkpoints; 0: only at the end"),
+    NUMBER("train", "save_epochs", train.save_epochs, "0", 0, 1e6, "for preference training, in place of save_every: epochs between checkpoints, .25 upstream; 0: by save_every"),
     WHOLE("train", "keep", train.keep, "0", 0, 1e6, "newest checkpoints kept; 0: all"),
     WHOLE("train", "rows", train.rows, "8192", 1, 1e7, "token rows computed at once: a step of more is cut into chunks whose gradients add up"),
     CHOICE("train", "recompute", train.recompute, "none", recomputes,
@@ -631,6 +640,12 @@ static int config_check(const RunConfig *c, const char *file, Error *e) {
     if (!c->train.steps && c->train.epochs <= 0)
         return error_what(e, "nothing to train"), error_where(e, "%s: steps and epochs in [train]", file), error_found(e, "0 and 0"),
                error_expected(e, "one of them above 0");
+    if (c->train.save_every > 0 && c->train.save_epochs > 0)
+        return error_what(e, "checkpoints by steps and by epochs"), error_where(e, "%s: save_every and save_epochs in [train]", file),
+               error_found(e, "%d and %g", c->train.save_every, c->train.save_epochs), error_expected(e, "one of them to be 0");
+    if (c->train.reference == REFERENCE_FILE && c->train.conditional_weight != 0)
+        return error_what(e, "references that no file has"), error_where(e, "%s: reference and conditional_weight in [train]", file),
+               error_expected(e, "reference = compute, as mDPO's term takes log-probs without the image");
     return 0;
 }
 

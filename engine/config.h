@@ -22,6 +22,8 @@
 #include <stdint.h>
 
 typedef enum ClaimMode { CLAIM_BY_RULE, CLAIM_BY_MODEL } ClaimMode;
+typedef enum LabelMode { LABEL_CLAIMS, LABEL_HOLISTIC } LabelMode;
+typedef enum LabelScore { SCORE_LOG_ODDS, SCORE_P_YES } LabelScore;
 typedef enum LengthBalance {
     BALANCE_OFF,
     BALANCE_RATIO, /* the paper's filter: drop pairs whose chosen answer is shorter by more than the ratio that makes mean lengths meet */
@@ -29,6 +31,7 @@ typedef enum LengthBalance {
 } LengthBalance;
 typedef enum SftReduce { SFT_MEAN, SFT_SUM } SftReduce;
 typedef enum Schedule { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } Schedule;
+typedef enum TrainReference { REFERENCE_COMPUTE, REFERENCE_FILE } TrainReference;
 typedef enum TrainOrder { ORDER_SHUFFLE, ORDER_FILE } TrainOrder;
 typedef enum SaveDType { SAVE_SAME, SAVE_FP32, SAVE_BF16, SAVE_FP16 } SaveDType;
 typedef enum SelectRule {
@@ -91,7 +94,10 @@ typedef struct RunConfig {
         int batch; /* leaves that grow together */
     } sample;
     struct {
-        int batch; /* rows of one step */
+        LabelMode mode;
+        LabelScore score;       /* of LABEL_HOLISTIC */
+        char prompt[PATH_SIZE]; /* of LABEL_HOLISTIC; empty: built in */
+        int batch;              /* rows of one step */
     } label;
     struct {
         int per_prompt;
@@ -117,7 +123,9 @@ typedef struct RunConfig {
         double adam_beta1, adam_beta2, adam_eps, weight_decay, clip; /* clip 0: off */
         unsigned freeze;                                             /* bits 1 << ParamPart */
         ImageAspect image_aspect;
-        int save_every; /* steps; 0: only at the end */
+        TrainReference reference;
+        int save_every;     /* steps; 0: only at the end */
+        double save_epochs; /* the same in epochs; 0: by save_every */
         int keep;       /* newest checkpoints kept besides the selected; 0: all */
         int rows; /* token rows computed at once */
         Recompute recompute;

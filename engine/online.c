@@ -144,6 +144,9 @@ int online_run(const RunConfig *c, Report *report, Error *e) {
 static int settings_check(const RunConfig *c, Error *e) {
     if (c->select.rule == SELECT_REJECTIONS && config_need(c, "data.validation", e))
         return error_hint(e, "prompts that are neither trained nor evaluated on; or select.rule = last");
+    if (c->train.reference == REFERENCE_FILE)
+        return error_what(e, "pairs of a run bring no references"), error_where(e, "reference in [train]"), error_found(e, "file"),
+               error_expected(e, "compute"), error_hint(e, "`rlaifv train` takes references from data.train");
     return c->eval.kind == EVAL_SCENES ? config_need(c, "data.eval", e) : 0;
 }
 
