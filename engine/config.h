@@ -165,6 +165,9 @@ typedef struct RunConfig {
     } eval;
 } RunConfig;
 
+/* 1 when a text model takes answers apart: neither rules do, nor is the whole answer asked about. */
+static inline int claims_by_model(const RunConfig *c) { return c->label.mode == LABEL_CLAIMS && c->claims.mode == CLAIM_BY_MODEL; }
+
 /* Results of config_arguments beside 0 and -1. */
 enum { CONFIG_HELP = 1, CONFIG_USAGE = 2 };
 

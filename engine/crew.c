@@ -121,7 +121,7 @@ int crew_sample(Loop *l, const char *model, const RunConfig *c, uint64_t seed, c
 }
 
 int crew_claims(Loop *l, const char *model, const char *candidates, const char *out, ClaimCounts *counts, Error *e) {
-    if (l->config->claims.mode == CLAIM_BY_RULE) return arrow_claims(l->config, candidates, out, counts, e);
+    if (!claims_by_model(l->config)) return arrow_claims(l->config, candidates, out, counts, e);
     Order o = order_of(l, JOB_CLAIMS, claims_model(l->config, model));
     order_path(o.in, candidates), order_path(o.out, out);
     return order_send(&o, NULL, e) || together(claims_do(l, &o, counts, e), e) ? -1 : 0;

@@ -143,7 +143,7 @@ static int claims_run(Loop *l, Arrow *a, const char *labeler, const char *candid
         "out",
         (long long)n.answers, (long long)(n.answers - n.without), (long long)n.without, (long long)n.claims,
         (long long)(n.claims - n.unasked), (long long)n.unasked, (long long)n.left_out);
-    if (l->config->claims.mode == CLAIM_BY_MODEL)
+    if (claims_by_model(l->config))
         progress_say(&l->progress, "  claims: %lld replies asked for again, %lld answers dropped as the second was malformed too",
             (long long)n.retried, (long long)n.dropped);
     if (n.left_out + n.dropped > 0 && left_out_say(l, out, e)) return -1;
@@ -193,14 +193,15 @@ static int label_run(Loop *l, Arrow *a, const char *labeler, const char *candida
 }
 
 static int label_arrow(Loop *l, int iteration, const char *policy, Error *e) {
-    const char *labeler = labeler_of(l->config, policy);
+    const RunConfig *c = l->config;
+    const char *labeler = labeler_of(c, policy);
     char candidates[PATH_SIZE], claims[PATH_SIZE], out[PATH_SIZE];
     Arrow a;
     if (file_of(l, iteration, "candidates.jsonl", candidates, e) || file_of(l, iteration, "claims.jsonl", claims, e) ||
         file_of(l, iteration, "labels.jsonl", out, e) || arrow_begin(&a, iteration, "label", e))
         return -1;
     int bad = loop_input_model(l, &a, "labeler", labeler, e) || arrow_input_file(&a, "candidates", candidates, e) ||
-              arrow_input_file(&a, "claims", claims, e) || loop_input_settings(l, &a, "run.dtype chat train.image_aspect data.exif", e);
+              arrow_input_file(&a, "claims", claims, e) || loop_input_settings(l, &a, label_settings(c), e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
     if (skip == 0) skip = label_run(l, &a, labeler, candidates, claims, out, e);
     arrow_free(&a);
