@@ -1,6 +1,7 @@
 /* config.c - owns the table of settings: their names, types, ranges, defaults and help; reads, prints, writes and hashes them.
  *
- * inih (github.com/benhoyt/inih) splits the lines; what they mean is decided here. Refuses unknown sections and keys, keys given twice,
+ * inih (github.com/benhoyt/inih) splits the lines; what they mean is decided here. `base` in [run], which is no setting but names a config that is read
+ * first, is known to the reader of files alone. Refuses unknown sections and keys, keys given twice,
  * values outside a key's range or choices, and lines that are none of [section], key = value, or a comment. */
 #include "engine/config.h"
 
@@ -502,8 +503,11 @@ int config_need(const RunConfig *c, const char *key, Error *e) {
 
 /* ---- files ---- */
 
+enum { BASES = 4 }; /* files that one config is made of, besides itself */
+
 typedef struct Reading {
     RunConfig *config;
+    int depth, keys; /* files above this one; keys read from it */
     FILE *stream;
     char *line;
     size_t line_size;
@@ -533,11 +537,33 @@ static char *read_line(char *out, int size, void *user) {
     return out;
 }
 
+static int file_take(RunConfig *c, const char *path, int depth, Error *e);
+
+/* The config that this one is made from: what it sets is set before, and may be set again. */
+static int base_take(Reading *r, const char *value, const char *where) {
+    char path[PATH_SIZE];
+    if (r->keys)
+        return error_what(r->e, "run.base after other keys"), error_where(r->e, "%s", where), error_expected(r->e, "it to come first, as it would undo them");
+    if (r->depth == BASES)
+        return error_what(r->e, "too many configs within each other"), error_where(r->e, "%s", where), error_expected(r->e, "at most %d", BASES),
+               error_hint(r->e, "does one name itself?");
+    if (!value[0] || text_parse(value, path, sizeof path) || path_join(path, r->folder, value, NULL))
+        return error_what(r->e, "bad value of run.base"), error_where(r->e, "%s", where), error_found(r->e, "\"%.200s\"", value),
+               error_expected(r->e, "the path of a config");
+    return file_take(r->config, path, r->depth + 1, r->e);
+}
+
 static int take_pair(void *user, const char *section, const char *name, const char *value) {
     Reading *r = user;
     char where[PATH_SIZE + 16];
     if (r->failed) return 0;
     snprintf(where, sizeof where, "%s:%d", r->path, r->number);
+    if (!strcmp(section, "run") && !strcmp(name, "base")) {
+        r->failed = base_take(r, value, where) != 0;
+        r->keys++;
+        return !r->failed;
+    }
+    r->keys++;
     const Key *k = key_find(section, name, where, r->e);
     int *given = k ? &r->given[k - keys] : NULL;
     if (given && *given) {
@@ -550,9 +576,9 @@ static int take_pair(void *user, const char *section, const char *name, const ch
     return !r->failed;
 }
 
-int config_read(RunConfig *c, const char *path, Error *e) {
+static int file_take(RunConfig *c, const char *path, int depth, Error *e) {
     char folder[PATH_SIZE];
-    Reading r = { .config = c, .path = path, .folder = folder, .e = e };
+    Reading r = { .config = c, .depth = depth, .path = path, .folder = folder, .e = e };
     path_folder(folder, path);
     if (!(r.stream = fopen(path, "re")))
         return error_what(e, "cannot open config"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno)),
@@ -574,6 +600,8 @@ int config_read(RunConfig *c, const char *path, Error *e) {
                error_expected(e, "[section], key = value, or ; comment");
     return 0;
 }
+
+int config_read(RunConfig *c, const char *path, Error *e) { return file_take(c, path, 0, e); }
 
 int config_write(const RunConfig *c, const char *path, Error *e) {
     FileOut f;
@@ -692,7 +720,8 @@ void config_help(FILE *to) {
     char kind[200];
     fprintf(to,
         "A config is an INI file; --section.key=value sets a key over it. --device, --dtype, --threads and --seed are keys of [run].\n"
-        "Relative paths are relative to the file that holds them.\n");
+        "Relative paths are relative to the file that holds them.\n"
+        "base = FILE, the first key of [run], reads another config before this one.\n");
     for (int i = 0; i < KEYS; i++) {
         const Key *k = &keys[i];
         if (!i || strcmp(k->section, keys[i - 1].section)) fprintf(to, "\n[%s]\n", k->section);

@@ -8,7 +8,8 @@
  *     freeze = vision, projector
  *
  * and any key can be given as --train.lr=5e-7 (or --train.lr 5e-7) instead, which wins. --device, --dtype, --threads and --seed mean those
- * keys of [run]. Relative paths are relative to the file that holds them, or to the current folder when given on the command line. Unknown
+ * keys of [run]. Relative paths are relative to the file that holds them, or to the current folder when given on the command line.
+ * A file that begins with [run] base = FILE has what that one says, but for what it says itself. Unknown
  * keys, keys given twice, and values of the wrong kind or range are refused with the file and line, or the option. */
 #ifndef RLAIFV_ENGINE_CONFIG_H
 #define RLAIFV_ENGINE_CONFIG_H
