@@ -5,6 +5,7 @@
  * values outside a key's range or choices, and lines that are none of [section], key = value, or a comment. */
 #include "engine/config.h"
 
+#include "engine/compat.h"
 #include "kernels/comm/world.h"
 #include "model/params.h"
 #include "tokenizer/template.h"
@@ -21,6 +22,9 @@
 /* Choices stand in the order of their enums. */
 static const char *const dtypes[] = { [FP32] = "fp32", [BF16] = "bf16", NULL };
 static const char *const claim_modes[] = { [CLAIM_BY_RULE] = "rule", [CLAIM_BY_MODEL] = "model", NULL };
+static const char *const compats[] = { [COMPAT_NONE] = "none", [COMPAT_UPSTREAM] = "upstream", NULL };
+static const char *const pair_caps[] = { [CAP_PROMPT] = "prompt", [CAP_IMAGE] = "image", NULL };
+static const char *const pairs_aspects[] = { [PAIRS_SAME] = "same", [PAIRS_PAD] = "pad", [PAIRS_CROP] = "crop", NULL };
 static const char *const label_modes[] = { [LABEL_CLAIMS] = "claims", [LABEL_HOLISTIC] = "holistic", NULL };
 static const char *const label_scores[] = { [SCORE_LOG_ODDS] = "log_odds", [SCORE_P_YES] = "p_yes", NULL };
 static const char *const references[] = { [REFERENCE_COMPUTE] = "compute", [REFERENCE_FILE] = "file", NULL };
@@ -105,6 +109,7 @@ static const Key keys[] = {
     WHOLE("run", "threads", run.threads, "0", 0, 4096, "0: all cores"),
     WHOLE("run", "iterations", run.iterations, "4", 1, 1000, "rounds of sample, label, pair, train, evaluate"),
     CHOICE("run", "plan", run.plan, "check", plan_rules, "check: a run that does not fit in memory is refused at its start; warn: only said; off: not looked at"),
+    CHOICE("run", "compat", run.compat, "none", compats, "upstream: keys at their defaults take the values of upstream's oversights: docs/paper.md lists them, and a run says them"),
     BOOL("run", "quiet", run.quiet, "false", "no progress bars"),
 
     PATH("model", "dir", model.dir, "checkpoint folder of the policy at the start"),
@@ -143,6 +148,7 @@ static const Key keys[] = {
     WHOLE("label", "batch", label.batch, "2048", 1, 1e7, "token rows of one step; changes speed and memory, not results"),
 
     WHOLE("pair", "per_prompt", pair.per_prompt, "2", 1, 1e6, "pairs kept of a prompt"),
+    CHOICE("pair", "cap", pair.cap, "prompt", pair_caps, "what per_prompt counts: the pairs of a prompt, or, as upstream, of all prompts about one image"),
     NUMBER("pair", "min_gap", pair.min_gap, "1", 1e-9, 1e9, "least difference of scores, in rejected claims; with label.mode = holistic in units of label.score"),
     CHOICE("pair", "balance_length", pair.balance_length, "ratio", balances, "ratio: the paper's filter; mean: drop the shortest chosen until length_delta is met"),
     NUMBER("pair", "length_delta", pair.length_delta, "0", -1e6, 1e6, "for mean: words that chosen must exceed rejected by on average"),
@@ -178,6 +184,7 @@ static const Key keys[] = {
         "for every arrow; upstream trains on crops but samples and evaluates padded images. Checkpoints of tiled images are always given tiles (anyres)"),
     CHOICE("train", "reference", train.reference, "compute", references,
         "compute: log-probs of the starting weights; file: those that the rows of data.train bring as upstream's `logps` (train alone; docs/paper.md)"),
+    CHOICE("train", "pairs_aspect", train.pairs_aspect, "same", pairs_aspects, "of pictures in training, references included, where it is not that of the other arrows"),
     WHOLE("train", "save_every", train.save_every, "0", 0, 1e9, "steps between checkpoints; 0: only at the end"),
     NUMBER("train", "save_epochs", train.save_epochs, "0", 0, 1e6, "for preference training, in place of save_every: epochs between checkpoints, .25 upstream; 0: by save_every"),
     WHOLE("train", "keep", train.keep, "0", 0, 1e6, "newest checkpoints kept; 0: all"),
@@ -713,7 +720,7 @@ int config_arguments(RunConfig *c, int argc, char **argv, Error *e) {
                    error_hint(e, "see configs/, or --help for the keys"), CONFIG_USAGE;
         if (!pass && config_read(c, file, e)) return -1;
     }
-    return config_check(c, file, e);
+    return compat_apply(c, e) || config_check(c, file, e) ? -1 : 0;
 }
 
 void config_help(FILE *to) {

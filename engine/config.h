@@ -23,6 +23,9 @@
 #include <stdint.h>
 
 typedef enum ClaimMode { CLAIM_BY_RULE, CLAIM_BY_MODEL } ClaimMode;
+typedef enum Compat { COMPAT_NONE, COMPAT_UPSTREAM } Compat;
+typedef enum PairCap { CAP_PROMPT, CAP_IMAGE } PairCap;
+typedef enum PairsAspect { PAIRS_SAME, PAIRS_PAD, PAIRS_CROP } PairsAspect;
 typedef enum LabelMode { LABEL_CLAIMS, LABEL_HOLISTIC } LabelMode;
 typedef enum LabelScore { SCORE_LOG_ODDS, SCORE_P_YES } LabelScore;
 typedef enum LengthBalance {
@@ -63,6 +66,7 @@ typedef struct RunConfig {
         int iterations;
         int quiet; /* no progress bars */
         PlanRule plan;
+        Compat compat;
     } run;
     struct {
         char dir[PATH_SIZE];
@@ -102,6 +106,7 @@ typedef struct RunConfig {
     } label;
     struct {
         int per_prompt;
+        PairCap cap;
         double min_gap;
         LengthBalance balance_length;
         double length_delta;      /* words; for BALANCE_MEAN */
@@ -124,6 +129,7 @@ typedef struct RunConfig {
         double adam_beta1, adam_beta2, adam_eps, weight_decay, clip; /* clip 0: off */
         unsigned freeze;                                             /* bits 1 << ParamPart */
         ImageAspect image_aspect;
+        PairsAspect pairs_aspect;                                    /* of training where it differs */
         TrainReference reference;
         int save_every;     /* steps; 0: only at the end */
         double save_epochs; /* the same in epochs; 0: by save_every */

@@ -17,7 +17,7 @@ static const char train_settings[] =
     "train.warmup_ratio train.steps "
     "train.epochs train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip "
     "train.freeze "
-    "train.image_aspect data.exif train.save_every train.save_epochs train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
+    "train.image_aspect train.pairs_aspect data.exif train.save_every train.save_epochs train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
 
 static const char *labeler_of(const RunConfig *c, const char *policy) { return c->labeler.dir[0] ? c->labeler.dir : policy; }
 

@@ -20,7 +20,8 @@ static const char *at(const char *name) {
     return out;
 }
 
-static const char *const texts[] = { "There is a red cat in the room.", "...", "A dog. A tree. {question}", "There is a red cat in the room." };
+static const char *const texts[] = { "There is a red cat in the room.", "...", "A dog. A tree. {question}",
+    "There is a red cat in the room." };
 enum { ANSWERS = 4 };
 
 static int setup(void **state) {
@@ -31,8 +32,9 @@ static int setup(void **state) {
     for (int p = 0; p < 2; p++)
         for (int i = 0; i < ANSWERS; i++)
             if (jsonl_write(f,
-                    json_pack("{s:o, s:s, s:s, s:i, s:s}", "id", json_sprintf("p%d", p), "image", golden_path(CASE, p ? "images/1.png" : "images/0.png"), "question",
-                        "What is it?", "candidate", i, "text", texts[i]),
+                    json_pack("{s:o, s:s, s:s, s:i, s:s}", "id", json_sprintf("p%d", p), "image",
+                        golden_path(CASE, p ? "images/1.png" : "images/0.png"), "question", "What is it?", "candidate", i, "text",
+                        texts[i]),
                     NULL))
                 return -1;
     return fclose(f);
@@ -79,7 +81,8 @@ static void one_claim_an_answer(void **state) {
         assert_int_equal(json_array_size(claims), i % ANSWERS != 1);
         if (!claim) continue;
         assert_string_equal(text_of(claim, "claim"), texts[i % ANSWERS]);
-        const char *question = text_of(claim, "question"), *asked = strstr(question, "Question: What is it?"), *answer = strstr(question, texts[i % ANSWERS]);
+        const char *question = text_of(claim, "question"), *asked = strstr(question, "Question: What is it?"),
+                   *answer = strstr(question, texts[i % ANSWERS]);
         assert_true(asked && answer && asked < answer);
         assert_int_equal(question[strlen(question) - 1], '?');
         assert_null(strstr(question, "{answer}"));
@@ -96,7 +99,9 @@ static ProbeResult asked(Vlm *v, const json_t *candidate, const char *question) 
     int words[PROBE_WORDS];
     char *text;
     assert_true(asprintf(&text, "%s%s", question, claim_probe_ending) > 0);
-    if (probe_word_ids(v, words, &e) || vlm_prompt(v, text_of(candidate, "image"), text, &p, &e) || label_probes(v, words, &p, 1, 0, &r, NULL, NULL, &e)) fail_with(&e);
+    if (probe_word_ids(v, words, &e) || vlm_prompt(v, text_of(candidate, "image"), text, &p, &e) ||
+        label_probes(v, words, &p, 1, 0, &r, NULL, NULL, &e))
+        fail_with(&e);
     prompt_free(&p);
     free(text);
     return r;
@@ -115,7 +120,8 @@ static void confidence_is_the_score(void **state) {
     if (arrow_label(NULL, &v, c, at("answers.jsonl"), at("claims.jsonl"), at("odds.jsonl"), &n[0], NULL, &e)) fail_with(&e);
     c->label.score = SCORE_P_YES;
     if (arrow_label(NULL, &v, c, at("answers.jsonl"), at("claims.jsonl"), at("share.jsonl"), &n[1], NULL, &e)) fail_with(&e);
-    json_t *answers = rows_of(at("answers.jsonl")), *claims = rows_of(at("claims.jsonl")), *odds = rows_of(at("odds.jsonl")), *share = rows_of(at("share.jsonl"));
+    json_t *answers = rows_of(at("answers.jsonl")), *claims = rows_of(at("claims.jsonl")), *odds = rows_of(at("odds.jsonl")),
+           *share = rows_of(at("share.jsonl"));
     double score[8], sum = 0;
     for (size_t i = 0; i < 8; i++) {
         const json_t *a = json_object_get(json_array_get(odds, i), "score"), *b = json_object_get(json_array_get(share, i), "score");
@@ -123,12 +129,14 @@ static void confidence_is_the_score(void **state) {
             assert_true(json_is_null(a) && json_is_null(b));
             continue;
         }
-        ProbeResult r = asked(&v, json_array_get(answers, i), text_of(json_array_get(json_object_get(json_array_get(claims, i), "claims"), 0), "question"));
+        ProbeResult r = asked(
+            &v, json_array_get(answers, i), text_of(json_array_get(json_object_get(json_array_get(claims, i), "claims"), 0), "question"));
         score[i] = json_real_value(a);
         sum += score[i];
         assert_true(fabs(score[i] - log(r.p_yes / r.p_no)) < 1e-4);
         assert_true(fabs(json_real_value(b) - r.p_yes / (r.p_yes + r.p_no)) < 1e-5);
-        assert_int_equal(json_is_true(json_object_get(json_array_get(json_object_get(json_array_get(odds, i), "probes"), 0), "accepted")), score[i] > 0);
+        assert_int_equal(
+            json_is_true(json_object_get(json_array_get(json_object_get(json_array_get(odds, i), "probes"), 0), "accepted")), score[i] > 0);
     }
     for (int k = 0; k < 2; k++) assert_true(n[k].answers == 8 && n[k].unscored == 2 && n[k].probes == 6);
     assert_true(fabs(n[0].score - sum) < 1e-9);
@@ -169,12 +177,14 @@ static void prompts_that_ask_nothing(void **state) {
     assert_int_equal(file_write(c->label.prompt, "Right: {answer}?\n", 17, NULL), 0);
     if (arrow_claims(c, at("answers.jsonl"), at("own.jsonl"), &n, &e)) fail_with(&e);
     json_t *rows = rows_of(at("own.jsonl"));
-    assert_string_equal(text_of(json_array_get(json_object_get(json_array_get(rows, 2), "claims"), 0), "question"), "Right: A dog. A tree. {question}?");
+    assert_string_equal(
+        text_of(json_array_get(json_object_get(json_array_get(rows, 2), "claims"), 0), "question"), "Right: A dog. A tree. {question}?");
     json_decref(rows);
     free(c);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(one_claim_an_answer), cmocka_unit_test(confidence_is_the_score), cmocka_unit_test(prompts_that_ask_nothing) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(one_claim_an_answer), cmocka_unit_test(confidence_is_the_score),
+        cmocka_unit_test(prompts_that_ask_nothing) };
     return cmocka_run_group_tests_name("holistic", tests, setup, teardown);
 }
