@@ -182,6 +182,10 @@ peer-export: all
 peer-models: all
 	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers timm safetensors pillow sentencepiece
 	build/venv/bin/python tests/golden/peer_models.py $(BUILD)/rlaifv build
+# Pairs through RLAIF-V-Dataset's Parquet files and back.
+peer-parquet: all
+	python3 -m venv build/venv && build/venv/bin/pip install -q pyarrow
+	build/venv/bin/python tests/engine/peer_parquet.py $(BUILD)/rlaifv
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 help:
@@ -195,10 +199,10 @@ help:
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
 	@echo "make fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer  a minute (FUZZ_SECONDS) of invented files, by clang"
 	@echo "make deps found debug format clean"
-	@echo "make peer-tokenizer peer-export peer-models  beside SentencePiece, Transformers and timm (installed into build/venv)"
+	@echo "make peer-tokenizer peer-export peer-models peer-parquet  beside SentencePiece, Transformers, timm and pyarrow (installed into build/venv)"
 clean:
 	rm -rf build build-* rlaifv
 .PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench format help
-.PHONY: peer-tokenizer peer-export peer-models
+.PHONY: peer-tokenizer peer-export peer-models peer-parquet
 .PHONY: fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

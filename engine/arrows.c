@@ -1,6 +1,7 @@
 /* arrows.c - owns the loop's way from prompts to labels: candidates.jsonl and labels.jsonl; claims.jsonl is claims_arrow.c's.
  *
- * Scores follow PAPER 3.5: minus the number of claims that are not accepted; answers without claims have none. */
+ * Scores follow PAPER 3.5: minus the number of claims that are not accepted; answers without claims have none. The ablation that asks about whole
+ * answers (label.mode = holistic) has the labeler's confidence for a score. */
 #include "engine/arrows.h"
 
 #include "engine/commands.h"
@@ -9,6 +10,7 @@
 #include "engine/sample.h"
 #include "kernels/comm/world.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,6 +259,17 @@ static int label_add(
     return 0;
 }
 
+const char *label_settings(const RunConfig *c) {
+    return c->label.mode == LABEL_HOLISTIC ? "run.dtype chat train.image_aspect data.exif label.mode label.score" : "run.dtype chat train.image_aspect data.exif";
+}
+
+/* What the labeler thinks of a whole answer. Probabilities that vanish count as the least that fp32 tells from 0. */
+static json_t *whole_score(const RunConfig *c, const ProbeResult *r) {
+    const double least = 1e-38;
+    double yes = fmax(r->p_yes, least), no = fmax(r->p_no, least);
+    return json_real(c->label.score == SCORE_LOG_ODDS ? log(yes / no) : yes / (yes + no));
+}
+
 /* The row of an answer. A refused probe leaves the answer without a score. */
 static json_t *label_row(const LabelArrow *a, const LabelAnswer *l) {
     json_t *probes = json_array();
@@ -271,7 +284,9 @@ static json_t *label_row(const LabelArrow *a, const LabelAnswer *l) {
         json_array_append_new(probes, json_pack("{s:o, s:f, s:f, s:b}", "question", text_or_null(question), "p_yes", r->p_yes, "p_no",
                                           r->p_no, "accepted", r->accepted));
     }
-    json_t *score = l->claims.count > 0 && !refused ? json_integer(-rejected) : json_null();
+    json_t *score = l->claims.count == 0 || refused                ? json_null()
+                    : a->config->label.mode == LABEL_HOLISTIC ? whole_score(a->config, &a->results[l->first])
+                                                              : json_integer(-rejected);
     return json_pack("{s:s, s:I, s:o, s:o}", "id", l->id, "candidate", (json_int_t)l->candidate, "probes", probes, "score", score);
 }
 
@@ -304,7 +319,7 @@ static void label_count(void *context, const json_t *row) {
     const json_t *score = json_object_get(row, "score"), *probe;
     size_t i;
     c->answers++;
-    c->unscored += !json_is_integer(score);
+    c->unscored += !json_is_number(score);
     c->score += json_number_value(score);
     json_array_foreach(json_object_get(row, "probes"), i, probe) {
         int accepted = json_is_true(json_object_get(probe, "accepted"));
@@ -380,10 +395,11 @@ static int label_stream(LabelArrow *a, JsonLines *candidates, JsonLines *claims,
     return -1;
 }
 
-static int label_key(Vlm *v, const char *candidates, const char *claims, char key[PATH_SIZE], Error *e) {
+static int label_key(Vlm *v, const RunConfig *c, const char *candidates, const char *claims, char key[PATH_SIZE], Error *e) {
     char model[512], hashes[2][HASH_TEXT];
     if (arrow_model_key(v, model, sizeof model, e) || hash_file(candidates, hashes[0], e) || hash_file(claims, hashes[1], e)) return -1;
-    snprintf(key, PATH_SIZE, "label %s candidates %s claims %s", model, hashes[0], hashes[1]);
+    int n = snprintf(key, PATH_SIZE, "label %s candidates %s claims %s", model, hashes[0], hashes[1]);
+    if (c->label.mode == LABEL_HOLISTIC) snprintf(key + n, PATH_SIZE - (size_t)n, " holistic %d", c->label.score);
     return 0;
 }
 
@@ -395,7 +411,7 @@ int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char
     JsonLines one, two;
     size_t groups = 0;
     memset(counts, 0, sizeof *counts);
-    if (probe_word_ids(labeler, words, e) || label_key(labeler, candidates, claims, key, e) || jsonl_open(&one, candidates, e)) return -1;
+    if (probe_word_ids(labeler, words, e) || label_key(labeler, c, candidates, claims, key, e) || jsonl_open(&one, candidates, e)) return -1;
     if (jsonl_open(&two, claims, e)) {
         jsonl_close(&one);
         return -1;

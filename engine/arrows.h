@@ -3,7 +3,8 @@
  *   prompts -> candidates.jsonl   {id, image, question, candidate, text, tokens, logp, finished}; image: an absolute path, or null
  *           -> claims.jsonl       {id, candidate, claims: [{claim, question}], left_out: [{text, why}]}; question null: rejected unasked;
  *                                by model also retried, dropped, reply (docs/claims.md)
- *           -> labels.jsonl       {id, candidate, probes: [{question, p_yes, p_no, accepted}], score}; score null: no claims, or refused
+ *           -> labels.jsonl       {id, candidate, probes: [{question, p_yes, p_no, accepted}], score}; score: minus the rejected
+ *                                claims, or of a whole answer label.score; null: no claims, or refused
  *
  * Each file appears when it is whole. What is finished before a kill is kept beside it (partial.h) and not done again; the result is the
  * same, probabilities to rounding. Rows whose image does not decode are dropped and counted, or with [data] strict end the arrow. */
@@ -44,7 +45,7 @@ int arrow_folder(const RunConfig *c, int iteration, char out[PATH_SIZE], Error *
 /* c->sample.n candidates for each prompt. seed: of this iteration; instruction indices are row indices of `prompts`. */
 int arrow_sample(const Ranks *ranks, Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
     Progress *progress, Error *e);
-/* Claims by rule, c->claims.grammar. */
+/* Claims by rule, c->claims.grammar; with label.mode = holistic each answer as one claim (claim_replies.h). */
 int arrow_claims(const RunConfig *c, const char *candidates, const char *out, ClaimCounts *counts, Error *e);
 /* Claims by a text model (claim_replies.h): two passes of greedy decoding over all answers, the prompts' fixed beginnings shared. */
 int arrow_claims_model(const Ranks *ranks, Vlm *v, const RunConfig *c, const char *candidates, const char *out, ClaimCounts *counts,
@@ -54,6 +55,8 @@ int arrow_claims_model(const Ranks *ranks, Vlm *v, const RunConfig *c, const cha
 const char *claims_model(const RunConfig *c, const char *labeler);
 const char *claims_template(const RunConfig *c);
 const char *claims_settings(const RunConfig *c);
+/* What labels depend on besides the labeler, candidates and claims: words for config_hash, by mode. */
+const char *label_settings(const RunConfig *c);
 /* Every claim's question, with claim_probe_ending, asked of the labeler about the candidate's image. Equal questions are asked once. */
 int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char *candidates, const char *claims, const char *out, LabelCounts *counts,
     Progress *progress, Error *e);

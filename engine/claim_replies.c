@@ -11,7 +11,7 @@
 /* ---- prompts ---- */
 
 /* configs/prompts as the Makefile makes arrays of them. */
-extern const char data_prompts_split_txt[], data_prompts_question_txt[];
+extern const char data_prompts_split_txt[], data_prompts_question_txt[], data_prompts_holistic_txt[];
 
 static size_t times(const char *text, const char *place) {
     size_t n = 0;
@@ -79,6 +79,13 @@ static char *prompt_fill(const char *prompt, const Place *places, int n, Error *
     }
     while (used > 0 && out[used - 1] == '\n') out[--used] = 0; /* a file's last line end is not part of what is said */
     return out;
+}
+
+int claim_whole_load(char **prompt, char hash[HASH_TEXT], const char *path, Error *e) {
+    if (prompt_read(prompt, path, data_prompts_holistic_txt, e)) return -1;
+    if (places_check(*prompt, path[0] ? path : "configs/prompts/holistic.txt", "{answer}", "{question}", e)) return free(*prompt), *prompt = NULL, -1;
+    hash_bytes(*prompt, strlen(*prompt), hash);
+    return 0;
 }
 
 /* ---- lines of a reply ---- */
@@ -182,6 +189,15 @@ int claim_facts_read(const char *reply, ClaimList *list, const char **why, Error
             return LIST_FAILED;
     }
     return LIST_GOOD;
+}
+
+int claim_whole(const char *prompt, const char *question, const char *answer, ClaimList *out, Error *e) {
+    *out = (ClaimList){ 0 };
+    if (!has_letter(answer, strlen(answer))) return 0;
+    char *text = prompt_fill(prompt, (Place[]){ { "{question}", question }, { "{answer}", answer } }, 2, e);
+    int bad = !text || claims_add(out, answer, strlen(answer), text, CLAIM_SOUND, e);
+    free(text);
+    return bad ? -1 : 0;
 }
 
 /* Asked with one of these, the answer is not yes or no. */

@@ -4,7 +4,7 @@
  * for each fact). A reply that is malformed is asked for once more, drawn at CLAIM_RETRY_TEMPERATURE where the first was greedy; when that
  * is malformed too the answer is dropped, with the reason, and has no claims. Nothing is cut, zipped short or guessed.
  *
- * Knows no model: whoever has one takes claim_job_prompt to it and brings back the reply. */
+ * The question about a whole answer, which takes nothing apart, is made here too. Knows no model: whoever has one takes claim_job_prompt to it and brings back the reply. */
 #ifndef RLAIFV_ENGINE_CLAIM_REPLIES_H
 #define RLAIFV_ENGINE_CLAIM_REPLIES_H
 
@@ -27,6 +27,12 @@ typedef struct ClaimPrompts {
 /* From files, or where a path is empty as built in (configs/prompts). Refuses texts without their places, or too long. */
 int claim_prompts_load(ClaimPrompts *p, const char *split_path, const char *question_path, Error *e);
 void claim_prompts_free(ClaimPrompts *p);
+
+/* The text that asks about a whole answer ([label] mode = holistic): holds {answer} once and {question} at most once. From a file, or where the
+ * path is empty as built in. malloc'd; hash: of it. */
+int claim_whole_load(char **prompt, char hash[HASH_TEXT], const char *path, Error *e);
+/* The answer as its one claim, with that text as its question; none where it has neither letter nor digit. *out is written over. */
+int claim_whole(const char *prompt, const char *question, const char *answer, ClaimList *out, Error *e);
 
 /* Reads a reply that should list facts: appends them to `list` as claims without questions, and what repeats an earlier fact to its drops.
  * 0; 1 malformed, with *why (a constant) and the list as it was; -1. "none" is a list without facts. */

@@ -1,4 +1,4 @@
-/* claims_arrow.c - owns claims.jsonl: claims by rule, and by a text model over the ranks.
+/* claims_arrow.c - owns claims.jsonl: claims by rule, by a text model over the ranks, and whole answers as one claim each.
  *
  * By model, every answer is a job (claim_replies.h). Jobs are done in batches of many times the leaves that grow together: all are split,
  * the malformed replies are asked for again, then all questions are asked for, and again. The fixed beginning of each prompt is held once.
@@ -22,18 +22,21 @@ const char *claims_template(const RunConfig *c) {
 
 /* Folders and prompts' files are hashed by content beside these. */
 const char *claims_settings(const RunConfig *c) {
+    if (c->label.mode == LABEL_HOLISTIC) return "label.mode";
     return c->claims.mode == CLAIM_BY_RULE ? "claims.mode claims.grammar"
                                            : "claims.mode claims.grammar claims.template claims.max_new_tokens run.dtype run.seed chat";
 }
 
-/* ---- by rule ---- */
+/* ---- by rule, or none ---- */
 
-static int rule_row(const RunConfig *c, const json_t *row, const char *where, FILE *to, ClaimCounts *counts, Error *e) {
-    const char *id, *text;
+/* whole: what asks about a whole answer, or NULL for claims by rule. */
+static int rule_row(const RunConfig *c, const char *whole, const json_t *row, const char *where, FILE *to, ClaimCounts *counts, Error *e) {
+    const char *id, *text, *question = "";
     int64_t candidate;
     ClaimList list = { 0 };
     if (json_need_string(row, "id", where, &id, e) || json_need_integer(row, "candidate", where, 0, INT32_MAX, &candidate, e) ||
-        json_need_string(row, "text", where, &text, e) || claims_by_rule(c->claims.grammar, text, &list, e))
+        json_need_string(row, "text", where, &text, e) || json_may_string(row, "question", where, &question, e) ||
+        (whole ? claim_whole(whole, question, text, &list, e) : claims_by_rule(c->claims.grammar, text, &list, e)))
         return -1;
     counts->answers++;
     counts->without += list.count == 0;
@@ -49,21 +52,25 @@ int arrow_claims(const RunConfig *c, const char *candidates, const char *out, Cl
     JsonLines in;
     FileOut file;
     json_t *row;
+    char *whole = NULL, hash[HASH_TEXT];
     int got, bad = 0;
     memset(counts, 0, sizeof *counts);
-    if (jsonl_open(&in, candidates, e)) return -1;
+    if ((c->label.mode == LABEL_HOLISTIC && claim_whole_load(&whole, hash, c->label.prompt, e)) || jsonl_open(&in, candidates, e))
+        return free(whole), -1;
     if (file_create(&file, out, e)) {
         jsonl_close(&in);
+        free(whole);
         return -1;
     }
     while (!bad && (got = jsonl_next(&in, &row, e)) != 0) {
         if (got < 0) bad = -1;
         else {
-            bad = rule_row(c, row, in.where, file.stream, counts, e);
+            bad = rule_row(c, whole, row, in.where, file.stream, counts, e);
             json_decref(row);
         }
     }
     jsonl_close(&in);
+    free(whole);
     if (bad) {
         file_abandon(&file);
         return -1;

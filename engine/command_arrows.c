@@ -60,7 +60,7 @@ static int label_lead(Loop *l, void *context, Error *e) {
         return -1;
     printf("%s: %lld claims of %lld answers, %lld answers without, %lld rejected unasked, %lld sentences left out\n", claims,
         (long long)split.claims, (long long)split.answers, (long long)split.without, (long long)split.unasked, (long long)split.left_out);
-    if (c->claims.mode == CLAIM_BY_MODEL)
+    if (claims_by_model(c))
         printf("%s: %lld replies asked for again, %lld answers dropped as the second was malformed too\n", claims, (long long)split.retried,
             (long long)split.dropped);
     printf("%s: %lld claims rejected, %lld of %lld probes answered yes, %lld answers without a score\n", labels, (long long)counts.rejected,

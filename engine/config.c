@@ -1,9 +1,11 @@
 /* config.c - owns the table of settings: their names, types, ranges, defaults and help; reads, prints, writes and hashes them.
  *
- * inih (github.com/benhoyt/inih) splits the lines; what they mean is decided here. Refuses unknown sections and keys, keys given twice,
+ * inih (github.com/benhoyt/inih) splits the lines; what they mean is decided here. `base` in [run], which is no setting but names a config that is read
+ * first, is known to the reader of files alone. Refuses unknown sections and keys, keys given twice,
  * values outside a key's range or choices, and lines that are none of [section], key = value, or a comment. */
 #include "engine/config.h"
 
+#include "engine/compat.h"
 #include "kernels/comm/world.h"
 #include "model/params.h"
 #include "tokenizer/template.h"
@@ -20,6 +22,12 @@
 /* Choices stand in the order of their enums. */
 static const char *const dtypes[] = { [FP32] = "fp32", [BF16] = "bf16", NULL };
 static const char *const claim_modes[] = { [CLAIM_BY_RULE] = "rule", [CLAIM_BY_MODEL] = "model", NULL };
+static const char *const compats[] = { [COMPAT_NONE] = "none", [COMPAT_UPSTREAM] = "upstream", NULL };
+static const char *const pair_caps[] = { [CAP_PROMPT] = "prompt", [CAP_IMAGE] = "image", NULL };
+static const char *const pairs_aspects[] = { [PAIRS_SAME] = "same", [PAIRS_PAD] = "pad", [PAIRS_CROP] = "crop", NULL };
+static const char *const label_modes[] = { [LABEL_CLAIMS] = "claims", [LABEL_HOLISTIC] = "holistic", NULL };
+static const char *const label_scores[] = { [SCORE_LOG_ODDS] = "log_odds", [SCORE_P_YES] = "p_yes", NULL };
+static const char *const references[] = { [REFERENCE_COMPUTE] = "compute", [REFERENCE_FILE] = "file", NULL };
 static const char *const grammars[] = { [CLAIM_GRAMMAR_SCENES] = "scenes", [CLAIM_GRAMMAR_PLAIN] = "plain", NULL };
 static const char *const balances[] = { [BALANCE_OFF] = "off", [BALANCE_RATIO] = "ratio", [BALANCE_MEAN] = "mean", NULL };
 static const char *const losses[] = { [LOSS_SIGMOID] = "sigmoid",
@@ -101,6 +109,7 @@ static const Key keys[] = {
     WHOLE("run", "threads", run.threads, "0", 0, 4096, "0: all cores"),
     WHOLE("run", "iterations", run.iterations, "4", 1, 1000, "rounds of sample, label, pair, train, evaluate"),
     CHOICE("run", "plan", run.plan, "check", plan_rules, "check: a run that does not fit in memory is refused at its start; warn: only said; off: not looked at"),
+    CHOICE("run", "compat", run.compat, "none", compats, "upstream: keys at their defaults take the values of upstream's oversights: docs/paper.md lists them, and a run says them"),
     BOOL("run", "quiet", run.quiet, "false", "no progress bars"),
 
     PATH("model", "dir", model.dir, "checkpoint folder of the policy at the start"),
@@ -133,10 +142,14 @@ static const Key keys[] = {
     WHOLE("sample", "max_new_tokens", sample.max_new_tokens, "512", 1, 1e6, "longest answer"),
     WHOLE("sample", "batch", sample.batch, "64", 1, 65536, "answers that grow together; changes speed and memory, not results"),
 
+    CHOICE("label", "mode", label.mode, "claims", label_modes, "claims: an answer's claims one by one, as in the paper; holistic: one question about the whole answer, its ablation"),
+    CHOICE("label", "score", label.score, "log_odds", label_scores, "for mode = holistic, and the unit of pair.min_gap then: ln(yes / no), or yes / (yes + no)"),
+    PATH("label", "prompt", label.prompt, "for mode = holistic: text with {question} and {answer} that asks whether the answer is true; empty: built in (configs/prompts)"),
     WHOLE("label", "batch", label.batch, "2048", 1, 1e7, "token rows of one step; changes speed and memory, not results"),
 
     WHOLE("pair", "per_prompt", pair.per_prompt, "2", 1, 1e6, "pairs kept of a prompt"),
-    NUMBER("pair", "min_gap", pair.min_gap, "1", 1e-9, 1e9, "least difference of scores, in rejected claims"),
+    CHOICE("pair", "cap", pair.cap, "prompt", pair_caps, "what per_prompt counts: the pairs of a prompt, or, as upstream, of all prompts about one image"),
+    NUMBER("pair", "min_gap", pair.min_gap, "1", 1e-9, 1e9, "least difference of scores, in rejected claims; with label.mode = holistic in units of label.score"),
     CHOICE("pair", "balance_length", pair.balance_length, "ratio", balances, "ratio: the paper's filter; mean: drop the shortest chosen until length_delta is met"),
     NUMBER("pair", "length_delta", pair.length_delta, "0", -1e6, 1e6, "for mean: words that chosen must exceed rejected by on average"),
     NUMBER("pair", "max_length_change", pair.max_length_change, "0", 0, 1e6, "largest |chosen - rejected| / rejected in words; 0: any"),
@@ -169,7 +182,11 @@ static const Key keys[] = {
     SET("train", "freeze", train.freeze, "vision", parts, "parts that do not learn; upstream's tower gets no gradient"),
     CHOICE("train", "image_aspect", train.image_aspect, "pad", image_aspects,
         "for every arrow; upstream trains on crops but samples and evaluates padded images. Checkpoints of tiled images are always given tiles (anyres)"),
+    CHOICE("train", "reference", train.reference, "compute", references,
+        "compute: log-probs of the starting weights; file: those that the rows of data.train bring as upstream's `logps` (train alone; docs/paper.md)"),
+    CHOICE("train", "pairs_aspect", train.pairs_aspect, "same", pairs_aspects, "of pictures in training, references included, where it is not that of the other arrows"),
     WHOLE("train", "save_every", train.save_every, "0", 0, 1e9, "steps between checkpoints; 0: only at the end"),
+    NUMBER("train", "save_epochs", train.save_epochs, "0", 0, 1e6, "for preference training, in place of save_every: epochs between checkpoints, .25 upstream; 0: by save_every"),
     WHOLE("train", "keep", train.keep, "0", 0, 1e6, "newest checkpoints kept; 0: all"),
     WHOLE("train", "rows", train.rows, "8192", 1, 1e7, "token rows computed at once: a step of more is cut into chunks whose gradients add up"),
     CHOICE("train", "recompute", train.recompute, "none", recomputes,
@@ -493,8 +510,11 @@ int config_need(const RunConfig *c, const char *key, Error *e) {
 
 /* ---- files ---- */
 
+enum { BASES = 4 }; /* files that one config is made of, besides itself */
+
 typedef struct Reading {
     RunConfig *config;
+    int depth, keys; /* files above this one; keys read from it */
     FILE *stream;
     char *line;
     size_t line_size;
@@ -524,11 +544,33 @@ static char *read_line(char *out, int size, void *user) {
     return out;
 }
 
+static int file_take(RunConfig *c, const char *path, int depth, Error *e);
+
+/* The config that this one is made from: what it sets is set before, and may be set again. */
+static int base_take(Reading *r, const char *value, const char *where) {
+    char path[PATH_SIZE];
+    if (r->keys)
+        return error_what(r->e, "run.base after other keys"), error_where(r->e, "%s", where), error_expected(r->e, "it to come first, as it would undo them");
+    if (r->depth == BASES)
+        return error_what(r->e, "too many configs within each other"), error_where(r->e, "%s", where), error_expected(r->e, "at most %d", BASES),
+               error_hint(r->e, "does one name itself?");
+    if (!value[0] || text_parse(value, path, sizeof path) || path_join(path, r->folder, value, NULL))
+        return error_what(r->e, "bad value of run.base"), error_where(r->e, "%s", where), error_found(r->e, "\"%.200s\"", value),
+               error_expected(r->e, "the path of a config");
+    return file_take(r->config, path, r->depth + 1, r->e);
+}
+
 static int take_pair(void *user, const char *section, const char *name, const char *value) {
     Reading *r = user;
     char where[PATH_SIZE + 16];
     if (r->failed) return 0;
     snprintf(where, sizeof where, "%s:%d", r->path, r->number);
+    if (!strcmp(section, "run") && !strcmp(name, "base")) {
+        r->failed = base_take(r, value, where) != 0;
+        r->keys++;
+        return !r->failed;
+    }
+    r->keys++;
     const Key *k = key_find(section, name, where, r->e);
     int *given = k ? &r->given[k - keys] : NULL;
     if (given && *given) {
@@ -541,9 +583,9 @@ static int take_pair(void *user, const char *section, const char *name, const ch
     return !r->failed;
 }
 
-int config_read(RunConfig *c, const char *path, Error *e) {
+static int file_take(RunConfig *c, const char *path, int depth, Error *e) {
     char folder[PATH_SIZE];
-    Reading r = { .config = c, .path = path, .folder = folder, .e = e };
+    Reading r = { .config = c, .depth = depth, .path = path, .folder = folder, .e = e };
     path_folder(folder, path);
     if (!(r.stream = fopen(path, "re")))
         return error_what(e, "cannot open config"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno)),
@@ -565,6 +607,8 @@ int config_read(RunConfig *c, const char *path, Error *e) {
                error_expected(e, "[section], key = value, or ; comment");
     return 0;
 }
+
+int config_read(RunConfig *c, const char *path, Error *e) { return file_take(c, path, 0, e); }
 
 int config_write(const RunConfig *c, const char *path, Error *e) {
     FileOut f;
@@ -631,6 +675,12 @@ static int config_check(const RunConfig *c, const char *file, Error *e) {
     if (!c->train.steps && c->train.epochs <= 0)
         return error_what(e, "nothing to train"), error_where(e, "%s: steps and epochs in [train]", file), error_found(e, "0 and 0"),
                error_expected(e, "one of them above 0");
+    if (c->train.save_every > 0 && c->train.save_epochs > 0)
+        return error_what(e, "checkpoints by steps and by epochs"), error_where(e, "%s: save_every and save_epochs in [train]", file),
+               error_found(e, "%d and %g", c->train.save_every, c->train.save_epochs), error_expected(e, "one of them to be 0");
+    if (c->train.reference == REFERENCE_FILE && c->train.conditional_weight != 0)
+        return error_what(e, "references that no file has"), error_where(e, "%s: reference and conditional_weight in [train]", file),
+               error_expected(e, "reference = compute, as mDPO's term takes log-probs without the image");
     return 0;
 }
 
@@ -670,14 +720,15 @@ int config_arguments(RunConfig *c, int argc, char **argv, Error *e) {
                    error_hint(e, "see configs/, or --help for the keys"), CONFIG_USAGE;
         if (!pass && config_read(c, file, e)) return -1;
     }
-    return config_check(c, file, e);
+    return compat_apply(c, e) || config_check(c, file, e) ? -1 : 0;
 }
 
 void config_help(FILE *to) {
     char kind[200];
     fprintf(to,
         "A config is an INI file; --section.key=value sets a key over it. --device, --dtype, --threads and --seed are keys of [run].\n"
-        "Relative paths are relative to the file that holds them.\n");
+        "Relative paths are relative to the file that holds them.\n"
+        "base = FILE, the first key of [run], reads another config before this one.\n");
     for (int i = 0; i < KEYS; i++) {
         const Key *k = &keys[i];
         if (!i || strcmp(k->section, keys[i - 1].section)) fprintf(to, "\n[%s]\n", k->section);

@@ -8,7 +8,8 @@
  *     freeze = vision, projector
  *
  * and any key can be given as --train.lr=5e-7 (or --train.lr 5e-7) instead, which wins. --device, --dtype, --threads and --seed mean those
- * keys of [run]. Relative paths are relative to the file that holds them, or to the current folder when given on the command line. Unknown
+ * keys of [run]. Relative paths are relative to the file that holds them, or to the current folder when given on the command line.
+ * A file that begins with [run] base = FILE has what that one says, but for what it says itself. Unknown
  * keys, keys given twice, and values of the wrong kind or range are refused with the file and line, or the option. */
 #ifndef RLAIFV_ENGINE_CONFIG_H
 #define RLAIFV_ENGINE_CONFIG_H
@@ -22,6 +23,11 @@
 #include <stdint.h>
 
 typedef enum ClaimMode { CLAIM_BY_RULE, CLAIM_BY_MODEL } ClaimMode;
+typedef enum Compat { COMPAT_NONE, COMPAT_UPSTREAM } Compat;
+typedef enum PairCap { CAP_PROMPT, CAP_IMAGE } PairCap;
+typedef enum PairsAspect { PAIRS_SAME, PAIRS_PAD, PAIRS_CROP } PairsAspect;
+typedef enum LabelMode { LABEL_CLAIMS, LABEL_HOLISTIC } LabelMode;
+typedef enum LabelScore { SCORE_LOG_ODDS, SCORE_P_YES } LabelScore;
 typedef enum LengthBalance {
     BALANCE_OFF,
     BALANCE_RATIO, /* the paper's filter: drop pairs whose chosen answer is shorter by more than the ratio that makes mean lengths meet */
@@ -29,6 +35,7 @@ typedef enum LengthBalance {
 } LengthBalance;
 typedef enum SftReduce { SFT_MEAN, SFT_SUM } SftReduce;
 typedef enum Schedule { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } Schedule;
+typedef enum TrainReference { REFERENCE_COMPUTE, REFERENCE_FILE } TrainReference;
 typedef enum TrainOrder { ORDER_SHUFFLE, ORDER_FILE } TrainOrder;
 typedef enum SaveDType { SAVE_SAME, SAVE_FP32, SAVE_BF16, SAVE_FP16 } SaveDType;
 typedef enum SelectRule {
@@ -59,6 +66,7 @@ typedef struct RunConfig {
         int iterations;
         int quiet; /* no progress bars */
         PlanRule plan;
+        Compat compat;
     } run;
     struct {
         char dir[PATH_SIZE];
@@ -91,10 +99,14 @@ typedef struct RunConfig {
         int batch; /* leaves that grow together */
     } sample;
     struct {
-        int batch; /* rows of one step */
+        LabelMode mode;
+        LabelScore score;       /* of LABEL_HOLISTIC */
+        char prompt[PATH_SIZE]; /* of LABEL_HOLISTIC; empty: built in */
+        int batch;              /* rows of one step */
     } label;
     struct {
         int per_prompt;
+        PairCap cap;
         double min_gap;
         LengthBalance balance_length;
         double length_delta;      /* words; for BALANCE_MEAN */
@@ -117,7 +129,10 @@ typedef struct RunConfig {
         double adam_beta1, adam_beta2, adam_eps, weight_decay, clip; /* clip 0: off */
         unsigned freeze;                                             /* bits 1 << ParamPart */
         ImageAspect image_aspect;
-        int save_every; /* steps; 0: only at the end */
+        PairsAspect pairs_aspect;                                    /* of training where it differs */
+        TrainReference reference;
+        int save_every;     /* steps; 0: only at the end */
+        double save_epochs; /* the same in epochs; 0: by save_every */
         int keep;       /* newest checkpoints kept besides the selected; 0: all */
         int rows; /* token rows computed at once */
         Recompute recompute;
@@ -156,6 +171,9 @@ typedef struct RunConfig {
         int examples; /* before and after answers kept for the report */
     } eval;
 } RunConfig;
+
+/* 1 when a text model takes answers apart: neither rules do, nor is the whole answer asked about. */
+static inline int claims_by_model(const RunConfig *c) { return c->label.mode == LABEL_CLAIMS && c->claims.mode == CLAIM_BY_MODEL; }
 
 /* Results of config_arguments beside 0 and -1. */
 enum { CONFIG_HELP = 1, CONFIG_USAGE = 2 };

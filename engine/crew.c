@@ -1,6 +1,8 @@
 /* crew.c - owns the orders: what rank 0 tells the others to do, and their doing it. */
 #include "engine/crew.h"
 
+#include "engine/compat.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,7 +96,8 @@ static int label_do(Loop *l, const Order *o, LabelCounts *counts, Error *e) {
 static int train_do(Loop *l, const Order *o, TrainPlan plan, TrainResult *result, Error *e) {
     Vlm *v;
     plan.ranks = &l->ranks, plan.metrics = l->metrics, plan.progress = loop_progress(l);
-    int bad = model_open(l, o, &v, e) || train_pairs(v, &plan, result, e);
+    PairsAspect own = l->config->train.pairs_aspect;
+    int bad = model_open(l, o, &v, e) || (own != PAIRS_SAME && vlm_refit(v, own == PAIRS_CROP ? IMAGE_CROP : IMAGE_PAD, e)) || train_pairs(v, &plan, result, e);
     loop_model_drop(l);
     return bad ? -1 : 0;
 }
@@ -121,7 +124,7 @@ int crew_sample(Loop *l, const char *model, const RunConfig *c, uint64_t seed, c
 }
 
 int crew_claims(Loop *l, const char *model, const char *candidates, const char *out, ClaimCounts *counts, Error *e) {
-    if (l->config->claims.mode == CLAIM_BY_RULE) return arrow_claims(l->config, candidates, out, counts, e);
+    if (!claims_by_model(l->config)) return arrow_claims(l->config, candidates, out, counts, e);
     Order o = order_of(l, JOB_CLAIMS, claims_model(l->config, model));
     order_path(o.in, candidates), order_path(o.out, out);
     return order_send(&o, NULL, e) || together(claims_do(l, &o, counts, e), e) ? -1 : 0;
@@ -195,6 +198,7 @@ int crew_run(const RunConfig *c, int (*lead)(Loop *l, void *context, Error *e), 
         return 0;
     }
     bad = loop_open(l, c, e) || ranks_check(c, world_here()->size, e);
+    if (!bad) compat_say(c, loop_progress(l));
     if (!bad) bad = order_send(&(Order){ .job = JOB_OPEN }, NULL, e) || together(loop_ranks_open(l, e), e) || lead(l, context, e);
     if (order_send(&(Order){ .job = JOB_END }, NULL, bad ? NULL : e)) bad = -1;
     if (l->config) loop_close(l);

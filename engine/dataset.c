@@ -1,11 +1,13 @@
 /* dataset.c - owns the reading of data rows and the finding of their images.
  *
  * Accepts this program's rows and the public code's (RLAIF-V's muffin_vqa input: ds_question_id, image_path or base64 image, question,
- * metainfos). Refuses rows without what the caller needs, images that no decoder here reads (judged by their first bytes; decoding proper
+ * metainfos); where pairs are asked for also rows of other programs (pair_forms.h). Refuses rows without what the caller needs, images that no decoder here reads (judged by their first bytes; decoding proper
  * comes later), and base64 that is neither padded nor whole. Base64 as in RFC 4648. */
 #include "engine/dataset.h"
 
+#include "base/base64.h"
 #include "engine/dialogue.h"
+#include "engine/pair_forms.h"
 #include "model/image.h"
 
 #include <stdlib.h>
@@ -29,36 +31,6 @@ static int image_check(const char *path, const char *where, Error *e) {
     if (bad) return error_where(e, "%s: %.300s", where, path);
     if (image_extension(head, n)) return 0;
     return image_unknown(head, n, path, e), error_where(e, "%s: %.300s", where, path);
-}
-
-static int base64_digit(int c) {
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/* Decodes base64 with line ends allowed and padding required. malloc'd, or NULL with *size 0 when it is not base64. */
-static unsigned char *base64_decode(const char *text, size_t n, size_t *size) {
-    unsigned char *out = malloc(n / 4 * 3 + 3);
-    unsigned bits = 0;
-    size_t digits = 0, pads = 0, used = 0;
-    for (size_t i = 0; out && i < n; i++) {
-        int c = (unsigned char)text[i], d = base64_digit(c);
-        if (c == '\n' || c == '\r') continue;
-        if (c == '=') d = 0, pads++;
-        else if (d < 0 || pads) goto bad;
-        bits = bits << 6 | (unsigned)d;
-        if (++digits % 4) continue;
-        for (int byte = 0; byte < 3; byte++) out[used++] = (unsigned char)(bits >> (16 - 8 * byte));
-    }
-    if (!out || digits % 4 || pads > 2 || used < 3) goto bad;
-    *size = used - pads;
-    return out;
-bad:
-    free(out);
-    *size = 0;
-    return NULL;
 }
 
 /* Makes the file, unless it is there; ranks that read the same rows meet here, and wait for each other. */
@@ -162,7 +134,7 @@ static int image_resolve(DataRow *row, const char *folder, const char *where, co
 
 /* ---- rows ---- */
 
-static void row_free(DataRow *row) {
+void dataset_row_free(DataRow *row) {
     free((char *)(uintptr_t)row->id);
     free((char *)(uintptr_t)row->image);
     json_decref(row->json);
@@ -194,8 +166,9 @@ static int row_text(const DataRow *row, const char *key, int needed, const char 
     return error_what(e, "empty field"), error_where(e, "%s: field \"%s\"", where, key), error_expected(e, "text");
 }
 
-static int row_fill(DataRow *row, const char *folder, const char *where, const DataOptions *o, Error *e) {
+int dataset_row_fill(DataRow *row, const char *folder, const char *where, const DataOptions *o, Error *e) {
     unsigned need = o->need;
+    if (need & DATA_PAIR && pair_form_read(row->json, where, &row->form, e)) return -1;
     if (need & DATA_ANSWER && dialogue_in(row->json)) need &= ~(unsigned)(DATA_QUESTION | DATA_ANSWER); /* the conversation holds them */
     if (row_id(row, where, e) || row_text(row, "question", !!(need & DATA_QUESTION), where, &row->question, e) ||
         row_text(row, "chosen", !!(need & DATA_PAIR), where, &row->chosen, e) ||
@@ -267,9 +240,9 @@ int dataset_read(Dataset *d, const char *path, const DataOptions *options, Error
         }
         d->rows_read++;
         DataRow row = { .line = lines.line, .json = got == 1 ? json : NULL };
-        if (got < 0 || row_fill(&row, folder, lines.where, options, &bad) ||
+        if (got < 0 || dataset_row_fill(&row, folder, lines.where, options, &bad) ||
             ((options->need & DATA_UNIQUE) && row_unique(&row, seen, lines.where, &bad))) {
-            row_free(&row);
+            dataset_row_free(&row);
             if (options->strict) {
                 if (e) *e = bad;
                 goto end;
@@ -281,11 +254,11 @@ int dataset_read(Dataset *d, const char *path, const DataOptions *options, Error
         good++;
         if (!wanted) {
             d->past_limit++;
-            row_free(&row);
+            dataset_row_free(&row);
             continue;
         }
         if (mem_grow(&d->rows, &d->rows_cap, (size_t)d->n + 1, sizeof *d->rows, "data rows", e)) {
-            row_free(&row);
+            dataset_row_free(&row);
             goto end;
         }
         d->rows[d->n++] = row;
@@ -306,14 +279,14 @@ end:
 
 int dataset_drop(Dataset *d, int index, const Error *why, Error *e) {
     if (drop_add(d, d->rows[index].line, why, e)) return -1;
-    row_free(&d->rows[index]);
+    dataset_row_free(&d->rows[index]);
     d->n--;
     memmove(d->rows + index, d->rows + index + 1, (size_t)(d->n - index) * sizeof *d->rows);
     return 0;
 }
 
 void dataset_free(Dataset *d) {
-    for (int i = 0; i < d->n; i++) row_free(&d->rows[i]);
+    for (int i = 0; i < d->n; i++) dataset_row_free(&d->rows[i]);
     for (int i = 0; i < d->drops_n; i++) free(d->drops[i].reason);
     free(d->rows);
     free(d->drops);

@@ -3,7 +3,7 @@
  * Fields, ours and the paper's: `image` (a path; base64 when longer than 100 characters and no such path; a data URL; or an object with `bytes`
  * or `base64`, or else `path`) or `image_path`; `question`; `chosen`, `rejected`, `answer` (where an answer is needed, question and answer may be a
  * conversation instead: dialogue.h); an id from `id`, `ds_question_id`, `question_id`, `image_id` or `idx` (text or integer), else the line
- * number. Other fields stay in `json`. Relative image paths are relative to the data file; one that does not exist is looked for by its
+ * number. Where pairs are needed rows may have the forms of other programs (pair_forms.h). Other fields stay in `json`. Relative image paths are relative to the data file; one that does not exist is looked for by its
  * file name in the `images` folder.
  *
  * Embedded images become files as rows are read, one at a time, and the rows hold their paths: a file of a line for each of 83000 pictures costs
@@ -16,6 +16,7 @@
 #define RLAIFV_ENGINE_DATASET_H
 
 #include "base/json.h"
+#include "engine/pair_forms.h"
 
 /* Fields a caller cannot do without. */
 enum { DATA_IMAGE = 1, DATA_QUESTION = 2, DATA_PAIR = 4, DATA_ANSWER = 8, DATA_UNIQUE = 16, DATA_LOOK = 32 };
@@ -33,7 +34,8 @@ typedef struct DataOptions {
 
 typedef struct DataRow {
     int line;
-    json_t *json;                                      /* the row as it stood */
+    json_t *json;                                      /* the row as it stood; a pair in our form */
+    PairForm form;                                     /* of a pair, as it stood */
     const char *id;                                    /* never NULL; owned by the row */
     const char *image;                                 /* path that exists, owned by the row; NULL: a text-only row */
     const char *question, *chosen, *rejected, *answer; /* borrowed from json; NULL when absent */
@@ -57,6 +59,9 @@ typedef struct Dataset {
 
 /* 0, or -1 with nothing held: no such file, a bad row when strict, or no usable row at all. */
 int dataset_read(Dataset *d, const char *path, const DataOptions *options, Error *e);
+/* One row by itself, for those who stream: row->json and row->line are set, `folder` is the data file's. 0, or -1; dataset_row_free either way. */
+int dataset_row_fill(DataRow *row, const char *folder, const char *where, const DataOptions *options, Error *e);
+void dataset_row_free(DataRow *row);
 /* Drops row `index` for what a later step found (an image that does not decode): `why` is its reason. Rows after it move down. -1 when
  * memory is out. */
 int dataset_drop(Dataset *d, int index, const Error *why, Error *e);

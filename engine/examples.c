@@ -116,7 +116,8 @@ static int answer_fill(const RunConfig *c, const json_t *row, const json_t *labe
     const char *text = json_string_value(json_object_get(row, "text"));
     out->text = strdup(text ? text : "");
     if (!out->text) return error_what(e, "out of memory"), error_where(e, "examples");
-    if (c->claims.mode == CLAIM_BY_MODEL) return marks_by_words(out->text, json_object_get(label, "probes"), &out->rejected, e);
+    if (c->label.mode == LABEL_HOLISTIC) return 0; /* nothing in it was judged by itself */
+    if (claims_by_model(c)) return marks_by_words(out->text, json_object_get(label, "probes"), &out->rejected, e);
     return marks_find(c->claims.grammar, out->text, json_object_get(label, "probes"), &out->rejected, e);
 }
 

@@ -6,6 +6,7 @@
 #include "engine/commands.h"
 #include "engine/dataset.h"
 #include "engine/label.h"
+#include "engine/logps.h"
 #include "engine/options.h"
 #include "engine/sample.h"
 #include "engine/score.h"
@@ -245,10 +246,27 @@ static json_t *score_json(const AnswerScore *s) {
     return json_pack("{s:f, s:i, s:o}", "sum", s->sum, "tokens", s->tokens, "logps", logps);
 }
 
+/* The input row with its references in the public code's form, its image by a path that holds from anywhere. NULL when memory is out. */
+static json_t *score_upstream(const Infer *in, int i, const Prompt *prompt, const AnswerScore scores[2]) {
+    const DataRow *r = &in->set.rows[i];
+    char *absolute = r->image ? realpath(r->image, NULL) : NULL;
+    json_t *row = json_copy(r->json);
+    LogpsSide sides[2];
+    for (int side = 0; side < 2; side++) sides[side] = (LogpsSide){ prompt_tokens(&in->vlm, prompt), scores[side].tokens, scores[side].logps, NULL };
+    int bad = !row || (absolute && json_object_set_new(row, "image", json_string(absolute))) || json_object_set_new(row, "logps", logps_text(sides));
+    free(absolute);
+    if (!bad) return row;
+    json_decref(row);
+    return NULL;
+}
+
 int command_score(int argc, char **argv, Error *e) {
     Infer in = INFER_DEFAULTS;
     in.rows = SCORE_ROWS;
+    static const char *const forms[] = { "own", "upstream", NULL };
+    int upstream = 0;
     const Option table[] = { OPTIONS_INFER(in),
+        { "logps", OPTION_CHOICE, &upstream, "FORM", "upstream: the input's rows with a column `logps`, as RLAIF-V's code caches its references", 0, 0, 0, forms },
         { "batch", OPTION_INT, &in.rows, "ROWS", "token rows of one step; changes speed and memory, not results", 0, 1, 1e7, NULL },
         { .name = NULL } };
     int got = options_parse(table, argc, argv, NULL, e);
@@ -283,10 +301,12 @@ int command_score(int argc, char **argv, Error *e) {
         if (!bad) bad = score_answers(&in.vlm, items, count, (int)in.rows, &scores, &(Refusals){ &refused, refuse_row }, &in.progress, e);
         for (size_t i = 0; i < count && !bad; i++) {
             if (!scores[2 * i].logps) continue;
-            json_t *row = infer_row(&in, (int)rows[i]);
-            json_object_set_new(row, "chosen", score_json(&scores[2 * i]));
-            json_object_set_new(row, "rejected", score_json(&scores[2 * i + 1]));
-            bad = jsonl_write(out.stream, row, e);
+            json_t *row = upstream ? score_upstream(&in, (int)rows[i], &prompts[i], &scores[2 * i]) : infer_row(&in, (int)rows[i]);
+            if (!upstream) {
+                json_object_set_new(row, "chosen", score_json(&scores[2 * i]));
+                json_object_set_new(row, "rejected", score_json(&scores[2 * i + 1]));
+            }
+            bad = row ? jsonl_write(out.stream, row, e) : (error_what(e, "out of memory"), error_where(e, "%s", in.out));
         }
         bad = infer_done(&in, &out, bad, e);
     }

@@ -17,7 +17,7 @@ static const char train_settings[] =
     "train.warmup_ratio train.steps "
     "train.epochs train.batch_pairs train.order train.adam_beta1 train.adam_beta2 train.adam_eps train.weight_decay train.clip "
     "train.freeze "
-    "train.image_aspect data.exif train.save_every train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
+    "train.image_aspect train.pairs_aspect data.exif train.save_every train.save_epochs train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
 
 static const char *labeler_of(const RunConfig *c, const char *policy) { return c->labeler.dir[0] ? c->labeler.dir : policy; }
 
@@ -75,15 +75,15 @@ static int sample_run(Loop *l, Arrow *a, const char *policy, const char *out, Er
     loop_dataset_say(l, &set);
     int bad = crew_sample(l, policy, c, loop_seed(c, a->iteration), &set, out, &n, e) ||
               output(l, a, "candidates.jsonl", e);
-    int dropped = set.drops_n;
+    int dropped = set.drops_n, lines[2] = { set.rows[0].line, set.rows[set.n - 1].line };
     dataset_free(&set);
     if (bad) return -1;
     progress_say(&l->progress,
-        "  sample: %d prompts = %d answered + %d refused; %lld answers = %lld ended by themselves + %lld cut at their limit; %lld tokens",
-        n.prompts, n.prompts - n.refused, n.refused, (long long)n.candidates, (long long)n.finished, (long long)(n.candidates - n.finished),
+        "  sample: lines %d to %d of the prompts; %d prompts = %d answered + %d refused; %lld answers = %lld ended by themselves + %lld cut at their limit; %lld tokens",
+        lines[0], lines[1], n.prompts, n.prompts - n.refused, n.refused, (long long)n.candidates, (long long)n.finished, (long long)(n.candidates - n.finished),
         (long long)n.tokens);
     return COUNTS_RECORD(l, a, e, { "prompts", n.prompts }, { "refused", n.refused }, { "dropped_rows", dropped },
-        { "answers", (double)n.candidates }, { "finished", (double)n.finished }, { "tokens", (double)n.tokens });
+        { "first_line", lines[0] }, { "last_line", lines[1] }, { "answers", (double)n.candidates }, { "finished", (double)n.finished }, { "tokens", (double)n.tokens });
 }
 
 static int sample_arrow(Loop *l, int iteration, const char *policy, Error *e) {
@@ -143,7 +143,7 @@ static int claims_run(Loop *l, Arrow *a, const char *labeler, const char *candid
         "out",
         (long long)n.answers, (long long)(n.answers - n.without), (long long)n.without, (long long)n.claims,
         (long long)(n.claims - n.unasked), (long long)n.unasked, (long long)n.left_out);
-    if (l->config->claims.mode == CLAIM_BY_MODEL)
+    if (claims_by_model(l->config))
         progress_say(&l->progress, "  claims: %lld replies asked for again, %lld answers dropped as the second was malformed too",
             (long long)n.retried, (long long)n.dropped);
     if (n.left_out + n.dropped > 0 && left_out_say(l, out, e)) return -1;
@@ -193,14 +193,15 @@ static int label_run(Loop *l, Arrow *a, const char *labeler, const char *candida
 }
 
 static int label_arrow(Loop *l, int iteration, const char *policy, Error *e) {
-    const char *labeler = labeler_of(l->config, policy);
+    const RunConfig *c = l->config;
+    const char *labeler = labeler_of(c, policy);
     char candidates[PATH_SIZE], claims[PATH_SIZE], out[PATH_SIZE];
     Arrow a;
     if (file_of(l, iteration, "candidates.jsonl", candidates, e) || file_of(l, iteration, "claims.jsonl", claims, e) ||
         file_of(l, iteration, "labels.jsonl", out, e) || arrow_begin(&a, iteration, "label", e))
         return -1;
     int bad = loop_input_model(l, &a, "labeler", labeler, e) || arrow_input_file(&a, "candidates", candidates, e) ||
-              arrow_input_file(&a, "claims", claims, e) || loop_input_settings(l, &a, "run.dtype chat train.image_aspect data.exif", e);
+              arrow_input_file(&a, "claims", claims, e) || loop_input_settings(l, &a, label_settings(c), e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
     if (skip == 0) skip = label_run(l, &a, labeler, candidates, claims, out, e);
     arrow_free(&a);
@@ -268,11 +269,10 @@ static int trained_read(const char *path, Trained *t, Error *e) {
 
 static int trained_write(const Loop *l, const char *folder, const TrainResult *r, Error *e) {
     char path[PATH_SIZE], hash[HASH_TEXT];
-    const int64_t every = l->config->train.save_every;
     json_t *list = json_array();
     int bad = !list ? error_what(e, "out of memory") : 0;
     for (int64_t step = 1; step <= r->steps && !bad; step++) {
-        if (step != r->steps && (every == 0 || step % every)) continue;
+        if (!train_saves(l->config, r->pairs, step, r->steps)) continue;
         checkpoint_path(path, folder, step);
         bad = hash_path(path, hash, e);
         if (!bad && json_array_append_new(list, json_pack("{s:I, s:s}", "step", (json_int_t)step, "hash", hash)))

@@ -11,7 +11,6 @@
 static const char answer_settings[] =
     "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens run.seed run.dtype chat train.image_aspect data.exif "
     "data.images data.strict";
-static const char label_settings[] = "run.dtype chat train.image_aspect data.exif";
 
 const char *judge_folder(const RunConfig *c) { return c->labeler.dir[0] ? c->labeler.dir : c->model.dir; }
 
@@ -65,7 +64,7 @@ int answers_make(Loop *l, const Answers *a, Error *e) {
 
 static int claims_and_label_settings(Loop *l, Arrow *arrow, Error *e) {
     char settings[256];
-    snprintf(settings, sizeof settings, "%s %s", claims_settings(l->config), label_settings);
+    snprintf(settings, sizeof settings, "%s %s", claims_settings(l->config), label_settings(l->config));
     return loop_input_settings(l, arrow, settings, e) || loop_input_claims(l, arrow, judge_folder(l->config), e) ? -1 : 0;
 }
 

@@ -158,7 +158,13 @@ int loop_input_model(Loop *l, Arrow *a, const char *name, const char *folder, Er
 int loop_input_claims(Loop *l, Arrow *a, const char *labeler, Error *e) {
     const RunConfig *c = l->config;
     ClaimPrompts prompts;
-    if (c->claims.mode == CLAIM_BY_RULE) return 0;
+    if (c->label.mode == LABEL_HOLISTIC) {
+        char *whole, hash[HASH_TEXT];
+        if (claim_whole_load(&whole, hash, c->label.prompt, e)) return -1;
+        free(whole);
+        return arrow_input_text(a, "label_prompt", hash, e);
+    }
+    if (!claims_by_model(c)) return 0;
     if (claim_prompts_load(&prompts, c->claims.split_prompt, c->claims.question_prompt, e)) return -1;
     int bad = loop_input_model(l, a, "claims_model", claims_model(c, labeler), e) || arrow_input_text(a, "claims_prompts", prompts.hash, e);
     claim_prompts_free(&prompts);

@@ -53,7 +53,7 @@ int loop_path(const Loop *l, char out[PATH_SIZE], Error *e, const char *format, 
 
 /* An arrow's input that is a model folder (hashed once a run), or the settings named (see config_hash). */
 int loop_input_model(Loop *l, Arrow *a, const char *name, const char *folder, Error *e);
-/* What claims by a model depend on beside the settings: the model and both prompts. By rule: nothing. */
+/* What claims by a model depend on beside the settings: the model and both prompts; of whole answers: their prompt. By rule: nothing. */
 int loop_input_claims(Loop *l, Arrow *a, const char *labeler, Error *e);
 int loop_input_settings(const Loop *l, Arrow *a, const char *keys, Error *e);
 /* ledger_done, saying what is skipped, and why what was done is done again. 1 skip, 0 run, -1. */

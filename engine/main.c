@@ -32,6 +32,7 @@ static const struct {
     { "tokenize", command_tokenize, 0, "ids of text" },
     { "preprocess", command_preprocess, 0, "images as the tower sees them" },
     { "inspect", command_inspect, 0, "what a checkpoint is" },
+    { "convert", command_convert, 0, "preference pairs between this program's rows and other programs'" },
     { "scenes", command_scenes, 0, "pictures and rows of the built-in world" },
     { "bench", command_bench, 0, "speed of kernels and jobs" },
 };

@@ -127,7 +127,7 @@ static int run_lead(Loop *l, void *context, Error *e) {
     if (!chosen) return -1;
     progress_say(&l->progress, "before the first iteration");
     int bad = ranks_divide(c, c->model.dir, e) || (c->labeler.dir[0] && ranks_divide(c, c->labeler.dir, e)) ||
-              (c->claims.mode == CLAIM_BY_MODEL && c->claims.dir[0] && ranks_divide(c, c->claims.dir, e)) || loop_plan(l, PLAN_OF_RUN, e) ||
+              (claims_by_model(c) && c->claims.dir[0] && ranks_divide(c, c->claims.dir, e)) || loop_plan(l, PLAN_OF_RUN, e) ||
               loop_config_write(l, e) || evaluate(l, REPORT_BEFORE, 0, c->model.dir, report, e) || measure_before(l, &before, e);
     if (!bad) bad = iterations(l, before, chosen, &n, report, e) || finish(l, chosen, n, before, report, e);
     free(chosen);
@@ -144,6 +144,9 @@ int online_run(const RunConfig *c, Report *report, Error *e) {
 static int settings_check(const RunConfig *c, Error *e) {
     if (c->select.rule == SELECT_REJECTIONS && config_need(c, "data.validation", e))
         return error_hint(e, "prompts that are neither trained nor evaluated on; or select.rule = last");
+    if (c->train.reference == REFERENCE_FILE)
+        return error_what(e, "pairs of a run bring no references"), error_where(e, "reference in [train]"), error_found(e, "file"),
+               error_expected(e, "compute"), error_hint(e, "`rlaifv train` takes references from data.train");
     return c->eval.kind == EVAL_SCENES ? config_need(c, "data.eval", e) : 0;
 }
 

@@ -62,7 +62,8 @@ int pairs_draw(const RunConfig *c, int prompt, uint64_t stream, const PairCandid
         couples[i] = couples[j];
         couples[j] = t;
     }
-    for (int i = 0; i < couples_n && (c->pair.per_prompt == 0 || drawn < c->pair.per_prompt); i++) {
+    int most = c->pair.cap == CAP_IMAGE ? couples_n : c->pair.per_prompt;
+    for (int i = 0; i < couples_n && drawn < most; i++) {
         int a = couples[i].a, b = couples[i].b;
         if (c->pair.disjoint) {
             if (!first[a] || !first[b]) continue;
@@ -79,6 +80,35 @@ done:
     free(first);
     free(couples);
     return result;
+}
+
+int pairs_cap_image(const RunConfig *c, const char *const *images, uint64_t stream, PairList *list, PairCounts *counts, Error *e) {
+    json_t *taken = json_object(); /* by image: its pairs */
+    size_t *order = mem_new(list->n + 1, sizeof *order, "pair order", e), kept = 0;
+    unsigned char *keep = mem_new(list->n + 1, 1, "pairs", e);
+    int bad = !taken || !order || !keep;
+    Rng rng = { (uint64_t)c->run.seed, stream, 0 };
+    for (size_t i = 0; i < list->n && !bad; i++) order[i] = i;
+    for (size_t i = bad ? 0 : list->n; i > 1; i--) {
+        size_t j = rng_below(&rng, (uint32_t)i), t = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = t;
+    }
+    for (size_t i = 0; i < list->n && !bad; i++) {
+        const char *image = images[list->list[order[i]].prompt];
+        json_int_t n = json_integer_value(json_object_get(taken, image));
+        if (n >= c->pair.per_prompt) continue;
+        keep[order[i]] = 1;
+        bad = json_object_set_new(taken, image, json_integer(n + 1));
+        if (bad) error_what(e, "cannot keep an image's name"), error_where(e, "%.300s", image), error_expected(e, "UTF-8, and memory");
+    }
+    for (size_t i = 0; i < list->n && !bad; i++)
+        if (keep[i]) list->list[kept++] = list->list[i];
+    if (!bad) list->n = kept, counts->drawn = (int)kept;
+    json_decref(taken);
+    free(order);
+    free(keep);
+    return bad ? -1 : 0;
 }
 
 /* ---- length balance ---- */
@@ -260,6 +290,18 @@ static int pair_row(const Table *t, const PairChoice *p, FILE *out, Error *e) {
     return jsonl_write(out, row, e);
 }
 
+static int table_cap(const RunConfig *c, const Table *t, int iteration, PairList *list, PairCounts *counts, Error *e) {
+    const char **images = mem_new(t->n + 1, sizeof *images, "images", e);
+    if (!images) return -1;
+    for (size_t i = 0; i < t->n; i++) {
+        const char *image = json_string_value(json_object_get(t->prompts[i].first, "image"));
+        images[i] = image ? image : json_string_value(json_object_get(t->prompts[i].first, "id")); /* without one a prompt is its own */
+    }
+    int bad = pairs_cap_image(c, images, hash64(&iteration, sizeof iteration, 0x696d616765u), list, counts, e);
+    free(images);
+    return bad;
+}
+
 int pairs_write(const RunConfig *c, const char *candidates, const char *labels_path, const char *out, int iteration, PairCounts *counts, Error *e) {
     Table t = { .rows = json_array() };
     PairList list = { 0 };
@@ -283,6 +325,7 @@ int pairs_write(const RunConfig *c, const char *candidates, const char *labels_p
         const char *id = json_string_value(json_object_get(t.prompts[i].first, "id"));
         if (pairs_draw(c, (int)i, hash64(id, strlen(id), (uint64_t)iteration + 0x70616972u), t.prompts[i].candidates, t.prompts[i].n, &list, counts, e)) goto done;
     }
+    if (c->pair.cap == CAP_IMAGE && table_cap(c, &t, iteration, &list, counts, e)) goto done;
     if (pairs_balance_length(c, &list, counts, e) || file_create(&file, out, e)) goto done;
     for (size_t i = 0; i < list.n; i++)
         if (pair_row(&t, &list.list[i], file.stream, e)) {

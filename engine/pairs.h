@@ -37,9 +37,12 @@ int words_count(const char *text);
 /* Distinct objects that a labelled answer names and the labeler accepted: `probes` of a row of labels.jsonl. 0 where questions are not of the built-in world. */
 int objects_accepted(const json_t *probes);
 
-/* Draws pairs of one prompt and appends them: candidates with equal text are one; |score gap| >= min_gap, the higher chosen; at most per_prompt,
- * at random by (run.seed, stream); further rules of [pair] in config. */
+/* Draws pairs of one prompt and appends them: candidates with equal text are one; |score gap| >= min_gap, the higher chosen; at most per_prompt
+ * (with cap = image: all), at random by (run.seed, stream); further rules of [pair] in config. */
 int pairs_draw(const RunConfig *c, int prompt, uint64_t stream, const PairCandidate *candidates, int n, PairList *list, PairCounts *counts, Error *e);
+/* With cap = image: of the pairs drawn, at most per_prompt of each image, at random by (run.seed, stream), in place. images: by prompt, equal texts are
+ * one image. */
+int pairs_cap_image(const RunConfig *c, const char *const *images, uint64_t stream, PairList *list, PairCounts *counts, Error *e);
 /* The global length filter over all pairs drawn, in place. */
 int pairs_balance_length(const RunConfig *c, PairList *list, PairCounts *counts, Error *e);
 void pairs_free(PairList *list);

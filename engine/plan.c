@@ -23,7 +23,7 @@ int plan_models(PlanModels *m, const RunConfig *c, Error *e) {
     m->labeler = m->policy;
     if (c->labeler.dir[0] && model_read(&m->labeler, c->labeler.dir, c, e)) return -1;
     m->claims = m->labeler;
-    return c->claims.mode == CLAIM_BY_MODEL && c->claims.dir[0] && model_read(&m->claims, c->claims.dir, c, e) ? -1 : 0;
+    return claims_by_model(c) && c->claims.dir[0] && model_read(&m->claims, c->claims.dir, c, e) ? -1 : 0;
 }
 
 /* ---- buffers of a phase ---- */
@@ -206,7 +206,7 @@ static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
     const unsigned of_labeler = 1u << PLAN_LABEL, of_claims = 1u << PLAN_CLAIMS, of_policy = ~(of_labeler | of_claims | 1u << PLAN_LOAD);
     int labeler = phases & of_labeler && (!(phases & of_policy) || m->labeler.count > m->policy.count);
     const Params *most = labeler ? &m->labeler : &m->policy;
-    if (m->c->claims.mode == CLAIM_BY_MODEL && phases & of_claims && m->claims.count > most->count) most = &m->claims;
+    if (claims_by_model(m->c) && phases & of_claims && m->claims.count > most->count) most = &m->claims;
     int deals = phases >> PLAN_TRAIN & 1 && m->c->ranks.shard == SHARD_PARAMETERS;
     on_device(phase, "weights", most->count * m->size);
     if (!deals || most != &m->policy) return;
@@ -228,7 +228,7 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanD
     int bad = params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e) || params_plan(&m.claims, p->claims, e);
     for (int i = 0; i < PLAN_PHASES && !bad; i++) {
         PlanPhase *phase = &p->phases[i];
-        if (!(phase->wanted = (int)(phases >> i & 1) && (i != PLAN_CLAIMS || c->claims.mode == CLAIM_BY_MODEL))) continue;
+        if (!(phase->wanted = (int)(phases >> i & 1) && (i != PLAN_CLAIMS || claims_by_model(c)))) continue;
         switch ((PlanPhaseKind)i) {
         case PLAN_LOAD:
             load_add(&m, phase, phases);

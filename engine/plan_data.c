@@ -14,7 +14,7 @@
 
 /* What stands for numbers that nothing says: an iteration of the paper (PAPER.md: 4000 prompts), questions and answers of a few sentences.
  */
-enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48, CLAIMS_HEAD = 400 };
+enum { PROMPTS = 4000, HEAD = 40, QUESTION = 60, ANSWER = 100, CLAIMS = 8, PROBE = 48, CLAIMS_HEAD = 400, WHOLE_TEXT = 70 };
 
 static const char measured[] = "measured", given_text[] = "given", bound[] = "bound", assumed[] = "assumed";
 
@@ -78,21 +78,48 @@ static void lengths_from(Measure *m, PlanNumber *count, PlanNumber *length) {
     *length = number(m->longest, (double)m->sum / (double)m->n, measured);
 }
 
+/* The longest answer that is taken apart or asked about. */
+static int64_t answer_longest(const RunConfig *c, unsigned phases) {
+    int evaluates = (phases >> PLAN_EVALUATE & 1) != 0, samples = phases >> PLAN_SAMPLE & 1 || !evaluates;
+    int64_t answer = samples ? c->sample.max_new_tokens : 0;
+    return evaluates && c->eval.max_new_tokens > answer ? c->eval.max_new_tokens : answer;
+}
+
+/* Tokens of a prompt's file by the labeler's tokenizer, or what is assumed where that is not there. */
+static int64_t text_tokens(const Tokenizer *t, const char *text, int64_t otherwise) {
+    IdList ids = { 0 };
+    int bad = !t || tokenizer_encode(t, text, strlen(text), &ids, NULL);
+    int64_t n = bad ? otherwise : (int64_t)ids.count;
+    idlist_free(&ids);
+    return n;
+}
+
+static const char *labeler_folder(const RunConfig *c) { return c->labeler.dir[0] ? c->labeler.dir : c->model.dir; }
+
+/* One probe an answer, which holds its question and all of it. */
+static void whole_measure(PlanData *d, const RunConfig *c, unsigned phases, int64_t trunk) {
+    char *prompt, hash[HASH_TEXT];
+    Tokenizer *t = tokenizer_load(labeler_folder(c), NULL);
+    int64_t fixed = WHOLE_TEXT, image = d->images ? trunk : 0;
+    if (!claim_whole_load(&prompt, hash, c->label.prompt, NULL)) {
+        fixed = text_tokens(t, prompt, WHOLE_TEXT);
+        free(prompt);
+    }
+    int64_t before = image + fixed + d->prompt.most - trunk;
+    d->claims = constant(1, bound);
+    d->probe = number(before + answer_longest(c, phases), (double)before + d->answer.mean, bound);
+    tokenizer_free(t);
+}
+
 /* Tokens of the prompts of a claims model: what they begin with, and what follows: a question and an answer, or the facts in it, at their
  * longest. `trunk`: what d->prompt counts beside the question. */
 static void claims_measure(PlanData *d, const RunConfig *c, unsigned phases, int64_t trunk, int64_t chat) {
     ClaimPrompts p;
-    Tokenizer *t = tokenizer_load(claims_model(c, c->labeler.dir[0] ? c->labeler.dir : c->model.dir), NULL);
-    int evaluates = (phases >> PLAN_EVALUATE & 1) != 0, samples = phases >> PLAN_SAMPLE & 1 || !evaluates;
-    int64_t answer = samples ? c->sample.max_new_tokens : 0, question = d->prompt.most - trunk, fixed[2] = { CLAIMS_HEAD, CLAIMS_HEAD };
-    if (evaluates && c->eval.max_new_tokens > answer) answer = c->eval.max_new_tokens;
+    Tokenizer *t = tokenizer_load(claims_model(c, labeler_folder(c)), NULL);
+    int64_t answer = answer_longest(c, phases), question = d->prompt.most - trunk, fixed[2] = { CLAIMS_HEAD, CLAIMS_HEAD };
     if (!claim_prompts_load(&p, c->claims.split_prompt, c->claims.question_prompt, NULL)) {
         const char *texts[2] = { p.split, p.question };
-        for (int i = 0; i < 2 && t; i++) {
-            IdList ids = { 0 };
-            if (!tokenizer_encode(t, texts[i], strlen(texts[i]), &ids, NULL)) fixed[i] = (int64_t)ids.count;
-            idlist_free(&ids);
-        }
+        for (int i = 0; i < 2; i++) fixed[i] = text_tokens(t, texts[i], CLAIMS_HEAD);
         if (!strstr(p.split, "{question}")) question = 0;
         claim_prompts_free(&p);
     }
@@ -153,9 +180,10 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
     double answer = given->answer ? (double)given->answer : c->sample.max_new_tokens < ANSWER ? c->sample.max_new_tokens : ANSWER;
     d->answer = number(c->sample.max_new_tokens, answer, given->answer ? given_text : assumed);
     d->claims = constant(given->claims ? given->claims : CLAIMS, given->claims ? given_text : assumed);
-    if (c->claims.mode == CLAIM_BY_MODEL && phases >> PLAN_CLAIMS & 1) claims_measure(d, c, phases, trunk, m.head);
+    if (claims_by_model(c) && phases >> PLAN_CLAIMS & 1) claims_measure(d, c, phases, trunk, m.head);
     d->probe =
         constant((d->images ? trunk : 0) + (given->probe_text ? given->probe_text : PROBE), given->probe_text ? given_text : assumed);
+    if (c->label.mode == LABEL_HOLISTIC && !given->probe_text) whole_measure(d, c, phases, trunk);
     if (c->train.max_tokens < limit) limit = c->train.max_tokens;
     d->pairs = constant(d->prompts.most * c->pair.per_prompt, bound);
     d->pair = pair_bound(d, c, limit, image_tokens);

@@ -2,7 +2,8 @@
  *
  * A step takes batch_pairs pairs, going round the (shuffled, or file) order; epochs follow one another without a partial batch. A step is computed in
  * chunks of at most train.rows token rows. Reference log-probs are taken from the starting weights before the first step and kept by content
- * (weights, tokenizer, template, image, question and answer), so a second run, or a resumed one, does not compute them again. */
+ * (weights, tokenizer, template, image, question and answer), so a second run, or a resumed one, does not compute them again; or, where that is asked for,
+ * they are those that the rows bring (logps.h). */
 #include "engine/train.h"
 
 #include "base/philox.h"
@@ -10,6 +11,7 @@
 #include "engine/dataset.h"
 #include "engine/difflib.h"
 #include "engine/dpo.h"
+#include "engine/logps.h"
 #include "engine/optimizer.h"
 #include "engine/parts.h"
 #include "engine/reference.h"
@@ -280,6 +282,21 @@ done:
     return result;
 }
 
+/* References that the rows bring: no model is asked, so whose they are is the user's word. */
+static int references_read(Job *job, Error *e) {
+    for (int i = 0; i < job->n; i++) {
+        Row *r = &job->rows[i];
+        LogpsSide sides[2];
+        char where[PATH_SIZE + 16];
+        snprintf(where, sizeof where, "%s:%d", job->data.path, job->data.rows[i].line);
+        for (int side = 0; side < 2; side++)
+            sides[side] = (LogpsSide){ prompt_tokens(job->v, &r->prompt), (int)r->answers[side].count, NULL, r->weights[side] };
+        if (logps_read(job->data.rows[i].json, where, sides, r->reference, e)) return -1;
+    }
+    progress_say(job->plan->progress, "reference log-probs: those of the rows (train.reference = file)");
+    return 0;
+}
+
 /* order[0 .. n) of an epoch: file order, or a shuffle by (seed, iteration, epoch). */
 static void epoch_order(const Job *job, int64_t epoch, int *order) {
     for (int i = 0; i < job->n; i++) order[i] = i;
@@ -299,7 +316,8 @@ static int job_hash(const Job *job, const char *model, const char *pairs, int64_
                                  "train.max_tokens train.rows run.seed run.dtype",
             settings, e))
         return -1;
-    int n = snprintf(text, sizeof text, "%s %s %s %lld %d %s", settings, pairs, model, (long long)steps, job->plan->iteration, template_hash(job->v->chat));
+    int n = snprintf(text, sizeof text, "%s %s %s %lld %d %s%s", settings, pairs, model, (long long)steps, job->plan->iteration, template_hash(job->v->chat),
+        job->config->train.reference == REFERENCE_FILE ? " references of the file" : "");
     hash_bytes(text, (size_t)n, out);
     return 0;
 }
@@ -419,6 +437,15 @@ static int step_gradients(Job *job, const PreferenceLoss *loss, DpoSums *sums, E
     return 0;
 }
 
+int train_saves(const RunConfig *c, int pairs, int64_t step, int64_t steps) {
+    int64_t every = c->train.save_every;
+    if (c->train.save_epochs > 0) {
+        every = llround(c->train.save_epochs * pairs / c->train.batch_pairs);
+        if (every < 1) every = 1;
+    }
+    return step == steps || (every > 0 && step % every == 0);
+}
+
 static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *result, Error *e) {
     const RunConfig *c = job->config;
     const Ranks *r = job->plan->ranks;
@@ -447,7 +474,7 @@ static int steps_run(Job *job, TrainState *state, int64_t steps, TrainResult *re
         result->loss += sums.loss / sums.pairs;
         if (step_log(job, &sums, state->step, steps, lr, norm, state->tokens, progress_seconds() - start, e)) goto done;
         progress_add(job->plan->progress, 1);
-        if (state->step == steps || (c->train.save_every > 0 && state->step % c->train.save_every == 0))
+        if (train_saves(c, job->n, state->step, steps))
             if (checkpoint_save(m, job->shard, r, c, job->plan->folder, state, e)) goto done;
     }
     progress_end(job->plan->progress);
@@ -485,7 +512,9 @@ int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e) {
     if (reference_model_key(v, model, e) || hash_file(plan->pairs, pairs, e) || job_hash(&job, model, pairs, steps, state.job, e) ||
         job_agree(&job, model, pairs, state.job, e))
         goto done;
-    if (path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, model, path, e)) goto done;
+    if (c->train.reference == REFERENCE_FILE ? references_read(&job, e)
+                                             : path_join(path, plan->folder, "reference.jsonl", e) || references_fill(&job, model, path, e))
+        goto done;
     char own[HASH_TEXT];
     memcpy(own, state.job, sizeof own);
     v->tower_trained = !(c->train.freeze & 1u << PART_VISION);

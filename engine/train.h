@@ -34,6 +34,9 @@ typedef struct TrainResult {
  * checkpoint in FOLDER/checkpoint-STEPS and training state freed. */
 int train_pairs(Vlm *v, const TrainPlan *plan, TrainResult *result, Error *e);
 
+/* 1 when a checkpoint is due after `step` of `steps` steps on `pairs` pairs: by save_every or save_epochs, and at the end. */
+int train_saves(const RunConfig *c, int pairs, int64_t step, int64_t steps);
+
 /* The size of the largest chunk, or of the largest step that takes references (mode STEP_SCORE), when a step has `parts` parts, `pairs` pairs are at
  * hand, and prompt and both answers have `longest` tokens at most. images: pairs with one. */
 StepSize train_step_size(const ModelConfig *c, const RunConfig *config, int parts, StepMode mode, int64_t longest, int64_t pairs, int64_t images);

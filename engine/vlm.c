@@ -110,6 +110,13 @@ int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const ch
     return vlm_open_slice(v, k, NULL, folder, dtype, chat, aspect, e);
 }
 
+int vlm_refit(Vlm *v, int aspect, Error *e) {
+    int before = v->aspect;
+    if (aspect_take(v, aspect, e)) return -1;
+    if (v->aspect != before) vlm_forget_features(v);
+    return 0;
+}
+
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e) {
     if (open_model(v, k, NULL, folder, dtype, e)) return -1;
     const DecoderConfig *d = &v->model.config.decoder;

@@ -48,6 +48,8 @@ typedef struct Vlm {
 int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
 /* The same with a slice of the model (model_load_slice). */
 int vlm_open_slice(Vlm *v, const Kernels *k, Comm *slices, const char *folder, DType dtype, const char *chat, int aspect, Error *e);
+/* Another aspect from here on; what is kept of images fitted otherwise is forgotten. */
+int vlm_refit(Vlm *v, int aspect, Error *e);
 /* Without a tokenizer: the head is BOS alone (or 0 where the model has none), and answers never end by themselves. */
 int vlm_open_ids(Vlm *v, const Kernels *k, const char *folder, DType dtype, Error *e);
 void vlm_close(Vlm *v);

@@ -193,6 +193,10 @@ static void test_command_line(void **state) {
     assert_int_equal(arguments(c, &e, file, "--train.epochs=0", NULL, NULL), -1);
     error_says(&e, "nothing to train");
     assert_int_equal(arguments(c, &e, file, "--train.epochs=0", "--train.steps=1", NULL), 0);
+    assert_int_equal(arguments(c, &e, file, "--train.save_every=5", "--train.save_epochs=.25", NULL), -1);
+    error_says(&e, "checkpoints by steps and by epochs");
+    assert_int_equal(arguments(c, &e, file, "--train.reference=file", "--train.conditional_weight=1", NULL), -1);
+    error_says(&e, "references that no file has");
     assert_int_equal(arguments(c, &e, NULL, "--seed=7", NULL, NULL), CONFIG_USAGE);
     error_says(&e, "no config given");
     assert_int_equal(arguments(c, &e, at(folder, "absent.ini"), NULL, NULL, NULL), -1);
@@ -276,10 +280,52 @@ static void test_help_names_every_key(void **state) {
     free(text);
 }
 
+static void put_text(const char *path, const char *text) { put(path, text, strlen(text)); }
+
+/* A config made of another: what it does not say is as there, paths relative to where they stand. */
+static void test_base(void **state) {
+    (void)state;
+    char folder[PATH_SIZE], path[PATH_SIZE];
+    Error e = { 0 };
+    RunConfig *c = fresh();
+    scratch_make(folder);
+    put_text(at(folder, "base.ini"), "[train]\nlr = 1e-4\nbeta = 0.2\n[model]\ndir = m\n");
+    assert_int_equal(folder_make(at(folder, "sub"), &e), 0);
+    put_text(at(folder, "sub/middle.ini"), "[run]\nbase = ../base.ini\nseed = 3\n[data]\neval = e\n");
+    if (read_text(c, folder, "[run]\nbase = sub/middle.ini\nseed = 4\n[train]\nbeta = 0.3\n", &e)) fail_msg("%s: %s", e.what, e.where);
+    assert_float_equal(c->train.lr, 1e-4, 0);
+    assert_float_equal(c->train.beta, 0.3, 0);
+    assert_int_equal(c->run.seed, 4);
+    snprintf(path, sizeof path, "%.4000s/sub/../m", folder);
+    assert_string_equal(c->model.dir, path);
+    snprintf(path, sizeof path, "%.4000s/sub/e", folder);
+    assert_string_equal(c->data.eval, path);
+    const struct {
+        const char *text, *says[2];
+    } wrong[] = {
+        { "[run]\nseed = 1\nbase = base.ini\n", { "run.base after other keys", "run.ini:3" } },
+        { "[run]\nbase = base.ini\nbase = base.ini\n", { "run.base after other keys", "run.ini:3" } },
+        { "[run]\nbase = run.ini\n", { "too many configs within each other", "does one name itself?" } },
+        { "[run]\nbase = gone.ini\n", { "cannot open config", "gone.ini" } },
+        { "[run]\nbase =\n", { "bad value of run.base", "the path of a config" } },
+        { "[run]\nbase = broken.ini\n", { "unknown key", "broken.ini:2" } },
+    };
+    put_text(at(folder, "broken.ini"), "[run]\nsede = 1\n");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(read_text(c, folder, wrong[i].text, &e), -1);
+        for (int j = 0; j < 2; j++) error_says(&e, wrong[i].says[j]);
+    }
+    assert_int_equal(arguments(c, &e, at(folder, "base.ini"), "--run.base=x", NULL, NULL), CONFIG_USAGE);
+    error_says(&e, "unknown key");
+    scratch_drop(folder);
+    free(c);
+}
+
 int main(void) {
     const struct CMUnitTest config_test[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_file),
+        cmocka_unit_test(test_base),
         cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_command_line),
         cmocka_unit_test(test_write_reads_back),

@@ -129,6 +129,13 @@ static void a_run_leaves_what_it_should(void **state) {
     assert_null(strstr(other, "\"p0\""));
     free(text);
     free(other);
+    for (int i = 1; i <= 2; i++) { /* the ledger says which rows they were */
+        char row[64];
+        snprintf(row, sizeof row, "\"first_line\":%d.0,\"last_line\":%d.0", i == 1 ? 1 : 5, i == 1 ? 4 : 8);
+        assert_int_equal(file_read(at(folder, "a/ledger.jsonl"), 1 << 20, &text, NULL, NULL), 0);
+        if (!strstr(text, row)) fail_msg("the ledger does not say %s", row);
+        free(text);
+    }
     json_t *chosen = object_of("a/iter-1/select.json");
     assert_true(json_integer_value(json_object_get(chosen, "step")) >= 1);
     assert_true(json_array_size(json_object_get(chosen, "checkpoints")) > 1);
@@ -290,9 +297,49 @@ static void refuses(const char *name, const char *more, const char *part) {
 
 static void bad_input_is_refused(void **state) {
     (void)state;
+    refuses("v", "[train]\nreference = file\n", "pairs of a run bring no references");
     refuses("r1", "nonsense = 1\n", "unknown key");
     refuses("r2", "[chat]\ntemplate = nonsense\n", "nonsense");
     refuses("r3", "[labeler]\ndir = nowhere\n", "nowhere");
+}
+
+/* The ablation without claims, checkpoints by quarters of an epoch. */
+static void whole_answers(void **state) {
+    (void)state;
+    inputs_make("[label]\nmode = holistic\nscore = p_yes\n[pair]\nmin_gap = 1e-7\n[run]\niterations = 1\n[train]\nsave_every = 0\nsave_epochs = .5\n");
+    char *text, *at_more, *first;
+    assert_int_equal(file_read(at(folder, "run.ini"), 1 << 20, &text, NULL, NULL), 0);
+    static const char *const twice[] = { "iterations = 2\n", "save_every = 1\n" }; /* those of inputs_make go */
+    for (int i = 0; i < 2; i++) {
+        first = strstr(text, twice[i]);
+        assert_non_null(first);
+        at_more = first + strlen(twice[i]);
+        memmove(first, at_more, strlen(at_more) + 1);
+    }
+    put(at(folder, "run.ini"), text, strlen(text));
+    free(text);
+    finish_well(start(command_run, "w"), "w");
+    assert_int_equal(lines_of(at(folder, "w/iter-1/claims.jsonl")), 4 * 10);
+    text = log_of("w");
+    if (!strstr(text, "40 claims = 40 to ask + 0 rejected unasked")) fail_msg("not one claim an answer: %s", text);
+    free(text);
+    /* a checkpoint every half epoch: that many steps, and the last */
+    json_t *trained = object_of("w/iter-1/train.json"), *item;
+    int pairs = (int)json_integer_value(json_object_get(trained, "pairs")), every = (pairs + 2) / 4;
+    int64_t steps = json_integer_value(json_object_get(trained, "steps"));
+    size_t i;
+    assert_true(pairs > 2 && every > 0);
+    json_array_foreach(json_object_get(trained, "checkpoints"), i, item) {
+        int64_t step = json_integer_value(json_object_get(item, "step")), due = ((int64_t)i + 1) * every;
+        assert_int_equal(step, due < steps ? due : steps);
+    }
+    assert_true(i >= 4);
+    json_decref(trained);
+    char before[HASH_TEXT], after[HASH_TEXT];
+    hash_file(at(folder, "w/ledger.jsonl"), before, NULL);
+    finish_well(start(command_run, "w"), "w");
+    hash_file(at(folder, "w/ledger.jsonl"), after, NULL);
+    assert_string_equal(before, after);
 }
 
 static void one_process_at_a_time(void **state) {
@@ -355,6 +402,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_killed_run_goes_on_to_the_same_files, setup, teardown),
         cmocka_unit_test_setup_teardown(a_changed_setting_redoes_what_depends_on_it, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_input_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(whole_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(one_process_at_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(the_arrows_one_by_one, setup, teardown),
     };
