@@ -114,7 +114,7 @@ static void pope_data(void **state) {
     (void)state;
     static const char *const names[] = { "data/POPE/output/coco/coco_pope_random.json", "data/POPE/output/coco/coco_pope_popular.json",
         "data/POPE/output/coco/coco_pope_adversarial.json" };
-    char questions[4 * PATH_SIZE] = "", answers[4 * PATH_SIZE] = "", name[16];
+    char questions[4 * PATH_SIZE] = "", answers[4 * PATH_SIZE] = "", name[24];
     for (int i = 0; i < 3; i++) {
         char *path = shared(names[i]);
         if (!path) return skip();
