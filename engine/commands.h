@@ -22,6 +22,7 @@ int command_tokenize(int argc, char **argv, Error *e);
 int command_preprocess(int argc, char **argv, Error *e);
 int command_inspect(int argc, char **argv, Error *e);
 int command_scenes(int argc, char **argv, Error *e);
+int command_report(int argc, char **argv, Error *e);
 int command_plan(int argc, char **argv, Error *e);
 int command_bench(int argc, char **argv, Error *e);
 
