@@ -183,6 +183,11 @@ peer-export: all
 peer-models: all
 	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers timm safetensors pillow sentencepiece
 	build/venv/bin/python tests/golden/peer_models.py $(BUILD)/rlaifv build
+# The report of a small run, tried in a browser at a phone's and a desktop's width; screenshots in $(BUILD)/report-check.
+report-check: deps
+	@sh tests/tools/deps.sh "gnuplot-nox chromium" "" "gnuplot chromium"
+	$(MAKE) all
+	sh tests/report/check.sh $(BUILD)/rlaifv $(BUILD)/report-check
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 help:
@@ -195,11 +200,12 @@ help:
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
 	@echo "make fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer  a minute (FUZZ_SECONDS) of invented files, by clang"
+	@echo "make report-check  the report of a small run in a browser, with screenshots, by chromium"
 	@echo "make deps found debug format clean"
 	@echo "make peer-tokenizer peer-export peer-models  beside SentencePiece, Transformers and timm (installed into build/venv)"
 clean:
 	rm -rf build build-* rlaifv
 .PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench format help
-.PHONY: peer-tokenizer peer-export peer-models
+.PHONY: report-check peer-tokenizer peer-export peer-models
 .PHONY: fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -100,7 +100,7 @@ static void reasons_write(const json_t *reasons, FILE *to) {
     json_t *entry;
     if (json_object_size(reasons) == 0) return;
     html_table_open(to, "Why sentences and answers were left out");
-    fputs("<tr><th scope=\"col\">why</th><th scope=\"col\">how often</th><th scope=\"col\">for example</th></tr>\n", to);
+    fputs("<tr><th scope=\"col\">why</th><th scope=\"col\">how often</th><th scope=\"col\" class=\"left\">for example</th></tr>\n", to);
     json_object_foreach((json_t *)(uintptr_t)reasons, why, entry) {
         const char *example = json_string_value(json_object_get(entry, "example"));
         size_t n = strlen(example);

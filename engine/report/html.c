@@ -38,6 +38,7 @@ void html_table_open(FILE *to, const char *label) {
 void html_table_close(FILE *to) { fputs("</table></div>\n", to); }
 
 void html_number(FILE *to, double value) {
-    if (value == floor(value) && fabs(value) < 1e15) fprintf(to, "%.0f", value);
+    if (fabs(value) < 1e-12) putc('0', to);
+    else if (value == floor(value) && fabs(value) < 1e15) fprintf(to, "%.0f", value);
     else fprintf(to, "%.4g", value);
 }

@@ -24,7 +24,7 @@ static void script_write(const CurveLine *lines, int n, int whole_x, int number,
         for (size_t j = 0; j < lines[i].n; j++) most = fmax(most, lines[i].x[j]);
     fprintf(to, "set terminal svg size %d,%d dynamic noenhanced font 'sans-serif,12' name 'c%d'\n", CURVE_WIDTH, CURVE_HEIGHT, number);
     fputs("set encoding utf8\nunset key\nset border 3\nset tics nomirror\nset xtics scale 0.5\nset ytics scale 0.5\nset grid ytics lt 1 lw 0.5 dt 3\n"
-          "set rmargin 2\nset tmargin 1\nset offsets graph 0.02, graph 0.02, graph 0.05, graph 0.05\nset format y '%g'\n", to);
+          "set rmargin 2\nset tmargin 1\nset autoscale xfix\nset offsets graph 0.04, graph 0.04, 0, 0\nset format y '%g'\n", to);
     if (whole_x && most <= 12) fputs("set xtics 1\n", to);
     fputs("plot", to);
     for (int i = 0; i < n; i++)
@@ -51,22 +51,22 @@ static int gnuplot_run(FILE *script, FILE *out) {
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
-/* Takes all from `open` through `close` out of the text. */
-static void span_drop(char *text, const char *open, const char *close) {
-    char *from = strstr(text, open), *to = from ? strstr(from, close) : NULL;
-    if (to) to += strlen(close), memmove(from, to, strlen(to) + 1);
+/* Takes whatever runs from `open` through `close` out of the text, each time. */
+static void spans_drop(char *text, const char *open, const char *close) {
+    for (char *from = text, *to; (from = strstr(from, open)) && (to = strstr(from, close));) to += strlen(close), memmove(from, to, strlen(to) + 1);
 }
 
-/* The element alone, without what a page may hold once: names, and the shapes of points after the first chart. */
+/* The element alone, without what a page may hold once: its own names, which show as tips, and the shapes of points after the first
+ * chart. */
 static char *svg_take(char *text, int number) {
     char *start = strstr(text, "<svg"), *end = start ? strstr(start, "</svg>") : NULL;
     if (!end) return free(text), NULL;
     memmove(text, start, (size_t)(end - start));
     strcpy(text + (end - start), "</svg>");
-    span_drop(text, "<title>", "</title>");
-    span_drop(text, "<desc>", "</desc>");
-    span_drop(text, " id=\"gnuplot_canvas\"", "\"gnuplot_canvas\"");
-    if (number) span_drop(text, "<defs>", "</defs>");
+    spans_drop(text, "<title>", "</title>");
+    spans_drop(text, "<desc>", "</desc>");
+    spans_drop(text, " id=\"gnuplot_canvas\"", "\"gnuplot_canvas\"");
+    if (number) spans_drop(text, "<defs>", "</defs>");
     return text;
 }
 

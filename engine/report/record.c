@@ -66,8 +66,8 @@ int ledger_write(const RunFolder *r, FILE *to, Error *e) {
     (void)e;
     if (json_array_size(r->ledger.rows) == 0) return fputs("<p class=\"note\">No arrow is done yet.</p>\n", to), 0;
     html_table_open(to, "Arrows that are done, in order");
-    fputs("<tr><th scope=\"col\">iteration</th><th scope=\"col\">arrow</th><th scope=\"col\">seconds</th><th scope=\"col\">counts</th>"
-          "<th scope=\"col\">XXH3 hashes</th></tr>\n", to);
+    fputs("<tr><th scope=\"col\">iteration</th><th scope=\"col\" class=\"left\">arrow</th><th scope=\"col\">seconds</th><th scope=\"col\" class=\"left\">counts</th>"
+          "<th scope=\"col\" class=\"left\">XXH3 hashes</th></tr>\n", to);
     json_array_foreach(r->ledger.rows, i, row) row_write(row, to);
     html_table_close(to);
     return 0;
