@@ -1,5 +1,6 @@
-/* answers.c - walks candidates.jsonl, claims.jsonl and labels.jsonl in step. Where nobody labelled and claims are made by rule, it makes them, so that they
- * can be held against the truth. Refuses rows that do not speak of the same answer, and labels that are not of the claims. */
+/* answers.c - walks candidates.jsonl, claims.jsonl and labels.jsonl in step. Where nobody labelled and claims are made by rule, it makes
+ * them, so that they can be held against the truth. Refuses rows that do not speak of the same answer, and labels that are not of the
+ * claims. */
 #include "engine/report/answers.h"
 
 #include <math.h>
@@ -51,11 +52,12 @@ static int said_fill(Said *s, const json_t *claim, const json_t *probe, const Sc
 }
 
 /* probes NULL: not labelled. */
-static int answer_fill(const RunConfig *c, const Scene *scene, const json_t *claims, const json_t *probes, const char *where, Answer *a, Error *e) {
+static int answer_fill(
+    const RunConfig *c, const Scene *scene, const json_t *claims, const json_t *probes, const char *where, Answer *a, Error *e) {
     size_t n = json_array_size(claims);
     if (probes && json_array_size(probes) != n)
-        return error_what(e, "labels are not of these claims"), error_where(e, "%s", where), error_found(e, "%zu probes", json_array_size(probes)),
-               error_expected(e, "%zu", n);
+        return error_what(e, "labels are not of these claims"), error_where(e, "%s", where),
+               error_found(e, "%zu probes", json_array_size(probes)), error_expected(e, "%zu", n);
     if (n && !(a->said = mem_new(n, sizeof *a->said, "claims", e))) return -1;
     for (; (size_t)a->n < n; a->n++) {
         Said *s = &a->said[a->n];
@@ -85,9 +87,12 @@ static int beside(JsonLines *lines, const Answer *a, json_t **row, Error *e) {
     *row = NULL;
     int got = jsonl_next(lines, row, e);
     if (got < 0) return -1;
-    if (got && (json_need_string(*row, "id", lines->where, &id, e) || json_need_integer(*row, "candidate", lines->where, 0, INT32_MAX, &candidate, e))) return -1;
+    if (got && (json_need_string(*row, "id", lines->where, &id, e) ||
+                   json_need_integer(*row, "candidate", lines->where, 0, INT32_MAX, &candidate, e)))
+        return -1;
     if (!strcmp(id, a->id) && candidate == a->candidate) return 0;
-    error_what(e, "rows do not match"), error_where(e, "%s", lines->where), error_found(e, "%.200s candidate %lld", id, (long long)candidate);
+    error_what(e, "rows do not match"), error_where(e, "%s", lines->where),
+        error_found(e, "%.200s candidate %lld", id, (long long)candidate);
     return error_expected(e, "%.200s candidate %d, as in candidates.jsonl", a->id, a->candidate);
 }
 
@@ -107,8 +112,8 @@ static int answer_read(AnswerFiles *f, Answer *a, Error *e) {
     if (!bad) {
         const json_t *probes = json_object_get(labels, "probes");
         if (!json_is_array(probes))
-            bad = (error_what(e, "wrong type"), error_where(e, "%s: field \"probes\"", f->labels.where), error_found(e, "%s", json_kind(probes)),
-                error_expected(e, "a list"));
+            bad = (error_what(e, "wrong type"), error_where(e, "%s: field \"probes\"", f->labels.where),
+                error_found(e, "%s", json_kind(probes)), error_expected(e, "a list"));
         else bad = answer_fill(c, scene, json_object_get(claims, "claims"), probes, f->labels.where, a, e);
     }
     json_decref(claims);

@@ -58,7 +58,8 @@ static int pair_add(Browser *b, int iteration, const json_t *row, const char *wh
     const char *id, *question, *image = NULL;
     int place;
     if (json_need_string(row, "id", where, &id, e) || json_need_string(row, "question", where, &question, e) ||
-        json_may_string(row, "image", where, &image, e) || picture_place(b, image, &place, e) || side_make(b, row, where, "chosen", &chosen, e))
+        json_may_string(row, "image", where, &image, e) || picture_place(b, image, &place, e) ||
+        side_make(b, row, where, "chosen", &chosen, e))
         return -1;
     if (side_make(b, row, where, "rejected", &rejected, e)) return json_decref(chosen), -1;
     pair = json_pack("{s:i, s:s, s:s, s:i, s:o, s:o}", "i", iteration, "id", id, "q", question, "p", place, "c", chosen, "r", rejected);
@@ -152,27 +153,35 @@ static int pairs_gather(Browser *b, int most, Error *e) {
 /* Without the script there is nothing to browse; the controls appear with it. */
 static void controls_write(const RunFolder *r, FILE *to) {
     fputs("<noscript><p class=\"note\">The pairs are shown by a script, and scripts are off.</p></noscript>\n"
-          "<form id=\"filters\" hidden>\n<label>iteration <select id=\"f-iteration\"><option value=\"\">all</option>", to);
+          "<form id=\"filters\" hidden>\n<label>iteration <select id=\"f-iteration\"><option value=\"\">all</option>",
+        to);
     for (int i = 1; i <= r->iterations; i++) fprintf(to, "<option>%d</option>", i);
-    fputs("</select></label>\n<label>score gap at least <input id=\"f-gap\" type=\"number\" min=\"0\" step=\"1\" value=\"0\" inputmode=\"numeric\"></label>\n"
+    fputs("</select></label>\n<label>score gap at least <input id=\"f-gap\" type=\"number\" min=\"0\" step=\"1\" value=\"0\" "
+          "inputmode=\"numeric\"></label>\n"
           "<label>text <input id=\"f-text\" type=\"search\" placeholder=\"in question, answers, claims\" autocomplete=\"off\"></label>\n"
           "<button type=\"reset\">show all</button>\n</form>\n"
           "<div id=\"pager\" hidden><button type=\"button\" id=\"previous\" aria-label=\"previous page of pairs\">←</button> "
           "<span id=\"where\" role=\"status\" aria-live=\"polite\"></span> "
           "<button type=\"button\" id=\"next\" aria-label=\"next page of pairs\">→</button></div>\n"
-          "<p class=\"note keys\" hidden id=\"keys\">Keys within the list: ↑ ↓ from pair to pair, ← → from page to page, / to the search.</p>\n"
-          "<div id=\"pairs\" role=\"feed\" aria-label=\"preference pairs\"></div>\n", to);
+          "<p class=\"note keys\" hidden id=\"keys\">Keys within the list: ↑ ↓ from pair to pair, ← → from page to page, / to the "
+          "search.</p>\n"
+          "<div id=\"pairs\" role=\"feed\" aria-label=\"preference pairs\"></div>\n",
+        to);
 }
 
 int browser_write(const RunFolder *r, int most, Pictures *pictures, FILE *to, Error *e) {
-    Browser b = { .run = r, .pictures = pictures, .uris = json_array(), .places = json_object(), .pairs = json_array(), .wanted = json_object() };
+    Browser b = {
+        .run = r, .pictures = pictures, .uris = json_array(), .places = json_object(), .pairs = json_array(), .wanted = json_object()
+    };
     json_t *all = NULL;
     int bad = !b.uris || !b.places || !b.pairs || !b.wanted ? out_of_memory(e) : pairs_gather(&b, most, e);
     size_t n = json_array_size(b.pairs);
     if (!bad && b.there == 0) fputs("<p class=\"note\">No pairs yet.</p>\n", to);
     else if (!bad) {
         if ((long)n < b.there)
-            fprintf(to, "<p class=\"note\">%zu of %ld pairs are in this page, spread over the iterations: <code>--pairs N</code> takes more.</p>\n", n, b.there);
+            fprintf(to,
+                "<p class=\"note\">%zu of %ld pairs are in this page, spread over the iterations: <code>--pairs N</code> takes more.</p>\n",
+                n, b.there);
         else fprintf(to, "<p class=\"note\">All %zu pairs.</p>\n", n);
         controls_write(r, to);
         all = json_pack("{s:O, s:O}", "pictures", b.uris, "pairs", b.pairs);

@@ -1,7 +1,7 @@
 /* curves.c - owns which numbers of metrics.jsonl are charts, and where their points lie.
  *
- * Numbers of training stand over the steps of the whole run, a line for each iteration; all others over iterations. Points that are not finite are left
- * out. A last line of the file without its end is passed over: the run may be at work. */
+ * Numbers of training stand over the steps of the whole run, a line for each iteration; all others over iterations. Points that are not
+ * finite are left out. A last line of the file without its end is passed over: the run may be at work. */
 #include "engine/report/curves.h"
 
 #include "engine/report/html.h"
@@ -37,8 +37,8 @@ static const Chart labels[] = {
     { EVAL_ANY, { { "words, chosen", "pair", "words_chosen", NULL, 0 }, { "words, rejected", "pair", "words_rejected", NULL, 0 } } },
 };
 static const Chart evaluation[] = {
-    { EVAL_SCENES,
-        { { "object hallucination: responses, %", "eval", "object_responses", NULL, 100 }, { "mentions, %", "eval", "object_mentions", NULL, 100 } } },
+    { EVAL_SCENES, { { "object hallucination: responses, %", "eval", "object_responses", NULL, 100 },
+                       { "mentions, %", "eval", "object_mentions", NULL, 100 } } },
     { EVAL_SCENES,
         { { "overall hallucination: responses, %", "eval", "any_false", NULL, 100 }, { "claims, %", "eval", "false_claims", NULL, 100 } } },
     { EVAL_SCENES, { { "coverage, %", "eval", "coverage", NULL, 100 } } },
@@ -54,7 +54,8 @@ static void lines_free(CurveLine *lines, int n) {
 }
 
 static int point_add(CurveLine *l, double x, double y, Error *e) {
-    if (mem_grow(&l->x, &l->x_cap, l->n + 1, sizeof *l->x, "curve", e) || mem_grow(&l->y, &l->y_cap, l->n + 1, sizeof *l->y, "curve", e)) return -1;
+    if (mem_grow(&l->x, &l->x_cap, l->n + 1, sizeof *l->x, "curve", e) || mem_grow(&l->y, &l->y_cap, l->n + 1, sizeof *l->y, "curve", e))
+        return -1;
     l->x[l->n] = x, l->y[l->n++] = y;
     return 0;
 }
@@ -112,9 +113,10 @@ static int iterations_lines(const json_t *rows, const Chart *c, CurveLine lines[
         json_t *row;
         double y;
         lines[n++] = (CurveLine){ .colour = k };
-        json_array_foreach((json_t *)(uintptr_t)rows, i, row)
-            if (value_of(row, &c->series[k], &y) && point_add(&lines[k], json_number_value(json_object_get(row, "iteration")), y, e))
-                return lines_free(lines, n), -1;
+        json_array_foreach((json_t *)(uintptr_t)rows, i,
+            row) if (value_of(row, &c->series[k], &y) &&
+                     point_add(&lines[k], json_number_value(json_object_get(row, "iteration")), y, e)) return lines_free(lines, n),
+            -1;
     }
     return n;
 }
@@ -123,7 +125,7 @@ static int iterations_lines(const json_t *rows, const Chart *c, CurveLine lines[
 
 typedef struct Drawing {
     FILE *to;
-    int charts, by_hand;
+    int figures, charts, by_hand; /* charts: figures that are more than a number */
 } Drawing;
 
 static void caption_write(const Chart *c, const CurveLine *lines, int n, int by_step, FILE *to) {
@@ -143,27 +145,30 @@ static void caption_write(const Chart *c, const CurveLine *lines, int n, int by_
 
 static int chart_write(Drawing *d, const json_t *rows, const Chart *c, int by_step, Error *e) {
     CurveLine lines[LINES_MOST];
-    int n = by_step ? steps_lines(rows, &c->series[0], lines, e) : iterations_lines(rows, c, lines, e), drawn = 0;
+    int n = by_step ? steps_lines(rows, &c->series[0], lines, e) : iterations_lines(rows, c, lines, e), drawn = 0, goes_on = by_step;
     if (n < 0) return -1;
     CurveLine full[LINES_MOST];
     for (int i = 0; i < n; i++)
-        if (lines[i].n) full[drawn++] = lines[i];
+        if (lines[i].n) goes_on |= lines[i].n > 1, full[drawn++] = lines[i];
     if (drawn) {
-        char *svg = d->by_hand ? NULL : curve_by_gnuplot(full, drawn, !by_step, d->charts);
         fputs("<figure class=\"curve\">", d->to);
         caption_write(c, lines, n, by_step, d->to);
-        if (svg) fputs(svg, d->to);
-        else d->by_hand = 1, curve_by_hand(full, drawn, d->to);
+        if (goes_on) { /* of one iteration the caption says it all */
+            char *svg = d->by_hand ? NULL : curve_by_gnuplot(full, drawn, !by_step, d->charts++);
+            if (svg) fputs(svg, d->to);
+            else d->by_hand = 1, curve_by_hand(full, drawn, d->to);
+            free(svg);
+        }
         fputs("</figure>\n", d->to);
-        free(svg);
-        d->charts++;
+        d->figures++;
     }
     lines_free(lines, n);
     return 0;
 }
 
-static int group_write(Drawing *d, const RunFolder *r, const json_t *rows, const char *title, const Chart *charts, int n, int by_step, Error *e) {
-    int before = d->charts;
+static int group_write(
+    Drawing *d, const RunFolder *r, const json_t *rows, const char *title, const Chart *charts, int n, int by_step, Error *e) {
+    int before = d->figures;
     fprintf(d->to, "<h3>%s</h3>\n", title);
     if (by_step && r->iterations > 1) {
         fputs("<p class=\"legend\">", d->to);
@@ -173,9 +178,10 @@ static int group_write(Drawing *d, const RunFolder *r, const json_t *rows, const
     }
     fputs("<div class=\"curves\">\n", d->to);
     for (int i = 0; i < n; i++)
-        if ((charts[i].kind == EVAL_ANY || charts[i].kind == (int)r->config->eval.kind) && chart_write(d, rows, &charts[i], by_step, e)) return -1;
+        if ((charts[i].kind == EVAL_ANY || charts[i].kind == (int)r->config->eval.kind) && chart_write(d, rows, &charts[i], by_step, e))
+            return -1;
     fputs("</div>\n", d->to);
-    if (d->charts == before) fputs("<p class=\"note\">Nothing yet.</p>\n", d->to);
+    if (d->figures == before) fputs("<p class=\"note\">Nothing yet.</p>\n", d->to);
     return 0;
 }
 
@@ -208,8 +214,9 @@ int curves_write(const RunFolder *r, FILE *to, Error *e) {
               GROUP("Evaluation, over iterations", evaluation, 0);
 #undef GROUP
     json_decref(rows);
-    if (d.charts && d.by_hand)
+    if (d.by_hand)
         fputs("<p class=\"note\">gnuplot was not found or failed, so the curves are plain lines between their lowest and highest numbers. "
-              "With it (Debian: gnuplot-nox) they have scales.</p>\n", to);
+              "With it (Debian: gnuplot-nox) they have scales.</p>\n",
+            to);
     return bad ? -1 : 0;
 }

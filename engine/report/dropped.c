@@ -1,5 +1,5 @@
-/* dropped.c - owns the account of what did not come through: counts from the ledger, reasons from claims.jsonl and, where rows of data were dropped, from
- * the data, read again. */
+/* dropped.c - owns the account of what did not come through: counts from the ledger, reasons from claims.jsonl and, where rows of data were
+ * dropped, from the data, read again. */
 #include "engine/report/html.h"
 #include "engine/report/sections.h"
 

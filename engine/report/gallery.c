@@ -1,4 +1,5 @@
-/* gallery.c - owns how a picture's answers are shown: the text with what the labeler rejects marked, and every claim with verdict, P(yes) and truth. */
+/* gallery.c - owns how a picture's answers are shown: the text with what the labeler rejects marked, and every claim with verdict, P(yes)
+ * and truth. */
 #include "engine/report/html.h"
 #include "engine/report/sections.h"
 
@@ -31,7 +32,8 @@ static void text_write(const Answer *a, FILE *to) {
 }
 
 static void said_write(const Said *s, FILE *to) {
-    int wrong = s->truth >= 0 && (s->verdict == VERDICT_ACCEPTED || s->verdict == VERDICT_REJECTED) && s->truth != (s->verdict == VERDICT_ACCEPTED);
+    int wrong =
+        s->truth >= 0 && (s->verdict == VERDICT_ACCEPTED || s->verdict == VERDICT_REJECTED) && s->truth != (s->verdict == VERDICT_ACCEPTED);
     fprintf(to, "<li class=\"%s%s\"><span class=\"sign\" aria-hidden=\"true\">%s</span> <span class=\"claim\">", verdicts[s->verdict].class,
         wrong ? " wrong" : "", verdicts[s->verdict].sign);
     html_text(to, s->claim);
@@ -128,7 +130,8 @@ static int evaluations_show(Gallery *g, int after_iteration, Error *e) {
         if (got > 0 && has && (strcmp(before.id, after.id) || before.candidate != after.candidate))
             bad = (error_what(e, "rows do not match"), error_where(e, "%s", two.candidates.where), error_found(e, "%.200s", after.id),
                 error_expected(e, "%.200s, as in %s", before.id, one.candidates.path));
-        else if (got > 0 && before.candidate == 0 && !json_object_get(g->shown, before.id)) bad = gallery_add(g, &before, has ? &after : NULL, e);
+        else if (got > 0 && before.candidate == 0 && !json_object_get(g->shown, before.id))
+            bad = gallery_add(g, &before, has ? &after : NULL, e);
         answer_free(&before), answer_free(&after);
         if (got <= 0) break;
     }
@@ -143,15 +146,22 @@ int gallery_write(const RunFolder *r, int most, Pictures *pictures, FILE *to, Er
     for (int i = 0; !r->table.chosen && i < r->table.n; i++)
         if (r->table.rows[i].role == REPORT_ITERATION) after = r->table.rows[i].iteration;
     if (!g.shown) return error_what(e, "out of memory"), error_where(e, "report");
-    if (after) fprintf(to, "<p>Before: as the run began. After: iteration %d%s. ", after, r->table.chosen ? ", the result" : ", the newest");
+    if (after)
+        fprintf(to, "<p>Before: as the run began. After: iteration %d%s. ", after, r->table.chosen ? ", the result" : ", the newest");
     else fputs("<p>Before: as the run began. Nothing is trained and evaluated yet. ", to);
-    fputs("<span class=\"key\"><span class=\"yes\">✓ accepted</span> and <span class=\"no\">✗ rejected</span> is the labeler's word, the number its P(yes)", to);
-    if (r->truth[TRUTH_EVAL].index) fputs("; <span class=\"truth true\">true</span> and <span class=\"truth false\">false</span> what is so; outlined: the labeler is wrong", to);
+    fputs("<span class=\"key\"><span class=\"yes\">✓ accepted</span> and <span class=\"no\">✗ rejected</span> is the labeler's word, the "
+          "number its P(yes)",
+        to);
+    if (r->truth[TRUTH_EVAL].index)
+        fputs("; <span class=\"truth true\">true</span> and <span class=\"truth false\">false</span> what is so; outlined: the labeler is "
+              "wrong",
+            to);
     fputs(".</span></p>\n<div class=\"gallery\">\n", to);
     bad = examples_show(&g, e) || evaluations_show(&g, after, e);
     fputs("</div>\n", to);
     if (!g.n) fputs("<p class=\"note\">No evaluation answers yet.</p>\n", to);
-    else if (g.n == most && most < r->table.prompts) fprintf(to, "<p class=\"note\">%d of %d prompts are shown: <code>--examples N</code> shows more.</p>\n", g.n, r->table.prompts);
+    else if (g.n == most && most < r->table.prompts)
+        fprintf(to, "<p class=\"note\">%d of %d prompts are shown: <code>--examples N</code> shows more.</p>\n", g.n, r->table.prompts);
     json_decref(g.shown);
     return bad ? -1 : 0;
 }

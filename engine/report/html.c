@@ -7,12 +7,25 @@
 
 void html_bytes(FILE *to, const char *text, size_t size) {
     for (const char *end = text + size; text < end; text++) switch (*text) {
-        case '&': fputs("&amp;", to); break;
-        case '<': fputs("&lt;", to); break;
-        case '>': fputs("&gt;", to); break;
-        case '"': fputs("&quot;", to); break;
-        case '\'': fputs("&#39;", to); break;
-        case '\n': case '\t': putc(*text, to); break;
+        case '&':
+            fputs("&amp;", to);
+            break;
+        case '<':
+            fputs("&lt;", to);
+            break;
+        case '>':
+            fputs("&gt;", to);
+            break;
+        case '"':
+            fputs("&quot;", to);
+            break;
+        case '\'':
+            fputs("&#39;", to);
+            break;
+        case '\n':
+        case '\t':
+            putc(*text, to);
+            break;
         default:
             if ((unsigned char)*text < 32 || *text == 127) fputs("&#65533;", to);
             else putc(*text, to);

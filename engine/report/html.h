@@ -13,6 +13,7 @@ int html_json(FILE *to, const json_t *value, Error *e);
 /* A table that scrolls by itself where it is wider than the screen; `label` is a constant, and escaped already. */
 void html_table_open(FILE *to, const char *label);
 void html_table_close(FILE *to);
-void html_number(FILE *to, double value); /* whole numbers without a point, others with four digits, rounding of sums that are nothing as 0 */
+void html_number(
+    FILE *to, double value); /* whole numbers without a point, others with four digits, rounding of sums that are nothing as 0 */
 
 #endif

@@ -1,7 +1,7 @@
 /* page.c - owns the page's frame: its head, the order of its sections, what stands above them, and the command `report`.
  *
- * Style and script are configs/report/, part of the program. A content security policy forbids the page to load anything, and any script but its own.
- * Refuses a folder that is no run's, and one from which files are gone that its ledger says were made. */
+ * Style and script are configs/report/, part of the program. A content security policy forbids the page to load anything, and any script
+ * but its own. Refuses a folder that is no run's, and one from which files are gone that its ledger says were made. */
 #include "engine/report/page.h"
 
 #include "engine/commands.h"
@@ -79,7 +79,8 @@ static int choices_write(const RunFolder *r, FILE *to, Error *e) {
         if (json_read_object(path, &top, e)) return -1;
         int bad = json_need_string(top, "why", path, &why, e) || json_need_integer(top, "step", path, 1, INT64_MAX, &step, e);
         if (!bad) {
-            fprintf(to, "%s<li>iteration %d: step %lld, ", any++ ? "" : "<h3>Which checkpoint went on</h3>\n<ul class=\"reasons\">\n", i, (long long)step);
+            fprintf(to, "%s<li>iteration %d: step %lld, ", any++ ? "" : "<h3>Which checkpoint went on</h3>\n<ul class=\"reasons\">\n", i,
+                (long long)step);
             html_text(to, why);
             fputs("</li>\n", to);
         }
@@ -93,7 +94,9 @@ static int choices_write(const RunFolder *r, FILE *to, Error *e) {
 static int results_write(const RunFolder *r, FILE *to, Error *e) {
     if (r->table.n == 0) fputs("<p class=\"note\">Nothing is evaluated yet.</p>\n", to);
     else if (report_print_html(&r->table, to, e)) return -1;
-    if (r->table.n && r->table.kind == EVAL_SCENES)
+    int trained = 0;
+    for (int i = 0; i < r->table.n; i++) trained |= r->table.rows[i].role == REPORT_ITERATION;
+    if (trained && r->table.kind == EVAL_SCENES)
         fputs("<p class=\"note\">The paper's: RLAIF-V 7B against LLaVA-1.5 7B, relative changes (arXiv 2405.17220, abstract).</p>\n", to);
     return choices_write(r, to, e);
 }
@@ -107,10 +110,13 @@ static void section_close(FILE *to) { fputs("</section>\n", to); }
 static void head_write(const RunFolder *r, const char *nonce, FILE *to) {
     const char *name = folder_name(r->folder);
     fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n", to);
-    fprintf(to, "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-                "script-src 'nonce-%s'; base-uri 'none'; form-action 'none'\">\n", nonce);
+    fprintf(to,
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        "script-src 'nonce-%s'; base-uri 'none'; form-action 'none'\">\n",
+        nonce);
     fputs("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n"
-          "<link rel=\"icon\" href=\"data:,\">\n<title>rlaifv: ", to);
+          "<link rel=\"icon\" href=\"data:,\">\n<title>rlaifv: ",
+        to);
     html_text(to, name);
     fputs("</title>\n<style>\n", to);
     fputs(data_report_page_css, to);
@@ -121,12 +127,16 @@ static void head_write(const RunFolder *r, const char *nonce, FILE *to) {
     state_write(r, to);
     facts_write(r, to);
     fputs("<nav aria-label=\"sections\"><a href=\"#results\">Results</a> <a href=\"#curves\">Curves</a> <a href=\"#answers\">Answers</a> "
-          "<a href=\"#browse\">Pairs</a> <a href=\"#dropped\">Left out</a> <a href=\"#settings\">Settings</a> <a href=\"#ledger\">Ledger</a></nav>\n"
-          "</header>\n<main>\n", to);
+          "<a href=\"#browse\">Pairs</a> <a href=\"#dropped\">Left out</a> <a href=\"#settings\">Settings</a> <a "
+          "href=\"#ledger\">Ledger</a></nav>\n"
+          "</header>\n<main>\n",
+        to);
 }
 
 static void pictures_say(const Pictures *p, FILE *to) {
-    if (p->over_budget) fprintf(to, "<p class=\"note\">%d pictures are left out: together they would pass the page's limit of bytes.</p>\n", p->over_budget);
+    if (p->over_budget)
+        fprintf(
+            to, "<p class=\"note\">%d pictures are left out: together they would pass the page's limit of bytes.</p>\n", p->over_budget);
     if (p->unreadable) fprintf(to, "<p class=\"note\">%d pictures are gone or cannot be read.</p>\n", p->unreadable);
 }
 
@@ -167,8 +177,10 @@ static int page_write(const RunFolder *r, const PageOptions *o, FILE *to, Error 
     free(rows);
     head_write(r, nonce, to);
     if (body_write(r, o, to, e)) return -1;
-    fprintf(to, "</main>\n<footer>Made by rlaifv report of what the folder holds. Nothing in this page is loaded from elsewhere.</footer>\n"
-                "<script nonce=\"%s\">\n%s</script>\n</body>\n</html>\n", nonce, data_report_page_js);
+    fprintf(to,
+        "</main>\n<footer>Made by rlaifv report of what the folder holds. Nothing in this page is loaded from elsewhere.</footer>\n"
+        "<script nonce=\"%s\">\n%s</script>\n</body>\n</html>\n",
+        nonce, data_report_page_js);
     return 0;
 }
 
@@ -197,7 +209,8 @@ int command_report(int argc, char **argv, Error *e) {
                    "One HTML file of a run, finished or not: curves, tables, answers, pairs, what was left out, settings, ledger.", stdout),
                0;
     if (parsed) return 2;
-    if (folders != 1) return error_what(e, "report takes one folder of a run"), error_where(e, "command line"), error_found(e, "%d", folders), 2;
+    if (folders != 1)
+        return error_what(e, "report takes one folder of a run"), error_where(e, "command line"), error_found(e, "%d", folders), 2;
     o.examples = (int)examples, o.pairs = (int)pairs;
     if (page_make(argv[0], &o, e)) return -1;
     if (o.out) puts(o.out);

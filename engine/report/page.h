@@ -7,9 +7,9 @@
 enum { PAGE_EXAMPLES = 24, PAGE_PAIRS = 600, PAGE_PICTURE_BYTES = 12 << 20 };
 
 typedef struct PageOptions {
-    const char *out;       /* NULL: RUN/report.html */
-    int examples, pairs;   /* shown at most */
-    size_t picture_bytes;  /* of all pictures, as they stand in the page */
+    const char *out;      /* NULL: RUN/report.html */
+    int examples, pairs;  /* shown at most */
+    size_t picture_bytes; /* of all pictures, as they stand in the page */
 } PageOptions;
 
 /* The same folder gives the same bytes, with the same gnuplot. Nothing else in the folder is touched. 0, or -1 with no file left behind. */

@@ -23,7 +23,8 @@ int settings_write(const RunFolder *r, FILE *to, Error *e) {
     if (path_join(path, r->folder, "config.ini", e) || file_show(path, "config.ini, as it was resolved", to, e)) return -1;
     if (path_join(path, r->folder, "plan.txt", e)) return -1;
     if (file_exists(path)) return file_show(path, "plan.txt: what the run needs", to, e);
-    fputs("<p class=\"note\">No plan.txt: <code>rlaifv plan RUN/config.ini &gt;RUN/plan.txt</code> puts what the run needs here.</p>\n", to);
+    fputs(
+        "<p class=\"note\">No plan.txt: <code>rlaifv plan RUN/config.ini &gt;RUN/plan.txt</code> puts what the run needs here.</p>\n", to);
     return 0;
 }
 
@@ -66,8 +67,10 @@ int ledger_write(const RunFolder *r, FILE *to, Error *e) {
     (void)e;
     if (json_array_size(r->ledger.rows) == 0) return fputs("<p class=\"note\">No arrow is done yet.</p>\n", to), 0;
     html_table_open(to, "Arrows that are done, in order");
-    fputs("<tr><th scope=\"col\">iteration</th><th scope=\"col\" class=\"left\">arrow</th><th scope=\"col\">seconds</th><th scope=\"col\" class=\"left\">counts</th>"
-          "<th scope=\"col\" class=\"left\">XXH3 hashes</th></tr>\n", to);
+    fputs("<tr><th scope=\"col\">iteration</th><th scope=\"col\" class=\"left\">arrow</th><th scope=\"col\">seconds</th><th scope=\"col\" "
+          "class=\"left\">counts</th>"
+          "<th scope=\"col\" class=\"left\">XXH3 hashes</th></tr>\n",
+        to);
     json_array_foreach(r->ledger.rows, i, row) row_write(row, to);
     html_table_close(to);
     return 0;

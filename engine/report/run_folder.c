@@ -55,7 +55,9 @@ static int table_row(RunFolder *r, ReportRole role, int iteration, const char *p
         error_what(e, "an evaluation of another kind"), error_where(e, "%s", path), error_found(e, "%.60s", kind);
         bad = (error_expected(e, "%s, as config.ini says", expected), error_hint(e, "`rlaifv run` evaluates again"));
     }
-    if (!bad) bad = t->kind == EVAL_SCENES ? truth_rates_from_json(top, path, &row.scenes, e) : labeler_rates_from_json(top, path, &row.labeler, e);
+    if (!bad)
+        bad =
+            t->kind == EVAL_SCENES ? truth_rates_from_json(top, path, &row.scenes, e) : labeler_rates_from_json(top, path, &row.labeler, e);
     if (!bad) bad = mem_grow(&t->rows, &t->rows_cap, (size_t)t->n + 1, sizeof *t->rows, "report", e);
     if (!bad) {
         if (t->n == 0) t->prompts = (int)prompts, t->answers = (int)answers;

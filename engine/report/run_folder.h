@@ -13,9 +13,9 @@ typedef struct RunFolder {
     char folder[PATH_SIZE];
     RunConfig *config;
     Ledger ledger;
-    Report table;          /* chosen: 0 while there is no result */
-    int iterations;        /* the newest one the ledger speaks of */
-    ScenesTruth truth[2];  /* by id: of the evaluation's scenes and of the prompts; index NULL: not known */
+    Report table;         /* chosen: 0 while there is no result */
+    int iterations;       /* the newest one the ledger speaks of */
+    ScenesTruth truth[2]; /* by id: of the evaluation's scenes and of the prompts; index NULL: not known */
 } RunFolder;
 enum { TRUTH_EVAL, TRUTH_PROMPTS };
 

@@ -1,4 +1,5 @@
-/* sections.h - the parts of the page that show rows of files: each writes a section's content, whole for any run, however little of it is done. 0 or -1. */
+/* sections.h - the parts of the page that show rows of files: each writes a section's content, whole for any run, however little of it is
+ * done. 0 or -1. */
 #ifndef RLAIFV_ENGINE_REPORT_SECTIONS_H
 #define RLAIFV_ENGINE_REPORT_SECTIONS_H
 

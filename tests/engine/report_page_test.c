@@ -1,5 +1,5 @@
-/* report_page_test.c - the page of a small run, made here file by file: what stands in it, that nothing of the data gets out of its place, that every state of an
- * unfinished run has a page, and what is refused. How it looks and works in a browser is `make report-check`. */
+/* report_page_test.c - the page of a small run, made here file by file: what stands in it, that nothing of the data gets out of its place,
+ * that every state of an unfinished run has a page, and what is refused. How it looks and works in a browser is `make report-check`. */
 #include "tests/check.h"
 
 #include "engine/commands.h"
@@ -21,29 +21,39 @@ static const PageOptions usual = { .examples = 10, .pairs = 10, .picture_bytes =
 /* What an answer with everything that could end a place it stands in looks like, and JSON's way to write it. */
 #define NASTY "</script><script>alert(1)</script><img src=x onerror=alert(2)> \" ' & \x01 \xe2\x80\xa8 --> ]]>"
 #define NASTY_JSON "</script><script>alert(1)</script><img src=x onerror=alert(2)> \\\" ' & \\u0001 \xe2\x80\xa8 --> ]]>"
-#define NASTY_HTML "&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=x onerror=alert(2)&gt; &quot; &#39; &amp; &#65533; \xe2\x80\xa8 --&gt; ]]&gt;"
+#define NASTY_HTML                                                                                                                         \
+    "&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=x onerror=alert(2)&gt; &quot; &#39; &amp; &#65533; \xe2\x80\xa8 "     \
+    "--&gt; ]]&gt;"
 
 #define TRUTH                                                                                                                              \
-    "\"truth\":{\"background\":\"gray\",\"objects\":[{\"kind\":\"box\",\"color\":\"red\",\"size\":\"small\",\"position\":\"north\"},"       \
+    "\"truth\":{\"background\":\"gray\",\"objects\":[{\"kind\":\"box\",\"color\":\"red\",\"size\":\"small\",\"position\":\"north\"},"      \
     "{\"kind\":\"moon\",\"color\":\"white\",\"size\":\"large\",\"position\":\"south\"}]}"
 #define RATES(FALSE, WORDS)                                                                                                                \
-    "{\"kind\":\"scenes\",\"prompts\":2,\"answers\":2,\"temperature\":0.7,\"object_responses\":" FALSE ",\"object_mentions\":0.25,"          \
-    "\"any_false\":0.5,\"false_claims\":0.125,\"coverage\":0.75,\"malformed\":0,\"repeated\":0,\"words\":" WORDS ",\"claims\":3,\"distinct\":2}\n"
+    "{\"kind\":\"scenes\",\"prompts\":2,\"answers\":2,\"temperature\":0.7,\"object_responses\":" FALSE ",\"object_mentions\":0.25,"        \
+    "\"any_false\":0.5,\"false_claims\":0.125,\"coverage\":0.75,\"malformed\":0,\"repeated\":0,\"words\":" WORDS                           \
+    ",\"claims\":3,\"distinct\":2}\n"
 #define ASKED(QUESTION, YES, SAID) "{\"question\":\"" QUESTION "\",\"p_yes\":" YES ",\"p_no\":0.1,\"accepted\":" SAID "}"
 #define UNASKED "{\"question\":null,\"p_yes\":0,\"p_no\":0,\"accepted\":false}"
 #define CLAIM(TEXT, QUESTION) "{\"claim\":\"" TEXT "\",\"question\":\"" QUESTION "\"}"
 
-/* The box is red (so it is, and the labeler says no: it is wrong) and in the north; a ball that is not there; text that is no sentence of the world. */
+/* The box is red (so it is, and the labeler says no: it is wrong) and in the north; a ball that is not there; text that is no sentence of
+ * the world. */
 #define BOX "A red box is in the north."
-#define BOX_CLAIMS CLAIM("There is a box.", "Is there a box?") "," CLAIM("The box is red.", "Is the box red?") "," CLAIM("The box is in the north.", "Is the box in the north?")
-#define BOX_PROBES ASKED("Is there a box?", "0.91", "true") "," ASKED("Is the box red?", "0.0625", "false") "," ASKED("Is the box in the north?", "0.8", "true")
+#define BOX_CLAIMS                                                                                                                         \
+    CLAIM("There is a box.", "Is there a box?")                                                                                            \
+    "," CLAIM("The box is red.", "Is the box red?") "," CLAIM("The box is in the north.", "Is the box in the north?")
+#define BOX_PROBES                                                                                                                         \
+    ASKED("Is there a box?", "0.91", "true")                                                                                               \
+    "," ASKED("Is the box red?", "0.0625", "false") "," ASKED("Is the box in the north?", "0.8", "true")
 #define BALL "There is a ball."
 #define BALL_CLAIMS CLAIM("There is a ball.", "Is there a ball?")
 #define BALL_PROBES ASKED("Is there a ball?", "0.03", "false")
 #define NASTY_CLAIMS "{\"claim\":\"" NASTY_JSON "\",\"question\":null}"
 
-#define CANDIDATE(ID, N, TEXT) "{\"id\":\"" ID "\",\"image\":\"IMAGE\",\"question\":\"Q " NASTY_JSON "\",\"candidate\":" N ",\"text\":\"" TEXT "\"}\n"
-#define CLAIMS(ID, N, LIST) "{\"id\":\"" ID "\",\"candidate\":" N ",\"claims\":[" LIST "],\"left_out\":[{\"text\":\"" NASTY_JSON "\",\"why\":\"a question\"}]}\n"
+#define CANDIDATE(ID, N, TEXT)                                                                                                             \
+    "{\"id\":\"" ID "\",\"image\":\"IMAGE\",\"question\":\"Q " NASTY_JSON "\",\"candidate\":" N ",\"text\":\"" TEXT "\"}\n"
+#define CLAIMS(ID, N, LIST)                                                                                                                \
+    "{\"id\":\"" ID "\",\"candidate\":" N ",\"claims\":[" LIST "],\"left_out\":[{\"text\":\"" NASTY_JSON "\",\"why\":\"a question\"}]}\n"
 #define LABELS(ID, N, LIST) "{\"id\":\"" ID "\",\"candidate\":" N ",\"probes\":[" LIST "],\"score\":-1}\n"
 
 /* In the order in which a run makes them; `arrow` is the row of the ledger that lists the file. */
@@ -53,9 +63,12 @@ static const struct Made {
 } made[] = {
     { 0, "eval-answers", "\"dropped\":1", "iter-0/eval/candidates.jsonl", CANDIDATE("e1", "0", BOX) CANDIDATE("e2", "0", BALL) },
     { 0, "eval", "", "iter-0/eval.json", RATES("0.5", "40") },
-    { 1, "sample", "\"dropped_rows\":0,\"refused\":3", "iter-1/candidates.jsonl", CANDIDATE("p1", "0", BOX) CANDIDATE("p1", "1", BALL) CANDIDATE("p1", "2", NASTY_JSON) },
-    { 1, "claims", "\"left_out\":3", "iter-1/claims.jsonl", CLAIMS("p1", "0", BOX_CLAIMS) CLAIMS("p1", "1", BALL_CLAIMS) CLAIMS("p1", "2", NASTY_CLAIMS) },
-    { 1, "label", "\"answers\":3", "iter-1/labels.jsonl", LABELS("p1", "0", BOX_PROBES) LABELS("p1", "1", BALL_PROBES) LABELS("p1", "2", UNASKED) },
+    { 1, "sample", "\"dropped_rows\":0,\"refused\":3", "iter-1/candidates.jsonl",
+        CANDIDATE("p1", "0", BOX) CANDIDATE("p1", "1", BALL) CANDIDATE("p1", "2", NASTY_JSON) },
+    { 1, "claims", "\"left_out\":3", "iter-1/claims.jsonl",
+        CLAIMS("p1", "0", BOX_CLAIMS) CLAIMS("p1", "1", BALL_CLAIMS) CLAIMS("p1", "2", NASTY_CLAIMS) },
+    { 1, "label", "\"answers\":3", "iter-1/labels.jsonl",
+        LABELS("p1", "0", BOX_PROBES) LABELS("p1", "1", BALL_PROBES) LABELS("p1", "2", UNASKED) },
     { 1, "pair", "\"pairs\":2", "iter-1/pairs.jsonl",
         "{\"id\":\"p1\",\"image\":\"IMAGE\",\"question\":\"Q\",\"chosen\":\"" BOX "\",\"rejected\":\"" BALL
         "\",\"chosen_candidate\":0,\"rejected_candidate\":1,\"chosen_score\":-1,\"rejected_score\":-3}\n"
@@ -63,19 +76,23 @@ static const struct Made {
         "\",\"chosen_candidate\":0,\"rejected_candidate\":2,\"chosen_score\":-1,\"rejected_score\":-5}\n" },
     { 1, "train", "\"pairs\":2", "iter-1/train.json", "{}" },
     { 1, "select", "", "iter-1/select.json", "{\"step\":7,\"why\":\"fewest " NASTY_JSON "\"}" },
-    { 1, "eval-answers", "", "iter-1/eval/candidates.jsonl", CANDIDATE("e1", "0", "There is a white moon.") CANDIDATE("e2", "0", NASTY_JSON) },
+    { 1, "eval-answers", "", "iter-1/eval/candidates.jsonl",
+        CANDIDATE("e1", "0", "There is a white moon.") CANDIDATE("e2", "0", NASTY_JSON) },
     { 1, "eval", "", "iter-1/eval.json", RATES("0.1", "30") },
     { 1, "final", "\"iteration\":1", "model", NULL },
     { 1, "examples", "", "examples/candidates.jsonl", CANDIDATE("e1", "0", BOX) CANDIDATE("e1", "1", "There is a white moon.") },
     { 1, "examples-claims", "", "examples/claims.jsonl",
-        CLAIMS("e1", "0", BOX_CLAIMS) CLAIMS("e1", "1", CLAIM("There is a moon.", "Is there a moon?") "," CLAIM("The moon is white.", "Is the moon white?")) },
+        CLAIMS("e1", "0", BOX_CLAIMS)
+            CLAIMS("e1", "1", CLAIM("There is a moon.", "Is there a moon?") "," CLAIM("The moon is white.", "Is the moon white?")) },
     { 1, "examples-labels", "", "examples/labels.jsonl",
-        LABELS("e1", "0", BOX_PROBES) LABELS("e1", "1", ASKED("Is there a moon?", "0.99", "true") "," ASKED("Is the moon white?", "0.7", "true")) },
+        LABELS("e1", "0", BOX_PROBES)
+            LABELS("e1", "1", ASKED("Is there a moon?", "0.99", "true") "," ASKED("Is the moon white?", "0.7", "true")) },
 };
 enum { MADE = sizeof made / sizeof *made };
 
-static const char config[] = "[run]\niterations = 1\n[model]\ndir = policy-<b>\n[claims]\ngrammar = scenes\n[data]\nprompts = data/prompts.jsonl\n"
-                             "eval = data/eval.jsonl\n[eval]\nkind = scenes\ntemperature = 0.7\n";
+static const char config[] =
+    "[run]\niterations = 1\n[model]\ndir = policy-<b>\n[claims]\ngrammar = scenes\n[data]\nprompts = data/prompts.jsonl\n"
+    "eval = data/eval.jsonl\n[eval]\nkind = scenes\ntemperature = 0.7\n";
 static const char metrics[] = "{\"iteration\":0,\"phase\":\"eval\",\"step\":0,\"object_responses\":0.5,\"any_false\":0.5,\"words\":40}\n"
                               "{\"iteration\":1,\"phase\":\"label\",\"step\":0,\"score\":-2,\"claims\":8,\"rejected\":2}\n"
                               "{\"iteration\":1,\"phase\":\"train\",\"step\":1,\"loss\":0.6931,\"grad_norm\":2}\n"
@@ -116,8 +133,9 @@ static char *placed(const char *text) {
 static void run_put(int n) {
     char *ledger = calloc(1, 8192);
     if (file_exists(at(folder, "run"))) assert_int_equal(folder_remove(at(folder, "run"), NULL), 0);
-    text_put("data/eval.jsonl", "{\"id\":\"e1\",\"image\":\"e.png\",\"question\":\"Q\"," TRUTH "}\n{\"id\":\"e2\",\"image\":\"e.png\",\"question\":\"Q\"," TRUTH
-                                "}\n{\"id\":\"bad\",\"image\":\"absent.png\",\"question\":\"Q\"}\n");
+    text_put("data/eval.jsonl",
+        "{\"id\":\"e1\",\"image\":\"e.png\",\"question\":\"Q\"," TRUTH "}\n{\"id\":\"e2\",\"image\":\"e.png\",\"question\":\"Q\"," TRUTH
+        "}\n{\"id\":\"bad\",\"image\":\"absent.png\",\"question\":\"Q\"}\n");
     text_put("data/prompts.jsonl", "{\"id\":\"p1\",\"image\":\"e.png\",\"question\":\"Q\"," TRUTH "}\n");
     picture_put("data/e.png", 24, 16);
     text_put("run/config.ini", config);
@@ -137,7 +155,9 @@ static void run_put(int n) {
             text_put(name, text);
             free(text);
         }
-        sprintf(ledger + strlen(ledger), "{\"iteration\":%d,\"arrow\":\"%s\",\"inputs\":{\"in\":\"abc\"},\"outputs\":{\"%s\":\"0123456789abcdef\"},\"counts\":{%s},\"seconds\":1.5}\n",
+        sprintf(ledger + strlen(ledger),
+            "{\"iteration\":%d,\"arrow\":\"%s\",\"inputs\":{\"in\":\"abc\"},\"outputs\":{\"%s\":\"0123456789abcdef\"},\"counts\":{%s},"
+            "\"seconds\":1.5}\n",
             made[i].iteration, made[i].arrow, made[i].file, made[i].counts);
     }
     if (n) text_put("run/ledger.jsonl", ledger), text_put("run/metrics.jsonl", metrics);
@@ -209,12 +229,14 @@ static void a_whole_run(void **state) {
     has(page, "iteration 1: step 7, fewest ");
     /* Answers: marked where the labeler rejects, claims with verdict, P(yes) and truth. */
     has(page, "A <mark>red</mark> box is in the north.");
-    has(page, "<li class=\"yes\"><span class=\"sign\" aria-hidden=\"true\">✓</span> <span class=\"claim\">There is a box.</span> <span class=\"unseen\">accepted</span> "
+    has(page, "<li class=\"yes\"><span class=\"sign\" aria-hidden=\"true\">✓</span> <span class=\"claim\">There is a box.</span> <span "
+              "class=\"unseen\">accepted</span> "
               "<span class=\"p\" title=\"P(yes)\">0.910</span> <span class=\"truth true\">true</span></li>");
     has(page, "<li class=\"no wrong\"><span class=\"sign\" aria-hidden=\"true\">✗</span> <span class=\"claim\">The box is red.</span>");
     has(page, "3 claims, 1 rejected, 3 of 3 true");
     /* e2 was in no example: its claims are made by rule, judged by the truth alone. */
-    has(page, "<li class=\"open\"><span class=\"sign\" aria-hidden=\"true\">·</span> <span class=\"claim\">There is a ball.</span> <span class=\"unseen\">not judged</span> "
+    has(page, "<li class=\"open\"><span class=\"sign\" aria-hidden=\"true\">·</span> <span class=\"claim\">There is a ball.</span> <span "
+              "class=\"unseen\">not judged</span> "
               "<span class=\"truth false\">false</span></li>");
     assert_int_equal(times(page, "<article class=\"card\">"), 2);
     /* Pictures as they are. */
@@ -241,9 +263,14 @@ static void a_whole_run(void **state) {
     for (const char *p = page; (p = strstr(p, "href=\"")); p += 6) assert_true(p[6] == '#' || !strncmp(p + 6, "data:", 5));
     lacks(page, "@import");
     lacks(page, "url(");
+    has(page, "No plan.txt:");
     char *again = page_of(&usual);
     assert_string_equal(page, again);
     free(again), free(page);
+    text_put("run/plan.txt", "peak: <1> byte");
+    page = page_of(&usual);
+    has(page, "peak: &lt;1&gt; byte");
+    free(page);
 }
 
 static void pairs_as_data(void **state) {
@@ -288,7 +315,7 @@ static void nothing_gets_out(void **state) {
     run_put(MADE);
     char *page = page_of(&usual);
     has(page, NASTY_HTML);
-    lacks(page, "<script>");     /* the page's own two have attributes */
+    lacks(page, "<script>"); /* the page's own two have attributes */
     lacks(page, "<img src=x");
     lacks(page, "\x01");
     assert_int_equal(times(page, "<script"), 2);
@@ -326,7 +353,9 @@ static void every_state_has_a_page(void **state) {
         }
         assert_int_equal(times(page, "<section"), times(page, "</section>"));
         has(page, "</body>\n</html>\n");
-        if (n == 0) has(page, "Nothing is done yet."), has(page, "Nothing is evaluated yet."), has(page, "No pairs yet."), has(page, "No evaluation answers yet.");
+        if (n == 0)
+            has(page, "Nothing is done yet."), has(page, "Nothing is evaluated yet."), has(page, "No pairs yet."),
+                has(page, "No evaluation answers yet.");
         else if (n < 11) has(page, "Not finished"), lacks(page, "The result is"), lacks(page, ", the result.");
         if (n >= 2 && n < 10) lacks(page, "From the start to"), has(page, "Nothing is trained and evaluated yet.");
         if (n == 10) has(page, "From the start to the newest iteration"), has(page, "After: iteration 1, the newest.");
@@ -524,8 +553,9 @@ static void curves_by_gnuplot(void **state) {
     (void)state;
     run_put(MADE);
     /* It repeats its script, so that the script can be seen, within what gnuplot writes around. */
-    gnuplot_put("#!/bin/sh\necho '<?xml prolog?><svg a=\"b\"><title>c0</title><desc>D</desc><g id=\"gnuplot_canvas\"><defs>SHAPES</defs><text>'\n"
-                "while read -r line; do echo \"$line\"; done\necho '</text></g></svg> after'\n");
+    gnuplot_put(
+        "#!/bin/sh\necho '<?xml prolog?><svg a=\"b\"><title>c0</title><desc>D</desc><g id=\"gnuplot_canvas\"><defs>SHAPES</defs><text>'\n"
+        "while read -r line; do echo \"$line\"; done\necho '</text></g></svg> after'\n");
     char *page = page_of(&usual);
     lacks(page, "gnuplot was not found");
     lacks(page, "<?xml");
@@ -542,9 +572,9 @@ static void curves_by_gnuplot(void **state) {
     fprintf(f, "{\"iteration\":2,\"phase\":\"train\",\"step\":1,\"loss\":7}\n");
     fclose(f);
     page = page_of(&usual);
-    has(page, "\n2 2\n5 5\n");              /* three at a time */
-    has(page, "\n1600.5 1600.5\ne\n");      /* the last two */
-    has(page, "e\n1602 7\ne\n");            /* the next iteration goes on behind it */
+    has(page, "\n2 2\n5 5\n");         /* three at a time */
+    has(page, "\n1600.5 1600.5\ne\n"); /* the last two */
+    has(page, "e\n1602 7\ne\n");       /* the next iteration goes on behind it */
     has(page, "with lines lw 2 lc rgb '#2f7ed8'");
     free(page);
 }
@@ -596,8 +626,8 @@ static void rates_come_back(void **state) {
 
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
-    const struct CMUnitTest report_page_test[] = { TEST(a_whole_run), TEST(pairs_as_data), TEST(nothing_gets_out), TEST(every_state_has_a_page),
-        TEST(what_is_refused), TEST(the_command), TEST(pictures), TEST(curves_without_gnuplot), TEST(curves_by_gnuplot),
-        TEST(curves_by_the_real_one), TEST(rates_come_back) };
+    const struct CMUnitTest report_page_test[] = { TEST(a_whole_run), TEST(pairs_as_data), TEST(nothing_gets_out),
+        TEST(every_state_has_a_page), TEST(what_is_refused), TEST(the_command), TEST(pictures), TEST(curves_without_gnuplot),
+        TEST(curves_by_gnuplot), TEST(curves_by_the_real_one), TEST(rates_come_back) };
     return cmocka_run_group_tests(report_page_test, NULL, NULL);
 }

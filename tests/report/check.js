@@ -1,12 +1,10 @@
 // Tries a report as a reader would: whether anything is wider than the screen, whether filters, pages and keys do what they say, whether it loads nothing. Lines of
 // #verdict that begin with "wrong" are failures; the last line is "done". Runs with --allow-file-access-from-files, as the report is another file.
 "use strict";
-const [report, width, height, hash] = location.search.slice(1).split("&").map(decodeURIComponent);
 const lines = [];
+let frame, name;
 const say = text => lines.push(text);
-const check = (holds, text) => say(`${holds ? "right" : "wrong"}: ${text}`);
-const frame = document.createElement("iframe");
-frame.width = width, frame.height = height;
+const check = (holds, text) => say(`${holds ? "right" : "wrong"}: ${name}: ${text}`);
 
 function overflow(doc, view) {
     const wide = doc.documentElement.clientWidth;
@@ -87,21 +85,30 @@ async function filters(doc, view) {
     doc.querySelectorAll("#pairs details").forEach(n => { n.open = true; });
 }
 
-frame.addEventListener("load", async () => {
+async function tried(report, width, height, hash) {
+    name = `${report.split("/").slice(-2)[0]}, ${width}`;
+    if (frame) frame.remove();
+    frame = document.createElement("iframe");
+    frame.width = width, frame.height = height, frame.src = report;
+    const loaded = new Promise(done => frame.addEventListener("load", done));
+    document.body.append(frame);
+    await loaded;
+    const doc = frame.contentDocument, view = frame.contentWindow;
+    await Promise.all([...doc.images].map(n => n.decode().catch(() => 0)));
+    names(doc);
+    if (doc.getElementById("data")) await filters(doc, view);
+    doc.querySelectorAll("details").forEach(n => { n.open = true; });
+    overflow(doc, view);
+    doc.querySelectorAll("#browse details, #ledger details, #settings details").forEach(n => { n.open = false; });
+    doc.activeElement.blur();
+    if (hash) doc.getElementById(hash).scrollIntoView();
+}
+
+(async () => {
     try {
-        const doc = frame.contentDocument, view = frame.contentWindow;
-        await Promise.all([...doc.images].map(n => n.decode().catch(() => 0)));
-        names(doc);
-        if (doc.getElementById("data")) await filters(doc, view);
-        doc.querySelectorAll("details").forEach(n => { n.open = true; });
-        overflow(doc, view);
-        doc.querySelectorAll("#browse details, #ledger details, #settings details").forEach(n => { n.open = false; });
-        doc.activeElement.blur();
-        if (hash) doc.getElementById(hash).scrollIntoView();
+        for (const one of location.search.slice(1).split(";")) await tried(...one.split("&"));
     } catch (error) {
-        say(`wrong: ${error.stack}`);
+        say(`wrong: ${name}: ${error.stack}`);
     }
     document.getElementById("verdict").textContent = `${lines.join("\n")}\ndone\n`;
-});
-frame.src = report;
-document.body.append(frame);
+})();

@@ -13,19 +13,21 @@ browser() { # FLAGS... ADDRESS
     timeout 120 chromium --headless=new --disable-gpu --user-data-dir="$profile" --allow-file-access-from-files --force-prefers-reduced-motion \
         --virtual-time-budget=30000 --enable-logging=stderr "$@"
 }
-address() { echo "file://$here/tests/report/check.html?file://$1/report.html&$2&$3&$4"; } # RUN WIDTH HEIGHT [SECTION]
-try() { # NAME: is its page right, at both widths?
-    for size in 390x844 1280x900; do
-        width=${size%x*} height=${size#*x}
-        browser --dump-dom "$(address "$out/$1" "$width" "$height")" >"$profile/dom" 2>"$profile/log" || { echo "$1, $size: the browser failed"; failed=1; }
-        sed -n '/id="verdict"/,/^done/p' "$profile/dom" | grep -q '^done' || { echo "$1, $size: the check did not come to an end"; failed=1; }
-        grep 'wrong: ' "$profile/dom" | sed "s/^/$1, $size: /" && failed=1
-        grep 'CONSOLE' "$profile/log" | sed "s/^/$1, $size: /" && failed=1
-        echo "$1, $size: $(grep -c 'right: ' "$profile/dom") right"
-    done
+trial() { echo "file://$1/report.html&$2&$3&$4"; } # RUN WIDTH HEIGHT [SECTION]
+page="file://$here/tests/report/check.html?"
+try() { # NAME...: are their pages right, at both widths?
+    all=
+    for name; do for size in "390 844" "1280 900"; do all="$all;$(trial "$out/$name" $size)"; done; done
+    browser --dump-dom "$page${all#;}" >"$profile/dom" 2>"$profile/log" || { echo "the browser failed"; failed=1; }
+    sed 's/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g' "$profile/dom" | sed -n '/id="verdict"/,/^done/p' >"$out/verdict.txt"
+    grep -q '^done' "$out/verdict.txt" || { echo "the check did not come to an end"; failed=1; }
+    grep -o 'wrong: .*' "$out/verdict.txt" && failed=1
+    grep 'CONSOLE' "$profile/log" && failed=1
+    for name; do grep -q "right: $name, 390: .*edge" "$out/verdict.txt" && grep -q "right: $name, 1280: .*edge" "$out/verdict.txt" || { echo "$name was not tried"; failed=1; }; done
+    echo "$(grep -c 'right: ' "$out/verdict.txt") right, $(grep -c 'wrong: ' "$out/verdict.txt") wrong"
 }
 shot() { # NAME PICTURE WIDTH HEIGHT SECTION [FLAG]
-    browser --hide-scrollbars $6 --window-size="$3,$4" --screenshot="$out/$2.png" "$(address "$out/$1" "$3" "$4" "$5")" >/dev/null 2>&1
+    browser --hide-scrollbars $6 --window-size="$3,$4" --screenshot="$out/$2.png" "$page$(trial "$out/$1" "$3" "$4" "$5")" >/dev/null 2>&1
     [ -s "$out/$2.png" ] || { echo "no screenshot $2"; failed=1; }
 }
 
@@ -56,7 +58,7 @@ mkdir -p "$profile/nothing"
 (PATH=$profile/nothing "$program" report "$out/plain" >/dev/null) || exit 1
 grep -q 'gnuplot was not found' "$out/plain/report.html" || { echo "plain: does not say that gnuplot is absent"; failed=1; }
 grep -q 'gnuplot was not found' "$out/run/report.html" && { echo "run: gnuplot did not draw"; failed=1; }
-for name in run partial hostile plain; do try "$name"; done
+try run partial hostile plain
 
 shot run phone 390 3000 results
 shot run phone-answers 390 1600 answers
