@@ -18,7 +18,7 @@ BASE = $(wildcard base/*.c)
 KERNELS = $(wildcard kernels/*.c kernels/comm/*.c)
 TOKENIZER = $(wildcard tokenizer/*.c)
 MODEL = $(wildcard model/*.c)
-ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c bench/*.c))
+ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c engine/report/*.c bench/*.c))
 
 MACHINE := $(shell uname -m)
 # The CPU backend is compiled once per instruction set; each copy exports one table, and kernels/open.c picks (docs/kernels.md).
@@ -32,6 +32,7 @@ ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
 # Files of configs/ that are part of the program: configs/DIR/NAME.EXT is the array data_DIR_NAME_EXT, ended by a zero byte. A room that has
 # some gets their objects with its own.
 PROMPTS = $(wildcard configs/prompts/*.txt)
+REPORT_PARTS = $(wildcard configs/report/*)
 data_object = $(patsubst configs/%,$(BUILD)/data/%.o,$(1))
 .PRECIOUS: $(BUILD)/data/%.c
 $(BUILD)/data/%.c: configs/%
@@ -67,7 +68,7 @@ $(eval $(call library,base,$(call object,$(BASE))))
 $(eval $(call library,kernels,$(call object,$(KERNELS)) $(ISA_OBJECTS)))
 $(eval $(call library,tokenizer,$(call object,$(TOKENIZER)) $(BUILD)/tokenizer/chat_builtins.o))
 $(eval $(call library,model,$(call object,$(MODEL))))
-$(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS))))
+$(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS) $(REPORT_PARTS))))
 
 # The chat templates of configs/chat as an array of strings.
 CHAT_TEMPLATES = $(sort $(wildcard configs/chat/*.chat))
@@ -186,6 +187,12 @@ peer-models: all
 peer-parquet: all
 	python3 -m venv build/venv && build/venv/bin/pip install -q pyarrow
 	build/venv/bin/python tests/engine/peer_parquet.py $(BUILD)/rlaifv
+
+# The report of a small run, tried in a browser at a phone's and a desktop's width; screenshots in $(BUILD)/report-check.
+report-check: deps
+	@sh tests/tools/deps.sh "gnuplot-nox chromium" "" "gnuplot chromium"
+	$(MAKE) all
+	sh tests/report/check.sh $(BUILD)/rlaifv $(BUILD)/report-check
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 help:
@@ -198,11 +205,12 @@ help:
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
 	@echo "make gpu-test   everything there is to check and measure on a machine with a GPU, into one report"
 	@echo "make fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer  a minute (FUZZ_SECONDS) of invented files, by clang"
+	@echo "make report-check  the report of a small run in a browser, with screenshots, by chromium"
 	@echo "make deps found debug format clean"
 	@echo "make peer-tokenizer peer-export peer-models peer-parquet  beside SentencePiece, Transformers, timm and pyarrow (installed into build/venv)"
 clean:
 	rm -rf build build-* rlaifv
 .PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench format help
-.PHONY: peer-tokenizer peer-export peer-models peer-parquet
+.PHONY: report-check peer-tokenizer peer-export peer-models peer-parquet
 .PHONY: fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

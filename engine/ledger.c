@@ -92,19 +92,12 @@ static int cut_torn_line(const char *path, Error *e) {
     return failed ? (error_what(e, "cannot mend ledger"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno))) : 0;
 }
 
-int ledger_open(Ledger *l, const char *folder, Error *e) {
+/* torn: what a last line without its end is: 0 refused, 1 passed over, as another process may be writing it. */
+static int rows_read(Ledger *l, int torn, Error *e) {
     JsonLines lines;
     json_t *row;
     int got;
-    memset(l, 0, sizeof *l);
-    snprintf(l->folder, sizeof l->folder, "%s", folder);
-    if (folder_make(folder, e) || path_join(l->path, folder, "ledger.jsonl", e)) return -1;
-    if (!(l->rows = json_array())) return error_what(e, "out of memory"), error_where(e, "%s", l->path);
-    if (!file_exists(l->path)) return 0;
-    if (cut_torn_line(l->path, e) || jsonl_open(&lines, l->path, e)) {
-        ledger_close(l);
-        return -1;
-    }
+    if (jsonl_open(&lines, l->path, e)) return -1;
     while ((got = jsonl_next(&lines, &row, e)) > 0) {
         if (row_check(row, lines.where, e)) {
             json_decref(row);
@@ -113,16 +106,34 @@ int ledger_open(Ledger *l, const char *folder, Error *e) {
         }
         if (json_array_append_new(l->rows, row)) {
             error_what(e, "out of memory"), error_where(e, "%s", lines.where);
-            got = -1;
+            got = -2;
             break;
         }
     }
+    if (got == -1 && torn && feof(lines.stream)) got = 0;
     jsonl_close(&lines);
-    if (got < 0) {
-        error_hint(e, "mend or remove the line; without the ledger every arrow runs again");
-        ledger_close(l);
-    }
-    return got < 0 ? -1 : 0;
+    return got < 0 ? error_hint(e, "mend or remove the line; without the ledger every arrow runs again") : 0;
+}
+
+static int ledger_begin(Ledger *l, const char *folder, Error *e) {
+    memset(l, 0, sizeof *l);
+    snprintf(l->folder, sizeof l->folder, "%s", folder);
+    if (path_join(l->path, folder, "ledger.jsonl", e)) return -1;
+    return (l->rows = json_array()) ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", l->path));
+}
+
+int ledger_open(Ledger *l, const char *folder, Error *e) {
+    if (folder_make(folder, e) || ledger_begin(l, folder, e)) return -1;
+    if (!file_exists(l->path) || (!cut_torn_line(l->path, e) && !rows_read(l, 0, e))) return 0;
+    ledger_close(l);
+    return -1;
+}
+
+int ledger_read(Ledger *l, const char *folder, Error *e) {
+    if (ledger_begin(l, folder, e)) return -1;
+    if (!file_exists(l->path) || !rows_read(l, 1, e)) return 0;
+    ledger_close(l);
+    return -1;
 }
 
 void ledger_close(Ledger *l) {

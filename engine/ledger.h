@@ -26,6 +26,8 @@ typedef struct Arrow {
 
 /* Opens the ledger of a run folder (made when absent). A last row cut short by a crash is forgotten. */
 int ledger_open(Ledger *l, const char *folder, Error *e);
+/* The same for looking at a run that another process may be working in: nothing is made or mended. */
+int ledger_read(Ledger *l, const char *folder, Error *e);
 void ledger_close(Ledger *l);
 
 int arrow_begin(Arrow *a, int iteration, const char *name, Error *e);

@@ -112,9 +112,22 @@ static void grid_print(const Grid *g, ReportStyle style, FILE *to) {
     fputc('\n', to);
 }
 
-static void rates_grid(const Report *r, ReportStyle style, Grid *g) {
+/* The program's own words and numbers: nothing in a cell needs escaping. */
+static void grid_print_html(const Grid *g, const char *caption, FILE *to) {
+    fprintf(to, "<div class=\"scroller\" tabindex=\"0\" role=\"region\" aria-label=\"%s\"><table><caption>%s</caption>\n", caption, caption);
+    for (int i = 0; i < g->rows; i++) {
+        fprintf(to, strchr(g->cells[i][0], '*') ? "<tr class=\"chosen\">" : "<tr>");
+        for (int j = 0; j < g->columns; j++)
+            if (i == 0) fprintf(to, "<th scope=\"col\">%s</th>", g->cells[i][j]);
+            else if (j == 0) fprintf(to, "<th scope=\"row\">%s</th>", g->cells[i][j]);
+            else fprintf(to, "<td>%s</td>", g->cells[i][j]);
+        fputs("</tr>\n", to);
+    }
+    fputs("</table></div>\n", to);
+}
+
+static void rates_grid(const Report *r, int two_lines, Grid *g) {
     const Column *c = columns_of(r);
-    int two_lines = style != REPORT_MARKDOWN;
     g->rows = two_lines ? 2 : 1;
     g->columns = 1;
     for (int j = 0; c[j].name; j++, g->columns++) {
@@ -230,7 +243,7 @@ int report_print(const Report *r, ReportStyle style, FILE *to, Error *e) {
         style == REPORT_MARKDOWN ? ""
         : after                  ? ". * is the result, chosen without the truth."
                                  : ".");
-    rates_grid(r, style, &g);
+    rates_grid(r, style != REPORT_MARKDOWN, &g);
     grid_print(&g, style, to);
     if (after) {
         changes_grid(r, after, &g);
@@ -238,4 +251,23 @@ int report_print(const Report *r, ReportStyle style, FILE *to, Error *e) {
     }
     free(g.cells);
     return examples_print(r, style, to, e);
+}
+
+int report_print_html(const Report *r, FILE *to, Error *e) {
+    Grid g;
+    const ReportRow *after = chosen_row(r);
+    for (int i = r->n; !after && i-- > 0;)
+        if (r->rows[i].role == REPORT_ITERATION) after = &r->rows[i];
+    if (grid_open(&g, r->n + COLUMNS_MOST + 2, e)) return -1;
+    fprintf(to, "<p>%d %s, %d answers of each model at temperature %.2g.%s</p>\n", r->prompts,
+        r->kind == EVAL_SCENES ? "evaluation scenes, judged by their truth" : "evaluation prompts, judged by the labeler", r->answers,
+        r->temperature, chosen_row(r) ? " * is the result, chosen without the truth." : "");
+    rates_grid(r, 0, &g);
+    grid_print_html(&g, "Each model's answers", to);
+    if (after && r->rows[0].role == REPORT_BEFORE) {
+        changes_grid(r, after, &g);
+        grid_print_html(&g, chosen_row(r) ? "From the start to the result" : "From the start to the newest iteration", to);
+    }
+    free(g.cells);
+    return 0;
 }

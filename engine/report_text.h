@@ -47,5 +47,7 @@ typedef enum ReportStyle {
 } ReportStyle;
 /* The same report always gives the same bytes. 0, or -1 when memory is out; whether `to` took it is the caller's to check. */
 int report_print(const Report *r, ReportStyle style, FILE *to, Error *e);
+/* The tables alone, as HTML. Of a run that has no result yet (chosen 0) the changes are those to the newest iteration. */
+int report_print_html(const Report *r, FILE *to, Error *e);
 
 #endif

@@ -220,6 +220,18 @@ int image_fit(const Image *image, ImageAspect aspect, int S, const float mean[3]
     return canvas_resize(&whole, width, height, (width - S) / 2, (height - S) / 2, out, e);
 }
 
+int image_shrink(const Image *image, int side, Image *out, Error *e) {
+    int w = image->width, h = image->height, longer = w < h ? h : w;
+    *out = (Image){ .width = w, .height = h };
+    if (sizes_check(image, side, e)) return -1;
+    if (longer > side) {
+        out->width = (int)fmax(1, round((double)w * side / longer));
+        out->height = (int)fmax(1, round((double)h * side / longer));
+    }
+    Canvas whole = { .image = image, .width = w, .height = h };
+    return canvas_resize(&whole, out->width, out->height, 0, 0, out, e);
+}
+
 /* What the 256 levels of each channel become. Transformers rescales in float64, rounds to float32, then subtracts and divides there. */
 typedef float Levels[3][256];
 static int levels_make(Levels level, const float mean[3], const float std[3], Error *e) {

@@ -54,6 +54,10 @@ int image_orient(Image *image, int orientation, Error *e);
 void image_free(Image *image);
 /* Deterministic: the same pixels give the same bytes. */
 int image_write_png(const char *path, const Image *image, Error *e);
+/* The same bytes in memory, malloc'd. 0 or -1. */
+int image_encode_png(const Image *image, unsigned char **bytes, size_t *size, Error *e);
+/* For people to look at: the image resized so that its longer side is at most `side` (1 to 4096), never enlarged, its proportions kept. */
+int image_shrink(const Image *image, int side, Image *out, Error *e);
 
 /* The (S, S) RGB image that the tower sees, before normalisation. mean, in 0 .. 1, colours the padding. 1 <= S <= 4096. */
 int image_fit(const Image *image, ImageAspect aspect, int S, const float mean[3], Image *out, Error *e);

@@ -211,13 +211,23 @@ int image_measure(const char *path, ImageExif exif, int *width, int *height, Err
     return bad ? -1 : 0;
 }
 
-int image_write_png(const char *path, const Image *image, Error *e) {
-    Bytes b = { NULL, 0, path };
-    if (image_sides_check(&b, "PNG", image->width, image->height, e)) return -1;
+static int png_encode(const Image *image, const char *name, unsigned char **bytes, size_t *size, Error *e) {
+    Bytes b = { NULL, 0, name };
     int length;
-    unsigned char *png = stbi_write_png_to_mem(image->rgb, image->width * 3, image->width, image->height, 3, &length);
-    if (!png) return error_what(e, "out of memory"), error_where(e, "%s", path);
-    int result = file_write(path, png, (size_t)length, e);
-    STBIW_FREE(png);
+    if (image_sides_check(&b, "PNG", image->width, image->height, e)) return -1;
+    *bytes = stbi_write_png_to_mem(image->rgb, image->width * 3, image->width, image->height, 3, &length); /* from malloc */
+    if (!*bytes) return error_what(e, "out of memory"), error_where(e, "%s", name);
+    *size = (size_t)length;
+    return 0;
+}
+
+int image_encode_png(const Image *image, unsigned char **bytes, size_t *size, Error *e) { return png_encode(image, "a picture", bytes, size, e); }
+
+int image_write_png(const char *path, const Image *image, Error *e) {
+    unsigned char *png;
+    size_t size;
+    if (png_encode(image, path, &png, &size, e)) return -1;
+    int result = file_write(path, png, size, e);
+    free(png);
     return result;
 }

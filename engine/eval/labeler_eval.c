@@ -86,3 +86,15 @@ json_t *labeler_rates_to_json(const LabelerRates *r) {
     return json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f}", "answers", r->answers, "refused", r->refused, "rejections", r->rejections,
         "any", r->any, "accepted", r->accepted, "objects", r->objects, "words", r->words);
 }
+
+int labeler_rates_from_json(const json_t *object, const char *where, LabelerRates *out, Error *e) {
+    int64_t answers, refused;
+    if (json_need_integer(object, "answers", where, 0, INT32_MAX, &answers, e) ||
+        json_need_integer(object, "refused", where, 0, INT32_MAX, &refused, e) ||
+        json_need_number(object, "rejections", where, &out->rejections, e) || json_need_number(object, "any", where, &out->any, e) ||
+        json_need_number(object, "accepted", where, &out->accepted, e) || json_need_number(object, "objects", where, &out->objects, e) ||
+        json_need_number(object, "words", where, &out->words, e))
+        return -1;
+    out->answers = (int)answers, out->refused = (int)refused;
+    return 0;
+}

@@ -15,6 +15,7 @@ typedef struct LabelerRates {
 /* Reads candidates.jsonl and the labels.jsonl made of it, row by row. Refuses files that do not match. 0 or -1. */
 int labeler_eval(const char *candidates, const char *labels, LabelerRates *out, Error *e);
 json_t *labeler_rates_to_json(const LabelerRates *r); /* fields by the names above; NULL when memory is out */
+int labeler_rates_from_json(const json_t *object, const char *where, LabelerRates *out, Error *e);
 
 /* Walks two files of rows {id, candidate, ...} in step, e.g. candidates and their labels. 1 and two new references; 0 at the end of both;
  * -1: a bad row, or rows that do not speak of the same candidate. */

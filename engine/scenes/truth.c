@@ -1,6 +1,9 @@
 /* truth.c - judges answers about scenes and adds the judgements up. Owns the definitions of the Scenes metrics. Never fails. */
 #include "engine/scenes/truth.h"
 
+#include "base/json.h"
+
+#include <stddef.h>
 #include <string.h>
 
 static int text_repeated(const char *answer, const char *text, size_t size) {
@@ -109,8 +112,27 @@ TruthRates truth_rates(const TruthTally *t) {
     };
 }
 
+/* What a rate is called in files. */
+#define RATE(FIELD) { #FIELD, offsetof(TruthRates, FIELD) }
+static const struct {
+    const char *name;
+    size_t at;
+} rates[] = { RATE(object_responses), RATE(object_mentions), RATE(any_false), RATE(false_claims), RATE(coverage), RATE(malformed),
+    RATE(repeated), RATE(words), RATE(claims), RATE(distinct) };
+enum { RATES = sizeof rates / sizeof *rates };
+
 json_t *truth_rates_to_json(const TruthRates *r) {
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "object_responses", r->object_responses, "object_mentions",
-        r->object_mentions, "any_false", r->any_false, "false_claims", r->false_claims, "coverage", r->coverage, "malformed", r->malformed,
-        "repeated", r->repeated, "words", r->words, "claims", r->claims, "distinct", r->distinct);
+    json_t *object = json_object();
+    for (int i = 0; object && i < RATES; i++)
+        if (json_object_set_new(object, rates[i].name, json_real(*(const double *)((const char *)r + rates[i].at)))) {
+            json_decref(object);
+            object = NULL;
+        }
+    return object;
+}
+
+int truth_rates_from_json(const json_t *object, const char *where, TruthRates *out, Error *e) {
+    for (int i = 0; i < RATES; i++)
+        if (json_need_number(object, rates[i].name, where, (double *)((char *)out + rates[i].at), e)) return -1;
+    return 0;
 }

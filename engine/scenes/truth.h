@@ -41,5 +41,6 @@ typedef struct TruthRates {
 } TruthRates;
 TruthRates truth_rates(const TruthTally *t);
 json_t *truth_rates_to_json(const TruthRates *r); /* fields by the names above; NULL when memory is out */
+int truth_rates_from_json(const json_t *object, const char *where, TruthRates *out, Error *e);
 
 #endif

@@ -140,6 +140,34 @@ static void test_mistakes(void **state) {
     arrow_free(&a);
 }
 
+/* A run that is at work may be looked at: its torn last row is passed over and stays; a bad row inside is refused; nothing is made. */
+static void test_reading(void **state) {
+    (void)state;
+    static const char torn[] = "{\"iteration\":1,\"arrow\":\"sample\",\"inputs\":{},\"outputs\":{}}\n{\"iteration\":1,\"arr";
+    Ledger l;
+    Error e = { 0 };
+    char *text;
+    size_t n;
+    assert_int_equal(ledger_read(&l, at(folder, "none"), &e), 0);
+    assert_int_equal(json_array_size(l.rows), 0);
+    ledger_close(&l);
+    assert_false(file_exists(at(folder, "none")));
+    put(at(folder, "ledger.jsonl"), torn, sizeof torn - 1);
+    assert_int_equal(ledger_read(&l, folder, &e), 0);
+    assert_int_equal(json_array_size(l.rows), 1);
+    assert_non_null(ledger_find(&l, 1, "sample"));
+    ledger_close(&l);
+    assert_int_equal(file_read(at(folder, "ledger.jsonl"), 1000, &text, &n, &e), 0);
+    assert_int_equal(n, sizeof torn - 1);
+    free(text);
+    put(at(folder, "ledger.jsonl"), "{\"iteration\":1,\n{}\n", 18);
+    assert_int_equal(ledger_read(&l, folder, &e), -1);
+    error_says(&e, "ledger.jsonl:1");
+    put(at(folder, "ledger.jsonl"), "{\"iteration\":1}\n", 16);
+    assert_int_equal(ledger_read(&l, folder, &e), -1);
+    error_says(&e, "arrow");
+}
+
 static void test_hash_path(void **state) {
     (void)state;
     char a[HASH_TEXT], b[HASH_TEXT];
@@ -159,6 +187,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_fewer_inputs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_torn_row, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mistakes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reading, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hash_path, setup, teardown),
     };
     return cmocka_run_group_tests(ledger_test, NULL, NULL);

@@ -509,10 +509,52 @@ static void png_round_trip(void **state) {
     image_free(&image);
 }
 
+static void png_in_memory(void **state) {
+    (void)state;
+    Error e = { 0 };
+    Image image = texture(61, 47);
+    unsigned char *bytes;
+    char *file;
+    size_t n, size;
+    assert_int_equal(image_encode_png(&image, &bytes, &n, &e), 0);
+    assert_int_equal(image_write_png(at(folder, "a.png"), &image, &e), 0);
+    assert_int_equal(file_read(at(folder, "a.png"), 1 << 20, &file, &size, &e), 0);
+    assert_int_equal(n, size);
+    assert_memory_equal(bytes, file, n);
+    free(bytes), free(file);
+    image.height = 0;
+    assert_int_equal(image_encode_png(&image, &bytes, &n, &e), -1);
+    error_says(&e, "61 x 0 pixels");
+    image_free(&image);
+}
+
+static void shrinking(void **state) {
+    (void)state;
+    static const int sizes[][5] = { { 600, 300, 100, 100, 50 }, { 30, 90, 45, 15, 45 }, { 20, 10, 20, 20, 10 }, { 20, 10, 64, 20, 10 }, { 900, 2, 90, 90, 1 } };
+    Error e = { 0 };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        Image image = texture(sizes[i][0], sizes[i][1]), small;
+        assert_int_equal(image_shrink(&image, sizes[i][2], &small, &e), 0);
+        assert_int_equal(small.width, sizes[i][3]);
+        assert_int_equal(small.height, sizes[i][4]);
+        if (small.width == image.width) assert_memory_equal(small.rgb, image.rgb, 3 * image.width * image.height); /* the same pixels */
+        image_free(&image), image_free(&small);
+    }
+    Image grey = { .width = 8, .height = 4, .rgb = malloc(96) }, small;
+    memset(grey.rgb, 77, 96);
+    assert_int_equal(image_shrink(&grey, 4, &small, &e), 0);
+    for (int i = 0; i < 24; i++) assert_int_equal(small.rgb[i], 77);
+    image_free(&small);
+    assert_int_equal(image_shrink(&grey, 0, &small, &e), -1);
+    error_says(&e, "expected 1 to");
+    image_free(&grey);
+}
+
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
     const struct CMUnitTest tests[] = { TEST(sha256_itself), TEST(every_kind_decodes_as_pillow_does), TEST(jpeg_decodes),
         TEST(damaged_files), TEST(random_damage), TEST(golden_pixels), TEST(pillow_goldens), TEST(pillow_files), TEST(shapes),
-        TEST(bad_requests), TEST(png_round_trip) };
+        TEST(bad_requests), TEST(png_round_trip), TEST(png_in_memory),
+        TEST(shrinking) };
     return cmocka_run_group_tests_name("image", tests, NULL, NULL);
 }
