@@ -7,6 +7,7 @@ profile=$(mktemp -d) || exit 1
 trap 'rm -rf "$profile"' EXIT
 trap 'exit 1' HUP INT TERM
 failed=0
+export OMP_WAIT_POLICY=passive # others may need the cores
 
 browser() { # FLAGS... ADDRESS
     [ "$(id -u)" = 0 ] && set -- --no-sandbox "$@"
