@@ -95,7 +95,8 @@ static int claims_add_to(json_t *sides, const Answer *a, Error *e) {
         json_t *p = isfinite(s->p_yes) ? json_real(round(1e4 * s->p_yes) / 1e4) : json_null();
         bad = json_array_append_new(claims, json_pack("[s, i, o, i]", s->claim, (int)s->verdict, p, s->truth));
     }
-    json_array_foreach(sides, i, side) bad = bad || json_array_extend(json_object_get(side, "k"), claims);
+    json_array_foreach(sides, i, side) /* an id that stands twice is what its first row says */
+        bad = bad || (!json_array_size(json_object_get(side, "k")) && json_array_extend(json_object_get(side, "k"), claims));
     json_decref(claims);
     return bad ? out_of_memory(e) : 0;
 }

@@ -154,7 +154,7 @@ static int chart_write(Drawing *d, const json_t *rows, const Chart *c, int by_st
         fputs("<figure class=\"curve\">", d->to);
         caption_write(c, lines, n, by_step, d->to);
         if (goes_on) { /* of one iteration the caption says it all */
-            char *svg = d->by_hand ? NULL : curve_by_gnuplot(full, drawn, !by_step, d->charts++);
+            char *svg = d->by_hand ? NULL : curve_by_gnuplot(full, drawn, d->charts++);
             if (svg) fputs(svg, d->to);
             else d->by_hand = 1, curve_by_hand(full, drawn, d->to);
             free(svg);

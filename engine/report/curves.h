@@ -16,9 +16,9 @@ typedef struct CurveLine {
     int colour; /* of the page's palette, from 0 */
 } CurveLine;
 enum { CURVE_COLOURS = 8, CURVE_WIDTH = 420, CURVE_HEIGHT = 220 };
-/* One chart by gnuplot, malloc'd, to stand in a page; NULL when there is no gnuplot or it failed. whole_x: x is counted, one by one.
+/* One chart by gnuplot, malloc'd, to stand in a page; NULL when there is no gnuplot or it failed.
  * `number` makes the chart's names its own; chart 0 holds the shapes of points for all. */
-char *curve_by_gnuplot(const CurveLine *lines, int n, int whole_x, int number);
+char *curve_by_gnuplot(const CurveLine *lines, int n, int number);
 void curve_by_hand(const CurveLine *lines, int n, FILE *to);
 
 #endif

@@ -20,7 +20,7 @@ enum { SVG_MOST = 4 << 20 };
 static const char *const palette[CURVE_COLOURS] = { "#2f7ed8", "#e07020", "#2a9d5c", "#c2459a", "#8a6fd1", "#b08a00", "#1899a8",
     "#d0473f" };
 
-static void script_write(const CurveLine *lines, int n, int whole_x, int number, FILE *to) {
+static void script_write(const CurveLine *lines, int n, int number, FILE *to) {
     double most = 0;
     for (int i = 0; i < n; i++)
         for (size_t j = 0; j < lines[i].n; j++) most = fmax(most, lines[i].x[j]);
@@ -29,7 +29,7 @@ static void script_write(const CurveLine *lines, int n, int whole_x, int number,
           "0.5 dt 3\n"
           "set rmargin 2\nset tmargin 1\nset autoscale xfix\nset offsets graph 0.04, graph 0.04, 0, 0\nset format y '%g'\n",
         to);
-    if (whole_x && most <= 12) fputs("set xtics 1\n", to);
+    if (most <= 12) fputs("set xtics 1\n", to);
     fputs("plot", to);
     for (int i = 0; i < n; i++)
         fprintf(to, "%s '-' using 1:2 with %s lw 2 lc rgb '%s' notitle", i ? "," : "",
@@ -76,11 +76,11 @@ static char *svg_take(char *text, int number) {
     return text;
 }
 
-char *curve_by_gnuplot(const CurveLine *lines, int n, int whole_x, int number) {
+char *curve_by_gnuplot(const CurveLine *lines, int n, int number) {
     FILE *script = tmpfile(), *out = tmpfile();
     char *text = NULL;
     if (script && out) {
-        script_write(lines, n, whole_x, number, script);
+        script_write(lines, n, number, script);
         if (!fflush(script) && !ferror(script) && lseek(fileno(script), 0, SEEK_SET) == 0 && !gnuplot_run(script, out)) {
             off_t size = lseek(fileno(out), 0, SEEK_END);
             text = size > 0 && size <= SVG_MOST ? calloc((size_t)size + 1, 1) : NULL;

@@ -91,8 +91,8 @@ static const struct Made {
 enum { MADE = sizeof made / sizeof *made };
 
 static const char config[] =
-    "[run]\niterations = 1\n[model]\ndir = policy-<b>\n[claims]\ngrammar = scenes\n[data]\nprompts = data/prompts.jsonl\n"
-    "eval = data/eval.jsonl\n[eval]\nkind = scenes\ntemperature = 0.7\n";
+    "[run]\niterations = 1\n[model]\ndir = policy-<b>\n[claims]\ngrammar = scenes\n[data]\nprompts = ../data/prompts.jsonl\n"
+    "eval = ../data/eval.jsonl\n[eval]\nkind = scenes\ntemperature = 0.7\n";
 static const char metrics[] = "{\"iteration\":0,\"phase\":\"eval\",\"step\":0,\"object_responses\":0.5,\"any_false\":0.5,\"words\":40}\n"
                               "{\"iteration\":1,\"phase\":\"label\",\"step\":0,\"score\":-2,\"claims\":8,\"rejected\":2}\n"
                               "{\"iteration\":1,\"phase\":\"train\",\"step\":1,\"loss\":0.6931,\"grad_norm\":2}\n"
@@ -122,16 +122,23 @@ static void text_put(const char *name, const char *text) {
 /* The text with IMAGE in it replaced by where the picture is. */
 static char *placed(const char *text) {
     const char *image = at(folder, "data/e.png");
-    char *out = calloc(strlen(text) + 8 * PATH_SIZE, 1), *to = out;
+    char *out;
+    size_t size;
+    FILE *to = open_memstream(&out, &size);
+    assert_non_null(to);
     while (*text)
-        if (!strncmp(text, "IMAGE", 5)) to += sprintf(to, "%s", image), text += 5;
-        else *to++ = *text++;
+        if (!strncmp(text, "IMAGE", 5)) fputs(image, to), text += 5;
+        else putc(*text++, to);
+    fclose(to);
     return out;
 }
 
 /* The first `n` things a run makes, under folder/run. */
 static void run_put(int n) {
-    char *ledger = calloc(1, 8192);
+    char *ledger;
+    size_t size;
+    FILE *rows = open_memstream(&ledger, &size);
+    assert_non_null(rows);
     if (file_exists(at(folder, "run"))) assert_int_equal(folder_remove(at(folder, "run"), NULL), 0);
     text_put("data/eval.jsonl",
         "{\"id\":\"e1\",\"image\":\"e.png\",\"question\":\"Q\"," TRUTH "}\n{\"id\":\"e2\",\"image\":\"e.png\",\"question\":\"Q\"," TRUTH
@@ -139,14 +146,6 @@ static void run_put(int n) {
     text_put("data/prompts.jsonl", "{\"id\":\"p1\",\"image\":\"e.png\",\"question\":\"Q\"," TRUTH "}\n");
     picture_put("data/e.png", 24, 16);
     text_put("run/config.ini", config);
-    char *settings = calloc(1, sizeof config + 2 * PATH_SIZE);
-    sprintf(settings, "%s", config);
-    char *to = strstr(settings, "prompts =");
-    sprintf(to, "prompts = %s\neval = ", at(folder, "data/prompts.jsonl"));
-    strcat(to, at(folder, "data/eval.jsonl"));
-    strcat(to, strstr(config, "\n[eval]"));
-    text_put("run/config.ini", settings);
-    free(settings);
     for (int i = 0; i < n; i++) {
         char name[256];
         snprintf(name, sizeof name, "run/%s", made[i].file);
@@ -155,11 +154,12 @@ static void run_put(int n) {
             text_put(name, text);
             free(text);
         }
-        sprintf(ledger + strlen(ledger),
+        fprintf(rows,
             "{\"iteration\":%d,\"arrow\":\"%s\",\"inputs\":{\"in\":\"abc\"},\"outputs\":{\"%s\":\"0123456789abcdef\"},\"counts\":{%s},"
             "\"seconds\":1.5}\n",
             made[i].iteration, made[i].arrow, made[i].file, made[i].counts);
     }
+    fclose(rows);
     if (n) text_put("run/ledger.jsonl", ledger), text_put("run/metrics.jsonl", metrics);
     free(ledger);
 }
@@ -585,7 +585,7 @@ static void curves_by_the_real_one(void **state) {
     setenv("PATH", path_before, 1);
     double x[] = { 1, 2, 3 }, y[] = { 1e-5, 2e-5, -1 };
     CurveLine lines[] = { { .x = x, .y = y, .n = 3 }, { .x = x, .y = y + 1, .n = 1, .colour = 9 } };
-    char *svg = curve_by_gnuplot(lines, 2, 1, 3);
+    char *svg = curve_by_gnuplot(lines, 2, 3);
     if (!svg) {
         print_message("skipped: no gnuplot\n");
         skip();

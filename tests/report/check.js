@@ -85,16 +85,25 @@ async function filters(doc, view) {
     doc.querySelectorAll("#pairs details").forEach(n => { n.open = true; });
 }
 
+// The browser's clock is virtual: it leaps to its end when nobody waits for a timer, whatever else is under way. So all waiting is by timers.
+async function until(holds, what) {
+    for (let i = 0; !holds(); i++) {
+        if (i === 20000) throw new Error(`waited in vain for ${what}`);
+        await new Promise(done => setTimeout(done, 10));
+    }
+}
+
 async function tried(report, width, height, hash) {
     name = `${report.split("/").slice(-2)[0]}, ${width}`;
     if (frame) frame.remove();
     frame = document.createElement("iframe");
     frame.width = width, frame.height = height, frame.src = report;
-    const loaded = new Promise(done => frame.addEventListener("load", done));
+    let loaded = false;
+    frame.addEventListener("load", () => { loaded = true; });
     document.body.append(frame);
-    await loaded;
+    await until(() => loaded, "the page");
     const doc = frame.contentDocument, view = frame.contentWindow;
-    await Promise.all([...doc.images].map(n => n.decode().catch(() => 0)));
+    await until(() => [...doc.images].every(n => n.complete), "pictures");
     names(doc);
     if (doc.getElementById("data")) await filters(doc, view);
     doc.querySelectorAll("details").forEach(n => { n.open = true; });
