@@ -1,8 +1,8 @@
 /* dataset.c - owns the reading of data rows and the finding of their images.
  *
  * Accepts this program's rows and the public code's (RLAIF-V's muffin_vqa input: ds_question_id, image_path or base64 image, question,
- * metainfos); where pairs are asked for also rows of other programs (pair_forms.h). Refuses rows without what the caller needs, images that no decoder here reads (judged by their first bytes; decoding proper
- * comes later), and base64 that is neither padded nor whole. Base64 as in RFC 4648. */
+ * metainfos); where pairs are asked for also rows of other programs (pair_forms.h). Refuses rows without what the caller needs, images that
+ * no decoder here reads (judged by their first bytes; decoding proper comes later), and base64 that is neither padded nor whole. */
 #include "engine/dataset.h"
 
 #include "base/base64.h"
