@@ -1,5 +1,5 @@
 /* arrows_test.c - sample, claims, label from file to file on a golden checkpoint: fields, scores, counts, what survives an end half way. */
-#include "tests/engine/golden_case.h"
+#include "tests/engine/own_folder.h"
 
 #include "engine/arrows.h"
 
@@ -8,20 +8,11 @@
 #include <unistd.h>
 
 static const char *const CASE = "llava15-hub";
-static char folder[] = "/tmp/arrows_test_XXXXXX";
-
-static const char *at(const char *name) {
-    static char ring[8][PATH_SIZE];
-    static int turn;
-    char *out = ring[turn++ % 8];
-    snprintf(out, PATH_SIZE, "%s/%s", folder, name);
-    return out;
-}
 
 /* Prompts about copies of the golden images in a folder of our own, so that one can be damaged. */
 static int setup(void **state) {
     (void)state;
-    if (!mkdtemp(folder)) return -1;
+    if (folder_open()) return -1;
     FILE *f = fopen(at("prompts.jsonl"), "w");
     if (!f) return -1;
     for (int i = 0; i < 4; i++) {
@@ -35,11 +26,6 @@ static int setup(void **state) {
     }
     return fclose(f);
 }
-static int teardown(void **state) {
-    (void)state;
-    return folder_remove(folder, NULL);
-}
-
 static RunConfig *config_new(void) {
     RunConfig *c = calloc(1, sizeof *c);
     assert_non_null(c);
@@ -55,23 +41,6 @@ static void prompts_read(Dataset *d) {
     Error e = { 0 };
     if (dataset_read(d, at("prompts.jsonl"), &(DataOptions){ .need = DATA_IMAGE | DATA_QUESTION | DATA_UNIQUE }, &e)) fail_with(&e);
     assert_int_equal(d->n, 4);
-}
-
-static json_t *rows_of(const char *path) {
-    JsonLines in;
-    Error e = { 0 };
-    json_t *rows = json_array(), *row;
-    if (jsonl_open(&in, path, &e)) fail_with(&e);
-    while (jsonl_next(&in, &row, &e) == 1) json_array_append_new(rows, row);
-    jsonl_close(&in);
-    return rows;
-}
-
-static void same_files(const char *a, const char *b) {
-    char one[HASH_TEXT], two[HASH_TEXT];
-    assert_int_equal(hash_file(a, one, NULL), 0);
-    assert_int_equal(hash_file(b, two, NULL), 0);
-    assert_string_equal(one, two);
 }
 
 /* Equal rows, log-probs to rounding: a resumed run has other company in its batches. */
@@ -301,5 +270,5 @@ int main(void) {
         cmocka_unit_test(labels_resume),
         cmocka_unit_test(files_that_do_not_match),
     };
-    return cmocka_run_group_tests_name("arrows", tests, setup, teardown);
+    return cmocka_run_group_tests_name("arrows", tests, setup, folder_teardown);
 }

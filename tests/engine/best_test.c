@@ -1,5 +1,5 @@
 /* best_test.c - best-of-N on golden checkpoints: the values against those PyTorch has for the same answers, and that each rule keeps the largest of the first N. */
-#include "tests/engine/golden_case.h"
+#include "tests/engine/own_folder.h"
 
 #include "engine/commands.h"
 
@@ -8,16 +8,9 @@
 #include <unistd.h>
 
 static const char *const CASE = "llava15-hub", *const OTHER = "llava15-v5";
-static char folder[64];
-
 static int setup(void **state) {
     (void)state;
-    snprintf(folder, sizeof folder, "/tmp/rlaifv-best-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-static int teardown(void **state) {
-    (void)state;
-    return folder_remove(folder, NULL);
+    return folder_open();
 }
 
 /* Both answers of each pair, and the first of another, as one model's candidates; or all of a prompt in one row. */
@@ -46,16 +39,10 @@ static void candidates_write(const char *path, int together) {
     json_decref(rows);
 }
 
-static json_t *rows_of(const char *name) {
-    char path[PATH_SIZE];
-    json_t *rows = json_array(), *row;
-    JsonLines in;
-    Error e = { 0 };
-    snprintf(path, sizeof path, "%s/out/%s", folder, name);
-    if (jsonl_open(&in, path, &e)) fail_with(&e);
-    while (jsonl_next(&in, &row, &e) == 1) json_array_append_new(rows, row);
-    jsonl_close(&in);
-    return rows;
+static json_t *kept_rows(const char *name) {
+    char path[96];
+    snprintf(path, sizeof path, "out/%s", name);
+    return rows_of(at(path));
 }
 
 static double number_of(const json_t *row, const char *key) { return json_number_value(json_object_get(row, key)); }
@@ -80,7 +67,7 @@ static void values_and_choices(void **state) {
         snprintf(data, sizeof data, "%s/candidates.jsonl", folder);
         candidates_write(data, together);
         assert_int_equal(best(data, "1,2,64"), 0);
-        json_t *all = rows_of("scores.jsonl"), *golden = golden_rows(CASE, "expect/score.jsonl");
+        json_t *all = kept_rows("scores.jsonl"), *golden = golden_rows(CASE, "expect/score.jsonl");
         size_t prompts = json_array_size(golden);
         assert_int_equal(json_array_size(all), 3 * prompts);
         for (size_t i = 0; i < 2 * prompts; i++) {
@@ -97,7 +84,7 @@ static void values_and_choices(void **state) {
                 char name[64];
                 int count = c == 2 ? 64 : c + 1, others = 0;
                 snprintf(name, sizeof name, "%s-%d.jsonl", rules[rule], count);
-                json_t *kept = rows_of(name);
+                json_t *kept = kept_rows(name);
                 assert_int_equal(json_array_size(kept), prompts);
                 for (size_t i = 0; i < prompts; i++) {
                     const json_t *row = json_array_get(kept, i);
@@ -130,6 +117,6 @@ static void refusals(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(values_and_choices, setup, teardown), cmocka_unit_test_setup_teardown(refusals, setup, teardown) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(values_and_choices, setup, folder_teardown), cmocka_unit_test_setup_teardown(refusals, setup, folder_teardown) };
     return cmocka_run_group_tests_name("best", tests, NULL, NULL);
 }

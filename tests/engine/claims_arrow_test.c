@@ -1,6 +1,6 @@
 /* claims_arrow_test.c - claims by a model from file to file, on a golden checkpoint whose random replies are all malformed: asked for
  * twice, counted, dropped; what survives an end half way; what cannot be asked; what the ledger is told. */
-#include "tests/engine/golden_case.h"
+#include "tests/engine/own_folder.h"
 
 #include "engine/arrows.h"
 #include "engine/claim_replies.h"
@@ -10,22 +10,13 @@
 #include <unistd.h>
 
 static const char *const CASE = "llava15-hub";
-static char folder[] = "/tmp/claims_arrow_test_XXXXXX";
 enum { ANSWERS = 40, LONG = 36, EMPTY = 5 };
-
-static const char *at(const char *name) {
-    static char ring[8][PATH_SIZE];
-    static int turn;
-    char *out = ring[turn++ % 8];
-    snprintf(out, PATH_SIZE, "%s/%s", folder, name);
-    return out;
-}
 
 /* Answers of which one says nothing and one is longer than the model takes. */
 static int setup(void **state) {
     (void)state;
     static char text[40000];
-    if (!mkdtemp(folder) || file_write(at("split.txt"), "Facts of {answer}:\n", 19, NULL) ||
+    if (folder_open() || file_write(at("split.txt"), "Facts of {answer}:\n", 19, NULL) ||
         file_write(at("question.txt"), "Questions: {facts}\n", 19, NULL))
         return -1;
     FILE *f = fopen(at("answers.jsonl"), "w");
@@ -41,11 +32,6 @@ static int setup(void **state) {
     }
     return f ? fclose(f) : -1;
 }
-static int teardown(void **state) {
-    (void)state;
-    return folder_remove(folder, NULL);
-}
-
 static RunConfig *config_new(void) {
     RunConfig *c = calloc(1, sizeof *c);
     assert_non_null(c);
@@ -56,23 +42,6 @@ static RunConfig *config_new(void) {
     snprintf(c->claims.split_prompt, PATH_SIZE, "%s", at("split.txt"));
     snprintf(c->claims.question_prompt, PATH_SIZE, "%s", at("question.txt"));
     return c;
-}
-
-static json_t *rows_of(const char *path) {
-    JsonLines in;
-    Error e = { 0 };
-    json_t *rows = json_array(), *row;
-    if (jsonl_open(&in, path, &e)) fail_with(&e);
-    while (jsonl_next(&in, &row, &e) == 1) json_array_append_new(rows, row);
-    jsonl_close(&in);
-    return rows;
-}
-
-static void same_files(const char *a, const char *b) {
-    char one[HASH_TEXT], two[HASH_TEXT];
-    assert_int_equal(hash_file(a, one, NULL), 0);
-    assert_int_equal(hash_file(b, two, NULL), 0);
-    assert_string_equal(one, two);
 }
 
 static void garbage_is_counted(void **state) {
@@ -232,5 +201,5 @@ int main(void) {
         cmocka_unit_test(who_is_asked_how),
         cmocka_unit_test(the_ledger_is_told),
     };
-    return cmocka_run_group_tests_name("claims by a model", tests, setup, teardown);
+    return cmocka_run_group_tests_name("claims by a model", tests, setup, folder_teardown);
 }

@@ -8,23 +8,6 @@
 #include "engine/eval/chair.h"
 #include "engine/eval/pope.h"
 
-static char folder[PATH_SIZE];
-static FILE *table;
-
-static int setup(void **state) {
-    (void)state;
-    scratch_make(folder);
-    table = fopen(at(folder, "table"), "w");
-    assert_non_null(table);
-    return 0;
-}
-static int teardown(void **state) {
-    (void)state;
-    fclose(table);
-    scratch_drop(folder);
-    return 0;
-}
-
 /* The file, in memory of its own, or NULL after saying that the test skips. */
 static char *shared(const char *name) {
     const char *path = shared_path(name);

@@ -10,6 +10,24 @@
 
 #define EVAL_GOLDEN "tests/golden/eval"
 
+/* Each test has a folder, and a file for the tables that people read. */
+static char folder[PATH_SIZE];
+static FILE *table;
+
+CHECK_UNUSED static int setup(void **state) {
+    (void)state;
+    scratch_make(folder);
+    table = fopen(at(folder, "table"), "w+");
+    assert_non_null(table);
+    return 0;
+}
+CHECK_UNUSED static int teardown(void **state) {
+    (void)state;
+    fclose(table);
+    scratch_drop(folder);
+    return 0;
+}
+
 /* expect.json's PART.NAME; the whole is kept for the life of the program. */
 CHECK_UNUSED static json_t *expected(const char *part, const char *name) {
     static json_t *all;

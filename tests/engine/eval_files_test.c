@@ -12,23 +12,6 @@
 #include "engine/eval/nouns.h"
 #include "engine/eval/pope.h"
 
-static char folder[PATH_SIZE];
-static FILE *table;
-
-static int setup(void **state) {
-    (void)state;
-    scratch_make(folder);
-    table = fopen(at(folder, "table"), "w+");
-    assert_non_null(table);
-    return 0;
-}
-static int teardown(void **state) {
-    (void)state;
-    fclose(table);
-    scratch_drop(folder);
-    return 0;
-}
-
 static const char *file(const char *name, const char *text) {
     const char *path = at(folder, name);
     put(path, text, strlen(text));

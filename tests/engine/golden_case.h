@@ -38,18 +38,21 @@ static inline void golden_open(Vlm *v, const char *name, DType dtype) {
     if (!k || vlm_open(v, k, golden_path(name, "model"), dtype, golden_chat(name), IMAGE_PAD, &e)) fail_with(&e);
 }
 
-/* All rows of a JSONL file of a case, as an array. */
-static inline json_t *golden_rows(const char *name, const char *file) {
+/* All rows of a JSONL file, as an array. */
+static inline json_t *rows_of(const char *path) {
     JsonLines in;
     Error e = { 0 };
     json_t *rows = json_array(), *row;
     int got;
-    if (jsonl_open(&in, golden_path(name, file), &e)) fail_with(&e);
+    if (jsonl_open(&in, path, &e)) fail_with(&e);
     while ((got = jsonl_next(&in, &row, &e)) == 1) json_array_append_new(rows, row);
     jsonl_close(&in);
     if (got) fail_with(&e);
     return rows;
 }
+
+/* Those of a file of a case. */
+static inline json_t *golden_rows(const char *name, const char *file) { return rows_of(golden_path(name, file)); }
 
 static inline const char *text_of(const json_t *row, const char *key) { return json_string_value(json_object_get(row, key)); }
 

@@ -1,5 +1,5 @@
 /* holistic_test.c - whole answers asked about: one claim each, the labeler's confidence for a score in either unit, pairs by that score. */
-#include "tests/engine/golden_case.h"
+#include "tests/engine/own_folder.h"
 
 #include "engine/arrows.h"
 #include "engine/claim_replies.h"
@@ -10,15 +10,6 @@
 #include <stdlib.h>
 
 static const char *const CASE = "llava15-hub";
-static char folder[] = "/tmp/holistic_test_XXXXXX";
-
-static const char *at(const char *name) {
-    static char ring[8][PATH_SIZE];
-    static int turn;
-    char *out = ring[turn++ % 8];
-    snprintf(out, PATH_SIZE, "%s/%s", folder, name);
-    return out;
-}
 
 static const char *const texts[] = { "There is a red cat in the room.", "...", "A dog. A tree. {question}",
     "There is a red cat in the room." };
@@ -26,7 +17,7 @@ enum { ANSWERS = 4 };
 
 static int setup(void **state) {
     (void)state;
-    if (!mkdtemp(folder)) return -1;
+    if (folder_open()) return -1;
     FILE *f = fopen(at("answers.jsonl"), "w");
     if (!f) return -1;
     for (int p = 0; p < 2; p++)
@@ -39,11 +30,6 @@ static int setup(void **state) {
                 return -1;
     return fclose(f);
 }
-static int teardown(void **state) {
-    (void)state;
-    return folder_remove(folder, NULL);
-}
-
 static RunConfig *config_new(void) {
     RunConfig *c = calloc(1, sizeof *c);
     assert_non_null(c);
@@ -51,16 +37,6 @@ static RunConfig *config_new(void) {
     c->label.mode = LABEL_HOLISTIC;
     c->pair.balance_length = BALANCE_OFF;
     return c;
-}
-
-static json_t *rows_of(const char *path) {
-    JsonLines in;
-    Error e = { 0 };
-    json_t *rows = json_array(), *row;
-    if (jsonl_open(&in, path, &e)) fail_with(&e);
-    while (jsonl_next(&in, &row, &e) == 1) json_array_append_new(rows, row);
-    jsonl_close(&in);
-    return rows;
 }
 
 static void one_claim_an_answer(void **state) {
@@ -186,5 +162,5 @@ static void prompts_that_ask_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(one_claim_an_answer), cmocka_unit_test(confidence_is_the_score),
         cmocka_unit_test(prompts_that_ask_nothing) };
-    return cmocka_run_group_tests_name("holistic", tests, setup, teardown);
+    return cmocka_run_group_tests_name("holistic", tests, setup, folder_teardown);
 }

@@ -18,11 +18,11 @@ class Error(ctypes.Structure):
         return "; ".join(getattr(self, name).decode("utf-8", "replace") for name, _ in self._fields_ if getattr(self, name))
 
 
-def library():
+def program():
     """tokenizer/ and base/ as one shared object under build/."""
     path = os.path.join(ROOT, "build/peer/tokenizer.so")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    subprocess.run("cc -std=c11 -D_GNU_SOURCE -O2 -shared -fPIC -I. -o build/peer/tokenizer.so tokenizer/*.c base/*.c -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm",
+    subprocess.run("cc -std=c11 -D_GNU_SOURCE -O2 -shared -fPIC -I. -o build/peer/tokenizer.so $(ls tokenizer/*.c | grep -v /template) base/*.c -ljansson -lpcre2-8 -lutf8proc -lxxhash -lm",
                    shell=True, check=True, cwd=ROOT)
     c = ctypes.CDLL(path)
     c.tokenizer_load.restype = ctypes.c_void_p

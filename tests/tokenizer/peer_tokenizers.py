@@ -138,7 +138,7 @@ def main():
     parser.add_argument("--speed", action="store_true")
     args = parser.parse_args()
     os.environ.setdefault("RAYON_NUM_THREADS", "1")
-    c, wrong = peer.library(), 0
+    c, wrong = peer.program(), 0
     with tempfile.TemporaryDirectory() as scratch:
         for name, folder in ({f: f for f in args.folders} or folders(scratch)).items():
             theirs = (Pieces if os.path.exists(os.path.join(folder, "tokenizer.model")) else Hub)(folder)
