@@ -109,8 +109,10 @@ tests: $(TEST_BINS)
 # ---- what is needed, and getting it ----
 PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjpeg-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin libcmocka-dev
 HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jpeglib.h jansson.h pcre2.h utf8proc.h xxhash.h cmocka.h
+# The tests of the benchmarks' own files, where those are, ask for WordNet's lemmas too.
+test check: NEEDED_FILES = $(if $(wildcard $(or $(RLAIFV_SHARED),../shared)/data/AMBER),$(or $(RLAIFV_WORDNET),/usr/share/wordnet)/index.noun)
 deps:
-	@sh tests/tools/deps.sh "$(PACKAGES)$(if $(CUDA_HEADERS), $(SIMT_PACKAGES))" "$(HEADERS_NEEDED)" "mpicc mpirun$(if $(CUDA_HEADERS), $(SIMT_CXX) $(SIMT_CHECKER_CXX) objcopy addr2line)"
+	@sh tests/tools/deps.sh "$(PACKAGES)$(if $(NEEDED_FILES), wordnet-base)$(if $(CUDA_HEADERS), $(SIMT_PACKAGES))" "$(HEADERS_NEEDED)" "mpicc mpirun$(if $(CUDA_HEADERS), $(SIMT_CXX) $(SIMT_CHECKER_CXX) objcopy addr2line)" "$(NEEDED_FILES)"
 found: found-cuda
 	@echo "compiler: $$($(CC) --version | head -1)"
 	@echo "oneDNN:   $$(grep -hE 'DNNL_VERSION_(MAJOR|MINOR|PATCH) ' /usr/include/oneapi/dnnl/dnnl_version.h 2>/dev/null | awk '{printf "%s%s", sep, $$3; sep="."}')"

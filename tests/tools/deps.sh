@@ -1,5 +1,5 @@
 #!/bin/sh
-# deps.sh PACKAGES HEADERS [COMMANDS] - installs what is missing through apt-get (with sudo when not root), after saying what; elsewhere prints the
+# deps.sh PACKAGES HEADERS [COMMANDS] [FILES] - installs what is missing through apt-get (with sudo when not root), after saying what; elsewhere prints the
 # list.
 missing=
 for h in $2; do
@@ -7,6 +7,7 @@ for h in $2; do
 done
 command -v gcc >/dev/null && command -v make >/dev/null || missing="$missing gcc"
 for c in $3; do command -v "$c" >/dev/null || missing="$missing $c"; done
+for f in $4; do [ -e "$f" ] || missing="$missing $f"; done
 [ -z "$missing" ] && exit 0
 echo "missing:$missing"
 if ! command -v apt-get >/dev/null; then
