@@ -74,7 +74,7 @@ typedef struct Convert {
     int written, dropped;
 } Convert;
 
-/* The row in its new form, or NULL. An unpacked image that the new form holds again is not left behind. */
+/* The row in its new form, or NULL. A file made of an embedded image that the new form holds again is not left behind. */
 static json_t *row_convert(Convert *c, DataRow *row, const char *where, Error *e) {
     DataOptions options = { .need = DATA_QUESTION | DATA_PAIR, .images = c->images, .unpack = c->unpack };
     if (c->from == FORM_DATASET && pair_dataset_check(row->json, where, e)) return NULL;
@@ -91,7 +91,7 @@ static json_t *row_convert(Convert *c, DataRow *row, const char *where, Error *e
     }
     PairExtra extra = { row->id, absolute, c->name, c->split, c->written };
     json_t *out = pair_form_write((PairForm)c->to, row->json, where, &extra, e);
-    if (absolute && pair_form_embeds((PairForm)c->to) && !strncmp(row->image, c->unpack, strlen(c->unpack))) unlink(row->image);
+    if (row->unpacked && pair_form_embeds((PairForm)c->to)) unlink(row->image);
     free(absolute);
     return out;
 }

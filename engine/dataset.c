@@ -33,12 +33,12 @@ static int image_check(const char *path, const char *where, Error *e) {
     return image_unknown(head, n, path, e), error_where(e, "%s: %.300s", where, path);
 }
 
-/* Makes the file, unless it is there; ranks that read the same rows meet here, and wait for each other. */
+/* 1 when it made the file, 0 when it was there; ranks that read the same rows meet here, and wait for each other. */
 static int unpacked_write(const char *path, const void *bytes, size_t size, Error *e) {
     const struct timespec pause = { .tv_nsec = 10000000 };
     for (int tries = 0; !file_exists(path); tries++) {
         Error why = { 0 };
-        if (!file_write(path, bytes, size, &why)) return 0;
+        if (!file_write(path, bytes, size, &why)) return 1;
         if (tries >= WRITER_TRIES || strcmp(why.found, "another writer of the same file")) {
             if (e) *e = why;
             return -1;
@@ -73,7 +73,7 @@ static int image_unpack(DataRow *row, const char *text, const char *where, const
     else {
         hash_bytes(bytes, size, hash);
         snprintf(name, sizeof name, "%s.%s", hash, extension);
-        bad = folder_make(o->unpack, e) || path_join(path, o->unpack, name, e) || unpacked_write(path, bytes, size, e);
+        bad = folder_make(o->unpack, e) || path_join(path, o->unpack, name, e) || (row->unpacked = unpacked_write(path, bytes, size, e)) < 0;
         if (!bad && (!(absolute = realpath(path, NULL)) || json_object_set_new(row->json, "image", json_string(absolute)) ||
                         !(row->image = strdup(path))))
             bad = error_what(e, "cannot keep the path of an image"), error_where(e, "%s: %.300s", where, path),

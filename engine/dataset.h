@@ -38,6 +38,7 @@ typedef struct DataRow {
     PairForm form;                                     /* of a pair, as it stood */
     const char *id;                                    /* never NULL; owned by the row */
     const char *image;                                 /* path that exists, owned by the row; NULL: a text-only row */
+    int unpacked;                                      /* image was embedded, and its file made for this row */
     const char *question, *chosen, *rejected, *answer; /* borrowed from json; NULL when absent */
 } DataRow;
 

@@ -40,6 +40,13 @@ static int ids_by_truth(const Loop *l, const char *answers, json_t *ids, Error *
     return got < 0 ? -1 : 0;
 }
 
+static int any_rejected(const json_t *label) {
+    const json_t *probe;
+    size_t i;
+    json_array_foreach(json_object_get(label, "probes"), i, probe) if (!json_is_true(json_object_get(probe, "accepted"))) return 1;
+    return 0;
+}
+
 static int ids_by_labels(const Loop *l, const char *answers, json_t *ids, Error *e) {
     char path[PATH_SIZE];
     JsonLines lines;
@@ -48,7 +55,7 @@ static int ids_by_labels(const Loop *l, const char *answers, json_t *ids, Error 
     if (loop_path(l, path, e, "%s/labels.jsonl", answers) || jsonl_open(&lines, path, e)) return -1;
     while ((int)json_object_size(ids) < l->config->eval.examples && (got = jsonl_next(&lines, &row, e)) > 0) {
         const char *id = json_string_value(json_object_get(row, "id"));
-        if (id && json_integer_value(json_object_get(row, "candidate")) == 0 && json_number_value(json_object_get(row, "score")) < 0)
+        if (id && json_integer_value(json_object_get(row, "candidate")) == 0 && any_rejected(row))
             json_object_set_new(ids, id, json_true());
         json_decref(row);
     }
@@ -116,9 +123,7 @@ static int answer_fill(const RunConfig *c, const json_t *row, const json_t *labe
     const char *text = json_string_value(json_object_get(row, "text"));
     out->text = strdup(text ? text : "");
     if (!out->text) return error_what(e, "out of memory"), error_where(e, "examples");
-    if (c->label.mode == LABEL_HOLISTIC) return 0; /* nothing in it was judged by itself */
-    if (claims_by_model(c)) return marks_by_words(out->text, json_object_get(label, "probes"), &out->rejected, e);
-    return marks_find(c->claims.grammar, out->text, json_object_get(label, "probes"), &out->rejected, e);
+    return marks_of_run(c, out->text, json_object_get(label, "probes"), &out->rejected, e);
 }
 
 static int examples_read(const Loop *l, Report *r, Error *e) {

@@ -139,3 +139,8 @@ char *marks_apply(const char *text, const Marks *m, const char *open, const char
     strcpy(out + used, text + at);
     return out;
 }
+
+int marks_of_run(const RunConfig *c, const char *text, const json_t *probes, Marks *out, Error *e) {
+    if (c->label.mode == LABEL_HOLISTIC) return 0;
+    return claims_by_model(c) ? marks_by_words(text, probes, out, e) : marks_find(c->claims.grammar, text, probes, out, e);
+}

@@ -3,6 +3,7 @@
 #define RLAIFV_ENGINE_MARKS_H
 
 #include "engine/claims.h"
+#include "engine/config.h"
 
 typedef struct Mark {
     size_t at, size; /* bytes of the text */
@@ -19,6 +20,8 @@ int marks_find(ClaimGrammar grammar, const char *text, const json_t *probes, Mar
 /* The same where claims are a model's, who does not say where it found them: for each rejected question the sentence that shares most of its words,
  * at least half; none where none does. */
 int marks_by_words(const char *text, const json_t *probes, Marks *out, Error *e);
+/* Those of a run's answer: by whole answers (label.mode = holistic) none, since nothing in it was judged by itself. */
+int marks_of_run(const RunConfig *c, const char *text, const json_t *probes, Marks *out, Error *e);
 void marks_free(Marks *m);
 
 /* The text with every mark between `open` and `close`, malloc'd; NULL when memory is out. */

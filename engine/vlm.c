@@ -112,7 +112,9 @@ int vlm_open(Vlm *v, const Kernels *k, const char *folder, DType dtype, const ch
 
 int vlm_refit(Vlm *v, int aspect, Error *e) {
     int before = v->aspect;
-    if (aspect_take(v, aspect, e)) return -1;
+    prefetch_free(v->ahead); /* its threads look at the aspect */
+    v->ahead = NULL;
+    if (aspect_take(v, aspect, e)) return v->aspect = before, -1;
     if (v->aspect != before) vlm_forget_features(v);
     return 0;
 }

@@ -363,10 +363,10 @@ static int read_grid(const json_t *pair, const char *where, int width_first, Mod
     int64_t pixels[2] = { 0 };
     for (size_t i = 0; i < 2; i++) pixels[i] = json_integer_value(json_array_get(pair, i));
     int64_t down = pixels[width_first], across = pixels[!width_first];
-    if (json_array_size(pair) != 2 || down < side || across < side || down % side || across % side || down / side * (across / side) > TILES_MOST)
+    if (json_array_size(pair) != 2 || down < side || across < side || down > MOST_SIDE || across > MOST_SIDE || down % side || across % side || down / side * (across / side) > TILES_MOST)
         return error_what(e, "bad image tiling"), error_where(e, "%s: field \"image_grid_pinpoints\"", where),
                error_found(e, "[%lld, %lld]", (long long)pixels[0], (long long)pixels[1]),
-               error_expected(e, "two multiples of the tower's image_size %d, at most %d tiles", side, TILES_MOST);
+               error_expected(e, "two multiples of the tower's image_size %d, at most %d, at most %d tiles", side, MOST_SIDE, TILES_MOST);
     c->grids[c->grids_n++] = (struct TileGrid){ (int)(down / side), (int)(across / side) };
     return 0;
 }

@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "model/config.h"
+#include "model/image.h"
 
 /* A few times the largest published models of these families: a size beyond them is a broken file, and products of them stay far below
  * 2^63. */
@@ -16,7 +17,7 @@ enum {
     MOST_VOCAB = 1 << 22,
     MOST_POSITIONS = 1 << 24
 };
-enum { MOST_SIDE = 1 << 12, MOST_PATCH = 1 << 8, MOST_PATCHES = 1 << 14, HEAD_MULTIPLE = 8 };
+enum { MOST_SIDE = IMAGE_FIT_MOST, MOST_PATCH = 1 << 8, MOST_PATCHES = 1 << 14, HEAD_MULTIPLE = 8 };
 
 /* The keys of a decoder of a family ("llama", "mistral", "qwen2"); absent ones have its class's defaults. */
 int hf_read_decoder(const json_t *o, const char *where, const char *family, DecoderConfig *d, Error *e);

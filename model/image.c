@@ -20,7 +20,7 @@
 
 const char *const image_aspects[] = { [IMAGE_PAD] = "pad", [IMAGE_CROP] = "crop", [IMAGE_ANYRES] = "anyres", [IMAGE_SQUASH] = "squash", NULL };
 
-enum { WEIGHT_BITS = 32 - 8 - 2, SIZE_MOST = 4096 }; /* 8 bits of pixel, 2 of headroom for the kernel's overshoot */
+enum { WEIGHT_BITS = 32 - 8 - 2 }; /* 8 bits of pixel, 2 of headroom for the kernel's overshoot */
 
 /* One axis of a resampling: output pixel i of the wanted window is a weighted sum of `count[i]` source pixels from `first[i]` on. */
 typedef struct Axis {
@@ -196,7 +196,7 @@ void image_free(Image *image) {
 
 static int sizes_check(const Image *image, int S, Error *e) {
     int w = image->width, h = image->height;
-    if (S < 1 || S > SIZE_MOST) return error_what(e, "bad image size"), error_found(e, "%d", S), error_expected(e, "1 to %d", SIZE_MOST);
+    if (S < 1 || S > IMAGE_FIT_MOST) return error_what(e, "bad image size"), error_found(e, "%d", S), error_expected(e, "1 to %d", IMAGE_FIT_MOST);
     if (w < 1 || h < 1 || w > IMAGE_SIDE || h > IMAGE_SIDE)
         return error_what(e, "bad image"), error_found(e, "%d x %d", w, h), error_expected(e, "sides of 1 to %d", IMAGE_SIDE);
     return 0;
@@ -270,8 +270,8 @@ int image_tiles(const Image *image, int down, int across, int S, const float mea
     Canvas whole = { .image = image, .width = image->width, .height = image->height };
     size_t each = 3 * (size_t)S * (size_t)S;
     if (levels_make(level, mean, std, e)) return -1;
-    if (S < 1 || down < 1 || across < 1 || down > SIZE_MOST / S || across > SIZE_MOST / S)
-        return error_what(e, "bad image tiling"), error_found(e, "%d x %d tiles of %d", down, across, S), error_expected(e, "sides of at most %d", SIZE_MOST);
+    if (S < 1 || down < 1 || across < 1 || down > IMAGE_FIT_MOST / S || across > IMAGE_FIT_MOST / S)
+        return error_what(e, "bad image tiling"), error_found(e, "%d x %d tiles of %d", down, across, S), error_expected(e, "sides of at most %d", IMAGE_FIT_MOST);
     if (image_fit(image, IMAGE_ANYRES, S, mean, &fit, e)) return -1;
     normalize(&fit, 0, 0, S, level, out);
     image_free(&fit);

@@ -2,7 +2,7 @@
  *
  * Decoding (image_file.c and one file a format): PNG, JPEG, BMP, PPM, PGM and PBM become 8-bit RGB, the same as Pillow's convert("RGB") gives:
  * alpha is dropped, not blended, grey is repeated, 16-bit colour keeps its high byte, 16-bit grey is clipped at 255, CMYK is taken as inverted.
- * docs/formats.md has the kinds. EXIF orientation is ignored, as there, unless asked for.
+ * docs/images.md has the kinds. EXIF orientation is ignored, as there, unless asked for.
  * Preprocessing (image.c): bicubic resampling with antialiasing, pad to square or centre crop, normalisation. */
 #ifndef RLAIFV_MODEL_IMAGE_H
 #define RLAIFV_MODEL_IMAGE_H
@@ -15,7 +15,8 @@
 enum {
     IMAGE_FILE_BYTES = 64 << 20, /* the largest file that is read */
     IMAGE_PIXELS = 100000000,    /* the largest area, */
-    IMAGE_SIDE = 65535           /* and side, that is decoded */
+    IMAGE_SIDE = 65535,          /* and side, that is decoded */
+    IMAGE_FIT_MOST = 4096        /* the largest side of what a picture is fitted to, one tile or several */
 };
 
 typedef struct Image {

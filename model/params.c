@@ -202,6 +202,7 @@ static void append(Params *p, const struct Row *row, int layer) {
     q->used = row->part != PART_VISION ||
               (layer < p->config->vision.feature_layers && row->kind != P_VISION_POST_W && row->kind != P_VISION_POST_B && row->kind != P_EVA_K_B);
     q->constant = row->kind == P_RESAMPLER_POSITION;
+    q->absent = row->kind == P_EVA_K_B; /* no checkpoint has it */
     if (row->start == ALIGNED) p->count = aligned(p->count), p->whole_count = aligned(p->whole_count);
     q->offset = p->count, q->whole_offset = p->whole_count;
     p->count += q->count;
@@ -229,7 +230,7 @@ int params_plan(Params *p, const ModelConfig *c, Error *e) {
     for (int r = 0; r < ROWS; r++) n += row_exists(c, &table[r]) ? (table[r].place == BLOCK ? (size_t)layers_of(c, table[r].part) : 1) : 0;
     p->list = mem_new(n, sizeof *p->list, "parameter table", e);
     p->units = mem_new(n, sizeof *p->units, "parameter table", e);
-    if (!p->list || !p->units) return -1;
+    if (!p->list || !p->units) return params_plan_free(p), -1;
     for (int k = 0; k < PARAM_KINDS; k++) p->index[k].first = -1;
     for (int r = 0; r < ROWS;) {
         int end = r + 1, rows = 0; /* of the run of rows that repeat together */
@@ -262,8 +263,6 @@ const Param *params_find(const Params *p, ParamKind kind, int layer) {
 }
 
 int64_t params_offset(const Params *p, ParamKind kind, int layer) { return params_find(p, kind, layer)->offset; }
-
-int params_is_trained(const Params *p, ParamKind kind, int layer) { return params_find(p, kind, layer)->trained; }
 
 int params_part_is_trained(const Params *p, ParamPart part) {
     for (int i = 0; i < p->n; i++)

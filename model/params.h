@@ -91,9 +91,8 @@ void params_plan_free(Params *p);
 const Param *params_find(const Params *p, ParamKind kind, int layer);
 /* The element offset of a tensor. */
 int64_t params_offset(const Params *p, ParamKind kind, int layer);
-/* 1 when the tensor takes part in training (between params_mark_trained and params_train_end): its part is not frozen and forward uses it. */
-int params_is_trained(const Params *p, ParamKind kind, int layer);
-int params_part_is_trained(const Params *p, ParamPart part); /* a tensor of it does */
+/* 1 when a tensor of the part takes part in training (between params_mark_trained and params_train_end): the part is not frozen and forward uses it. */
+int params_part_is_trained(const Params *p, ParamPart part);
 static inline Buf params_weight(const Params *p, ParamKind kind, int layer) {
     const Param *q = params_find(p, kind, layer);
     const ParamUnit *u = &p->units[q->unit];

@@ -15,7 +15,7 @@
 
 static const int64_t SHARD_LIMIT = 5000000000; /* as Transformers cuts them */
 
-static const char *const companions[] = { "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "added_tokens.json",
+static const char *const companions[] = { "tokenizer.model", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json",
     "special_tokens_map.json", "preprocessor_config.json", "processor_config.json", "chat_template.json", "chat_template.jinja" };
 
 static int copy_if_there(const char *from_folder, const char *to_folder, const char *name, Error *e) {

@@ -1,6 +1,6 @@
 /* pickle.h - the tensors that a pickle of torch.save describes, found without doing anything a pickle asks for.
  *
- * A pickle is a program for a stack machine, and calling functions is among its instructions. This reader knows five callables, which build
+ * A pickle is a program for a stack machine, and calling functions is among its instructions. This reader knows three callables, which build
  * dictionaries and tensors, and refuses every other by name. */
 #ifndef RLAIFV_MODEL_PICKLE_H
 #define RLAIFV_MODEL_PICKLE_H

@@ -93,12 +93,11 @@ typedef struct AddedTree {
 
 /* ---- the tokenizer ---- */
 
-enum { TOKEN_MODEL = 1, TOKEN_ADDED = 2, TOKEN_SPECIAL = 4, TOKEN_BYTE = 8 };
+enum { TOKEN_MODEL = 1, TOKEN_ADDED = 2, TOKEN_SPECIAL = 4 };
 
 typedef struct Hub {
     Text *tokens;              /* by id; absent ones are holes */
     uint8_t *flags;            /* by id */
-    uint8_t *bytes;            /* by id: what a TOKEN_BYTE stands for */
     size_t model_count, count; /* ids below which the model's tokens, and all tokens, lie */
     TextIndex index;           /* of tokens */
     Added *added;

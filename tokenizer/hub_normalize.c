@@ -1,7 +1,7 @@
 /* hub_normalize.c - owns the normalisers of tokenizer.json: NFC (Unicode Standard Annex 15, by utf8proc), Prepend, Replace.
  *
  * Most text is in NFC already. Only stretches are normalised that hold a character which could be rewritten, reordered, or joined to the
- * one before it, together with that one; INERT lists blocks whose characters surely are none of these (normalize_test.c proves it). */
+ * one before it, together with that one; INERT lists blocks whose characters surely are none of these (hub_test.c proves it). */
 #include "tokenizer/hub.h"
 
 #include <stdlib.h>

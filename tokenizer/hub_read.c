@@ -69,8 +69,7 @@ static int tokens_new(Hub *h, size_t count, Error *e) {
     h->count = count;
     h->tokens = mem_new(count + 1, sizeof *h->tokens, "the vocabulary", e);
     h->flags = mem_new(count + 1, 1, "the vocabulary", e);
-    h->bytes = mem_new(count + 1, 1, "the vocabulary", e);
-    return h->tokens && h->flags && h->bytes ? 0 : -1;
+    return h->tokens && h->flags ? 0 : -1;
 }
 
 static int vocab_id(const json_t *value, const char *path, const char *token, int64_t *id, Error *e) {
@@ -108,7 +107,7 @@ static int read_vocab(Hub *h, const json_t *model, size_t extra, size_t added_en
         if (text_copy(&h->tokens[at], token, size, e)) return -1;
         h->flags[at] = TOKEN_MODEL;
         const int byte = byte_of_name(token, size);
-        if (byte >= 0) h->flags[at] |= TOKEN_BYTE, h->bytes[at] = (uint8_t)byte, h->byte_id[byte] = (int)at;
+        if (byte >= 0) h->byte_id[byte] = (int)at;
     }
     return 0;
 }
@@ -390,7 +389,7 @@ void hub_free(Hub *h) {
     for (size_t i = 0; h->tokens && i < h->count; i++) free(h->tokens[i].data);
     for (size_t i = 0; h->whole && i < h->model_count; i++) free(h->whole[i].data);
     for (size_t i = 0; h->added && i < h->added_count; i++) free(h->added[i].text.data);
-    free(h->tokens), free(h->flags), free(h->bytes), free(h->whole), free(h->added);
+    free(h->tokens), free(h->flags), free(h->whole), free(h->added);
     free(h->raw.nodes), free(h->normalized.nodes);
     text_index_free(&h->index), text_index_free(&h->whole_index);
     char_table_free(&h->chars);

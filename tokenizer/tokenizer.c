@@ -89,7 +89,7 @@ static int hash_model(Tokenizer *t, Error *e) {
     const int head[] = { m->add_dummy_prefix, m->remove_extra_whitespaces, m->escape_whitespaces, m->byte_fallback, m->unk, m->bos,
         m->eos };
     Bytes b = { 0 };
-    int bad = bytes_put(&b, head, sizeof head, e);
+    int bad = bytes_put(&b, head, sizeof head, e) || bytes_put(&b, &t->special, sizeof t->special, e);
     for (size_t i = 0; !bad && i < m->count; i++) {
         const Piece *p = &m->pieces[i];
         bad = bytes_put(&b, &p->type, sizeof p->type, e) || bytes_put(&b, &p->score, sizeof p->score, e) ||

@@ -65,8 +65,7 @@ static int answer_fill(
             return free(s->claim), s->claim = NULL, -1;
     }
     if (!probes) return 0;
-    return c->claims.mode == CLAIM_BY_MODEL ? marks_by_words(a->text, probes, &a->rejected, e)
-                                            : marks_find(c->claims.grammar, a->text, probes, &a->rejected, e);
+    return marks_of_run(c, a->text, probes, &a->rejected, e);
 }
 
 static int answer_by_rule(const RunConfig *c, const Scene *scene, const char *where, Answer *a, Error *e) {

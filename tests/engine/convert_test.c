@@ -131,6 +131,10 @@ static void to_dataset_and_back(void **state) {
     same_pairs("back.jsonl", NULL, 0);
     /* and the published columns come through our rows unchanged */
     converts("rlaifv", "dataset", "back.jsonl", "again.jsonl");
+    const char *picture = text_of(json_array_get(rows = rows_of("back.jsonl"), 0), "image");
+    converts("dataset", "dataset", "set.jsonl", "back.jsonl"); /* pictures that were there before stay, though its own would bear their names */
+    assert_true(file_exists(picture));
+    json_decref(rows);
     json_t *one = rows_of("set.jsonl"), *two = rows_of("again.jsonl");
     for (i = 0; i < 2; i++) { /* an unpacked file goes by its hash, the row by its image_path */
         json_object_del(json_object_get(json_array_get(one, i), "image"), "path");

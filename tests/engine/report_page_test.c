@@ -273,6 +273,23 @@ static void a_whole_run(void **state) {
     free(page);
 }
 
+/* Judged as a whole: one verdict an answer, and no word of it is marked, whatever its claims by rule would be. */
+static void a_holistic_run(void **state) {
+    (void)state;
+    char whole[sizeof config + 64];
+    run_put(7);
+    snprintf(whole, sizeof whole, "%s[label]\nmode = holistic\nscore = p_yes\n", config);
+    text_put("run/config.ini", whole);
+    text_put("run/iter-1/claims.jsonl", CLAIMS("p1", "0", CLAIM(BOX, "Is this right: " BOX)) CLAIMS("p1", "1", CLAIM(BALL, "Is this right: " BALL))
+            CLAIMS("p1", "2", CLAIM("all of it", "Is this right?")));
+    text_put("run/iter-1/labels.jsonl", LABELS("p1", "0", ASKED("Is this right: " BOX, "0.1", "false")) LABELS("p1", "1", ASKED("Is this right: " BALL, "0.1", "false"))
+            LABELS("p1", "2", ASKED("Is this right?", "0.2", "false")));
+    char *page = page_of(&usual);
+    has(page, BOX);
+    lacks(page, "<mark>");
+    free(page);
+}
+
 static void pairs_as_data(void **state) {
     (void)state;
     run_put(MADE);
@@ -626,7 +643,7 @@ static void rates_come_back(void **state) {
 
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
-    const struct CMUnitTest report_page_test[] = { TEST(a_whole_run), TEST(pairs_as_data), TEST(nothing_gets_out),
+    const struct CMUnitTest report_page_test[] = { TEST(a_whole_run), TEST(a_holistic_run), TEST(pairs_as_data), TEST(nothing_gets_out),
         TEST(every_state_has_a_page), TEST(what_is_refused), TEST(the_command), TEST(pictures), TEST(curves_without_gnuplot),
         TEST(curves_by_gnuplot), TEST(curves_by_the_real_one), TEST(rates_come_back) };
     return cmocka_run_group_tests(report_page_test, NULL, NULL);

@@ -456,6 +456,8 @@ static void refusals(void **state) {
         { NEXT, "image_grid_pinpoints", "[[28, 0]]", { "[28, 0]", NULL } },
         { NEXT, "image_grid_pinpoints", "[[28, 56, 84]]", { "image_grid_pinpoints", NULL } },
         { NEXT, "image_grid_pinpoints", "[[28, 1099511627776]]", { "1099511627776", "64 tiles" } },
+        { NEXT, "image_grid_pinpoints", "[[120259084288, 120259084288]]", { "120259084288", "at most 4096" } }, /* whose tiles are 2^64 */
+        { NEXT, "image_grid_pinpoints", "[[28, 4116]]", { "[28, 4116]", "at most 4096" } },
         { NEXT, "vision_feature_select_strategy", "\"full\"", { "class token", "default" } },
         { ORIGINAL, "mm_hidden_size", "64", { "disagree", "32" } },
         { ORIGINAL, "mm_vision_select_feature", "\"cls\"", { "mm_vision_select_feature", "patch" } },

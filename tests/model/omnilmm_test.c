@@ -148,6 +148,15 @@ static void test_init(void **state) {
     k->download(got, params_weight(&random.params, P_RESAMPLER_POSITION, -1), 16 * 32);
     within("positions", largest_gap(got, want, 16 * 32), 1e-6);
     assert_int_equal(random.params.layout, LAYOUT_OMNILMM);
+    char folder[PATH_SIZE];
+    Model again;
+    scratch_make(folder);
+    ok(params_export(&random.params, k, TENSOR_F32, at(golden, "model"), at(folder, "model"), &e), &e);
+    ok(model_load(&again, k, at(folder, "model"), FP32, &e), &e);
+    assert_int_equal(again.params.n, m.params.n); /* what it writes are the tensors of the checkpoint, the tower's key biases not among them */
+    for (int i = 0; i < m.params.n; i++) assert_int_equal(again.params.list[i].absent, m.params.list[i].absent);
+    scratch_drop(folder);
+    model_free(&again);
     model_free(&m), model_free(&random);
 }
 

@@ -279,6 +279,7 @@ static void the_model_file_wins(void **state) {
     (void)state;
     char folder[PATH_SIZE];
     Error e = { 0 };
+    char hash[HASH_TEXT], without[HASH_TEXT];
     scratch_make(folder);
     must(!file_copy("tests/golden/llava15-hub/model/tokenizer.model", at(folder, "tokenizer.model"), &e), &e);
     put(at(folder, "tokenizer.json"), "{", 1);
@@ -286,6 +287,7 @@ static void the_model_file_wins(void **state) {
     must(t != NULL, &e);
     assert_int_equal(tokenizer_vocab(t), 476);
     assert_int_equal(tokenizer_adds_bos(t), 1);
+    tokenizer_hash(t, hash);
     tokenizer_free(t);
     static const char config[] = "{\"add_bos_token\":false,\"pad_token\":\"<unk>\"}";
     put(at(folder, "tokenizer_config.json"), config, sizeof config - 1);
@@ -294,6 +296,8 @@ static void the_model_file_wins(void **state) {
     assert_int_equal(tokenizer_adds_bos(t), 0);
     assert_int_equal(tokenizer_pad(t), 0);
     assert_int_equal(tokenizer_eos(t), 2);
+    tokenizer_hash(t, without);
+    assert_string_not_equal(hash, without); /* a prompt's ids are others */
     tokenizer_free(t);
     scratch_drop(folder);
     assert_null(tokenizer_load(folder, &e));
