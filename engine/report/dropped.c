@@ -18,7 +18,7 @@ static const struct {
     { "claims", "unasked", "claims rejected unasked: malformed or said before" },
     { "claims", "left_out", "sentences left out" },
     { "claims", "retries", "replies asked for again" },
-    { "claims", "malformed", "answers dropped, their claims malformed twice" },
+    { "claims", "malformed", "answers dropped: replies malformed twice, or longer than the model takes" },
     { "label", "unscored", "answers without a score" },
     { "pair", "duplicates", "answers that repeat another" },
     { "pair", "prompts_without", "prompts without a pair" },

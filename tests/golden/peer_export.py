@@ -1,5 +1,5 @@
 """peer_export.py PROGRAM - what the program exports, Transformers loads: every golden case in a layout of Transformers is trained for two steps, and its
-model/ is opened by from_pretrained. Its log-probs are those of `rlaifv score`, tokenizer and image processor load, and the model can be saved again.
+model/ is opened by from_pretrained. Its log-probs are those of `rlaifv score`, tokenizer.json (where there is one) and image processor load, and the model can be saved again.
 Needs torch and transformers; `make peer-export` installs them into build/venv."""
 import json
 import pathlib
