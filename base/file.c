@@ -120,6 +120,18 @@ void file_unmap(const void *map, size_t size) {
     if (map) munmap((void *)(uintptr_t)map, size);
 }
 
+int file_cut_torn_line(const char *path, Error *e) {
+    int file = open(path, O_RDWR | O_CLOEXEC);
+    if (file < 0) return file_error(e, "cannot open file for appending", path);
+    off_t end = lseek(file, 0, SEEK_END), kept = end;
+    char last;
+    while (kept > 0 && pread(file, &last, 1, kept - 1) == 1 && last != '\n') kept--;
+    int bad = end < 0 || (kept < end && ftruncate(file, kept));
+    if (bad) file_error(e, "cannot cut off a line that was not finished", path);
+    close(file);
+    return bad ? -1 : 0;
+}
+
 int file_exists(const char *path) {
     struct stat info;
     return stat(path, &info) == 0;

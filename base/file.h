@@ -30,6 +30,8 @@ void file_abandon(FileOut *f);
 
 int file_write(const char *path, const void *data, size_t size, Error *e); /* create, write, commit */
 int file_copy(const char *from, const char *to, Error *e);
+/* Cuts off what follows the last line end, as a killed writer leaves it: what is appended again makes the file of an undisturbed one. 0 or -1. */
+int file_cut_torn_line(const char *path, Error *e);
 int file_exists(const char *path);
 
 /* Fills the Error of a system call that failed: what was tried, on which path, the system's reason (errno), and what to do about it. Returns -1. */

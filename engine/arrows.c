@@ -5,6 +5,7 @@
 #include "engine/arrows.h"
 
 #include "engine/commands.h"
+#include "engine/eval/labeler_eval.h"
 #include "engine/label.h"
 #include "engine/partial.h"
 #include "engine/sample.h"
@@ -331,31 +332,6 @@ static void label_count(void *context, const json_t *row) {
     }
 }
 
-/* The next rows of both files, which must speak of the same candidate. 1, 0 at the end of both, -1. */
-static int next_two(JsonLines *candidates, JsonLines *claims, json_t **a, json_t **b, Error *e) {
-    int got = jsonl_next(candidates, a, e);
-    if (got < 0) return -1;
-    int also = jsonl_next(claims, b, e);
-    const char *id[2] = { "the end of the file", "the end of the file" };
-    int64_t number[2] = { -1, -1 };
-    int bad = also < 0;
-    if (!bad && got)
-        bad = json_need_string(*a, "id", candidates->where, &id[0], e) ||
-              json_need_integer(*a, "candidate", candidates->where, 0, INT32_MAX, &number[0], e);
-    if (!bad && also)
-        bad = json_need_string(*b, "id", claims->where, &id[1], e) ||
-              json_need_integer(*b, "candidate", claims->where, 0, INT32_MAX, &number[1], e);
-    if (!bad && (strcmp(id[0], id[1]) || number[0] != number[1]))
-        bad = error_what(e, "claims and candidates do not match"), error_where(e, "%s", claims->where),
-        error_found(e, "%s candidate %lld", id[1], (long long)number[1]),
-        error_expected(e, "%s candidate %lld", id[0], (long long)number[0]),
-        error_hint(e, "remove the claims file so that it is made again");
-    if (!bad) return got;
-    if (got > 0) json_decref(*a);
-    if (also > 0) json_decref(*b);
-    return -1;
-}
-
 /* Groups of this rank that are not done: every size-th. */
 static int label_mine(const LabelArrow *a, size_t group) {
     return !partial_has(a->partial, group) && (!a->ranks || (int)(group % (size_t)a->ranks->size) == a->ranks->rank);
@@ -366,7 +342,7 @@ static int label_stream(LabelArrow *a, JsonLines *candidates, JsonLines *claims,
     char *last = NULL;
     json_t *one, *two;
     int got, bad = 0;
-    while (!bad && (got = next_two(candidates, claims, &one, &two, e)) == 1) {
+    while (!bad && (got = rows_next_two(candidates, claims, &one, &two, e)) == 1) {
         const char *id = json_string_value(json_object_get(one, "id")), *image = NULL;
         if (!last || strcmp(last, id)) {
             if (a->probes_n >= (size_t)a->config->label.batch) bad = label_batch_run(a, words, e); /* what a kill can lose */

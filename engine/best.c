@@ -8,6 +8,7 @@
 
 #include "engine/dataset.h"
 #include "engine/options.h"
+#include "engine/pairs.h"
 #include "engine/score.h"
 
 #include <math.h>
@@ -206,12 +207,6 @@ static int scores_write(const Best *b, Error *e) {
     return -1;
 }
 
-static size_t words_of(const char *text) {
-    size_t n = 0;
-    for (const char *p = text; *p; p++) n += *p != ' ' && *p != '\n' && (p == text || p[-1] == ' ' || p[-1] == '\n');
-    return n;
-}
-
 /* The answers that a rule keeps; their length is said, as that is what a sum is biased by. */
 static int choices_write(const Best *b, Rule rule, int count, Error *e) {
     char path[PATH_SIZE], name[64];
@@ -223,7 +218,7 @@ static int choices_write(const Best *b, Rule rule, int count, Error *e) {
     for (size_t i = 0; i < b->n && !bad; i = prompt_end(b, i)) {
         const Entry *best = choose(b, i, rule, count);
         if (!best) continue;
-        n++, words += (double)words_of(best->text);
+        n++, words += (double)words_count(best->text);
         bad = row_write(b, best, &out, e);
     }
     if (bad) {

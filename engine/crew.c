@@ -70,7 +70,7 @@ static int prompts_read(const char *text, json_t **top, Dataset *d, Error *e) {
 static int model_open(Loop *l, const Order *o, Vlm **v, Error *e) {
     const char *chat = o->job == JOB_CLAIMS ? claims_template(l->config) : l->config->chat.template_name;
     if (o->reopen && !ranks_lead(&l->ranks)) loop_model_drop(l);
-    if (loop_model_as(l, o->model, chat, v, e)) return -1;
+    if (loop_model(l, o->model, chat, v, e)) return -1;
     vlm_release(*v); /* what the order before needed */
     return 0;
 }

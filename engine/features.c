@@ -328,13 +328,6 @@ done:
     return result;
 }
 
-int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e) {
-    Image image = { .width = width, .height = height, .rgb = (uint8_t *)rgb };
-    ImageLayout layout;
-    float *pixels = pixels_of(v, &image, &layout, e);
-    return pixels ? images_take(v, s, &layout, pixels, NULL, e) : -1;
-}
-
 int vlm_image_pixels(Vlm *v, StepImages *s, const float *pixels, Error *e) {
     float *own = mem_new(pixel_count(v), sizeof *own, "image pixels", e);
     if (!own) return -1;

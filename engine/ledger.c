@@ -78,20 +78,6 @@ static int row_check(const json_t *row, const char *where, Error *e) {
     return 0;
 }
 
-/* Cuts a last line that lacks its end off the file. */
-static int cut_torn_line(const char *path, Error *e) {
-    FILE *f = fopen(path, "r+e");
-    if (!f) return error_what(e, "cannot open ledger"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno));
-    long whole = 0, at = 0;
-    for (int c; (c = getc_unlocked(f)) != EOF;) {
-        at++;
-        if (c == '\n') whole = at;
-    }
-    int failed = ferror(f) || (whole != at && ftruncate(fileno(f), whole));
-    fclose(f);
-    return failed ? (error_what(e, "cannot mend ledger"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno))) : 0;
-}
-
 /* torn: what a last line without its end is: 0 refused, 1 passed over, as another process may be writing it. */
 static int rows_read(Ledger *l, int torn, Error *e) {
     JsonLines lines;
@@ -124,7 +110,7 @@ static int ledger_begin(Ledger *l, const char *folder, Error *e) {
 
 int ledger_open(Ledger *l, const char *folder, Error *e) {
     if (folder_make(folder, e) || ledger_begin(l, folder, e)) return -1;
-    if (!file_exists(l->path) || (!cut_torn_line(l->path, e) && !rows_read(l, 0, e))) return 0;
+    if (!file_exists(l->path) || (!file_cut_torn_line(l->path, e) && !rows_read(l, 0, e))) return 0;
     ledger_close(l);
     return -1;
 }

@@ -121,7 +121,7 @@ static void chat_say(Loop *l) {
     json_object_set_new(l->told, line, json_true());
 }
 
-int loop_model_as(Loop *l, const char *folder, const char *chat, Vlm **out, Error *e) {
+int loop_model(Loop *l, const char *folder, const char *chat, Vlm **out, Error *e) {
     const RunConfig *c = l->config;
     *out = &l->vlm;
     if (!strcmp(l->open, folder) && !strcmp(l->chat, chat)) return 0;
@@ -134,8 +134,6 @@ int loop_model_as(Loop *l, const char *folder, const char *chat, Vlm **out, Erro
     chat_say(l);
     return 0;
 }
-
-int loop_model(Loop *l, const char *folder, Vlm **out, Error *e) { return loop_model_as(l, folder, l->config->chat.template_name, out, e); }
 
 /* ---- arrows ---- */
 

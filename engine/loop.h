@@ -43,9 +43,8 @@ int loop_config_write(const Loop *l, Error *e); /* RUN/config.ini: for commands 
 /* plan_start for the command's phases (plan.h), against the memory of this rank: its device's, or its share of the machine's. */
 int loop_plan(Loop *l, unsigned phases, Error *e);
 
-/* The model of a checkpoint folder, in memory until another is asked for. */
-int loop_model(Loop *l, const char *folder, Vlm **out, Error *e);
-int loop_model_as(Loop *l, const char *folder, const char *chat, Vlm **out, Error *e); /* asked by another template than chat.template */
+/* The model of a checkpoint folder, asked by the chat template, in memory until another is asked for. */
+int loop_model(Loop *l, const char *folder, const char *chat, Vlm **out, Error *e);
 void loop_model_drop(Loop *l); /* its weights were changed, or its folder will be */
 
 /* RUN/RELATIVE. */

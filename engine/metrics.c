@@ -354,17 +354,6 @@ static int metrics_align(Metrics *m, Cut *cut, Error *e) {
     return rows_each(m, take_event, &replay, e);
 }
 
-/* A last line without its end is what a crash leaves: forgotten. */
-static int cut_torn_line(Metrics *m, Error *e) {
-    long whole = 0, at = 0;
-    rewind(m->jsonl);
-    for (int c; (c = getc_unlocked(m->jsonl)) != EOF;) {
-        at++;
-        if (c == '\n') whole = at;
-    }
-    return cut_file(m->jsonl, m->jsonl_path, whole, e);
-}
-
 static FILE *open_update(const char *path, Error *e) {
     FILE *f = fopen(path, "r+e");
     if (!f && errno == ENOENT) f = fopen(path, "w+e");
@@ -379,7 +368,7 @@ Metrics *metrics_open(const char *folder, Error *e) {
     snprintf(m->folder, sizeof m->folder, "%s", folder);
     if (folder_make(folder, e) || path_join(m->jsonl_path, folder, "metrics.jsonl", e) ||
         path_join(m->csv_path, folder, "metrics.csv", e) || events_name(m, e) || !(m->jsonl = open_update(m->jsonl_path, e)) ||
-        !(m->events = open_update(m->events_path, e)) || cut_torn_line(m, e) || metrics_align(m, &all, e)) {
+        !(m->events = open_update(m->events_path, e)) || file_cut_torn_line(m->jsonl_path, e) || metrics_align(m, &all, e)) {
         metrics_close(m);
         return NULL;
     }

@@ -50,7 +50,7 @@ int plain_sentence_next(const char **cursor, const char **text, size_t *size, ch
     return 1;
 }
 
-static int words_count(const char *text, size_t size) {
+static int words_within(const char *text, size_t size) {
     int words = 0;
     for (size_t i = 0; i < size; i++) words += !space(text[i]) && (i == 0 || space(text[i - 1]));
     return words;
@@ -289,7 +289,7 @@ static int sentence_take(
         text += skip, size -= skip;
     }
     const char *why = mark == '?'                                   ? "a question"
-                      : words_count(text, size) < PLAIN_WORDS_LEAST ? "fewer than three words"
+                      : words_within(text, size) < PLAIN_WORDS_LEAST ? "fewer than three words"
                       : size > PLAIN_BYTES_MOST                     ? "longer than 1000 bytes"
                                                                     : NULL;
     if (!why) return sentence_claims(list, pieces, antecedent, text, size, place, e);

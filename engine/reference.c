@@ -34,19 +34,6 @@ static int table_put(ReferenceCache *c, const char *key, double sum, Error *e) {
     return 0;
 }
 
-/* Takes off a last line that a kill cut short, so that what is added again makes the file that an undisturbed run makes. */
-static int torn_line_drop(const char *path, Error *e) {
-    int file = open(path, O_RDWR | O_CLOEXEC);
-    if (file < 0) return file_error(e, "cannot open file for appending", path);
-    off_t end = lseek(file, 0, SEEK_END), kept = end;
-    char last;
-    while (kept > 0 && pread(file, &last, 1, kept - 1) == 1 && last != '\n') kept--;
-    int bad = end < 0 || (kept < end && ftruncate(file, kept));
-    if (bad) file_error(e, "cannot shorten file", path);
-    close(file);
-    return bad ? -1 : 0;
-}
-
 int reference_open(ReferenceCache *c, const char *path, Error *e) {
     memset(c, 0, sizeof *c);
     if (strlen(path) >= sizeof c->path) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
@@ -55,7 +42,7 @@ int reference_open(ReferenceCache *c, const char *path, Error *e) {
         JsonLines lines;
         json_t *row;
         int got;
-        if (torn_line_drop(path, e) || jsonl_open(&lines, path, e)) return -1;
+        if (file_cut_torn_line(path, e) || jsonl_open(&lines, path, e)) return -1;
         while ((got = jsonl_next(&lines, &row, NULL)) != 0 && got != -2) {
             if (got < 0) continue; /* a line that is none: its number is computed again */
             const char *key;

@@ -109,10 +109,9 @@ typedef struct StepImages {
 } StepImages;
 void step_images_clear(StepImages *s); /* keeps the lists' memory */
 void step_images_free(StepImages *s);
-/* Reads, preprocesses and hashes an image file (or takes RGB, or preprocessed pixels). A file seen before (same path, size, time) whose
+/* Reads, preprocesses and hashes an image file (or takes preprocessed pixels). A file seen before (same path, size, time) whose
  * features are cached is not read again. Returns its index among the step's images, or -1. */
 int vlm_image_file(Vlm *v, StepImages *s, const char *path, Error *e);
-int vlm_image_rgb(Vlm *v, StepImages *s, const unsigned char *rgb, int width, int height, Error *e);
 int vlm_image_pixels(Vlm *v, StepImages *s, const float *pixels, Error *e);
 int vlm_image(Vlm *v, StepImages *s, const ImageRef *image, Error *e);
 /* How a file's picture is laid out, by its size alone; read once as long as the file stays as it is. */

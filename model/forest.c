@@ -223,12 +223,6 @@ int forest_release(Forest *f, int segment, Error *e) {
     return 0;
 }
 
-void forest_truncate(Forest *f, int segment, int length) {
-    Segment *s = &f->segments[segment];
-    assert(s->live && s->children == 0 && s->rows == 0 && length >= 0 && length <= s->cached);
-    s->cached = length;
-}
-
 void forest_step_end(Forest *f) {
     for (int i = 0; i < f->segments_n; i++) {
         Segment *s = &f->segments[i];

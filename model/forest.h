@@ -82,8 +82,6 @@ int forest_score(Forest *f, int segment, int from, Error *e);
 int forest_want(Forest *f, int segment, Error *e);
 /* Frees the segment's slots; a segment with live children is refused. Its index may be reused. */
 int forest_release(Forest *f, int segment, Error *e);
-/* Cuts a segment's held tokens back to `length` (a rejected suffix, or a leaf used again for the next text below the same parent). */
-void forest_truncate(Forest *f, int segment, int length);
 void forest_step_end(Forest *f);
 
 /* Builds segments, ranges and slots for the kernels. Fails only on memory. */

@@ -37,6 +37,9 @@ static const SizeKey decoder_keys[] = {
     { "pad_token_id", offsetof(DecoderConfig, pad), -1, MOST_VOCAB },
 };
 
+/* What LlamaConfig and MistralConfig have in common. */
+#define LLAMA_SHAPE                                                                                                                        \
+    .width = 4096, .layers = 32, .heads = 32, .vocab = 32000, .eps = 1e-6f, .rope_theta = 1e4f, .bos = 1, .eos = { 2 }, .eos_n = 1, .pad = -1
 /* The decoder families. preset: the defaults of their config classes in Transformers; a head_size or kv_heads of 0 follows from the others.
  * Yi and Vicuna are llama. */
 static const struct Family {
@@ -45,34 +48,8 @@ static const struct Family {
     int window_has_flag;         /* the window counts where use_sliding_window says so */
     DecoderConfig preset;
 } families[] = {
-    { "llama", "llava_llama", 1, 0,
-        { .width = 4096,
-            .ff = 11008,
-            .layers = 32,
-            .heads = 32,
-            .vocab = 32000,
-            .positions = 2048,
-            .eps = 1e-6f,
-            .rope_theta = 1e4f,
-            .bos = 1,
-            .eos = { 2 },
-            .eos_n = 1,
-            .pad = -1 } },
-    { "mistral", "llava_mistral", 0, 0,
-        { .width = 4096,
-            .ff = 14336,
-            .layers = 32,
-            .heads = 32,
-            .kv_heads = 8,
-            .vocab = 32000,
-            .positions = 4096 * 32,
-            .window = 4096,
-            .eps = 1e-6f,
-            .rope_theta = 1e4f,
-            .bos = 1,
-            .eos = { 2 },
-            .eos_n = 1,
-            .pad = -1 } },
+    { "llama", "llava_llama", 1, 0, { LLAMA_SHAPE, .ff = 11008, .positions = 2048 } },
+    { "mistral", "llava_mistral", 0, 0, { LLAMA_SHAPE, .ff = 14336, .kv_heads = 8, .positions = 4096 * 32, .window = 4096 } },
     { "qwen2", "llava_qwen", 0, 1,
         { .width = 4096,
             .ff = 22016,

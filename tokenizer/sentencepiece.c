@@ -282,13 +282,6 @@ static int byte_of(const Piece *p) {
     return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
 }
 
-static int is_utf8(const char *text, size_t size) {
-    uint32_t code;
-    for (int n; size; text += n, size -= (size_t)n)
-        if (!(n = utf8_next(text, size, &code))) return 0;
-    return 1;
-}
-
 static int check_pieces(PieceModel *m, const char *path, Error *e) {
     if (!m->count) return refuse(path, "a tokenizer without pieces", e);
     m->index_size = 64;
@@ -300,7 +293,7 @@ static int check_pieces(PieceModel *m, const char *path, Error *e) {
     for (size_t id = 0; id < m->count; id++) {
         Piece *p = &m->pieces[id];
         if (!p->size) return refuse_piece(path, id, "an empty piece", e);
-        if (!is_utf8(p->text, (size_t)p->size)) return refuse_piece(path, id, "a piece that is not UTF-8", e);
+        if (utf8_valid(p->text, (size_t)p->size) != (size_t)p->size) return refuse_piece(path, id, "a piece that is not UTF-8", e);
         if (!isfinite(p->score)) return refuse_piece(path, id, "a piece whose score is not a number", e);
         if (index_add(m, (int)id)) {
             refuse_piece(path, id, "a piece that is defined twice", e);

@@ -20,6 +20,7 @@ int rows_next_two(JsonLines *first, JsonLines *second, json_t **a, json_t **b, E
         bad = error_what(e, "rows do not match"), error_where(e, "%s", second->where);
         error_found(e, "%.200s candidate %lld", id[1], (long long)candidate[1]);
         error_expected(e, "%.200s candidate %lld, as in %s", id[0], (long long)candidate[0], first->path);
+        error_hint(e, "remove %.200s, so that it is made again", second->path);
     }
     if (!bad) return got;
     json_decref(*a);

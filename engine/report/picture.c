@@ -1,8 +1,10 @@
 /* picture.c - owns what becomes of a picture's file on its way into a page. Decoding and resampling are model/image.h's. */
 #include "engine/report/picture.h"
 
+#include "base/base64.h"
 #include "base/file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,17 +12,10 @@
 /* Whole: a photograph at a tower's resolution (336) is some 40 KB as JPEG. Thumbnails stand beside each of hundreds of pairs. */
 const PictureSize picture_whole = { 128 << 10, 384 }, picture_thumbnail = { 8 << 10, 112 };
 
-static char *uri_make(const char *type, const unsigned char *bytes, size_t size) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *uri = malloc(size / 3 * 4 + 64), *out = uri;
-    if (!uri) return NULL;
-    out += sprintf(out, "data:image/%s;base64,", type);
-    for (size_t i = 0; i < size; i += 3) {
-        size_t n = size - i < 3 ? size - i : 3;
-        unsigned group = (unsigned)bytes[i] << 16 | (n > 1 ? (unsigned)bytes[i + 1] << 8 : 0) | (n > 2 ? bytes[i + 2] : 0u);
-        for (size_t k = 0; k < 4; k++) *out++ = k <= n ? digits[group >> (18 - 6 * k) & 63] : '=';
-    }
-    *out = 0;
+static char *uri_make(const char *type, const void *bytes, size_t size) {
+    char *text = base64_encode(bytes, size, NULL), *uri = NULL;
+    if (text && asprintf(&uri, "data:image/%s;base64,%s", type, text) < 0) uri = NULL;
+    free(text);
     return uri;
 }
 
@@ -31,8 +26,8 @@ static char *uri_as_is(const PictureSize *size, const char *path) {
     if (stat(path, &info) || !S_ISREG(info.st_mode) || (size_t)info.st_size > size->as_is || file_read(path, size->as_is, &bytes, &n, NULL))
         return NULL;
     const char *kind = image_extension(bytes, n);
-    if (kind && !strcmp(kind, "png")) uri = uri_make("png", (const unsigned char *)bytes, n);
-    if (kind && !strcmp(kind, "jpg")) uri = uri_make("jpeg", (const unsigned char *)bytes, n);
+    if (kind && !strcmp(kind, "png")) uri = uri_make("png", bytes, n);
+    if (kind && !strcmp(kind, "jpg")) uri = uri_make("jpeg", bytes, n);
     free(bytes);
     return uri;
 }

@@ -248,7 +248,8 @@ static void files_that_do_not_match(void **state) {
     fputs("{\"id\": \"p0\", \"candidate\": 1, \"claims\": []}\n", f);
     fclose(f);
     assert_int_equal(arrow_label(NULL, &v, c, at("answers.jsonl"), at("short.jsonl"), at("no.jsonl"), &counts, NULL, &e), -1);
-    assert_string_equal(e.what, "claims and candidates do not match");
+    assert_string_equal(e.what, "rows do not match");
+    assert_non_null(strstr(e.hint, "made again"));
     assert_false(file_exists(at("no.jsonl")));
     assert_int_equal(arrow_claims(c, at("absent.jsonl"), at("no.jsonl"), &split, &e), -1);
     f = fopen(at("bad.jsonl"), "w");
