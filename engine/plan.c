@@ -82,6 +82,8 @@ static int64_t packs_bytes(const Making *m, const Params *p, int travel) {
     return (all + longest) * m->size;
 }
 
+static int64_t tile_bytes(const ModelConfig *c) { return 3LL * c->vision.image_side * c->vision.image_side * 4; }
+
 /* Weights, and what the largest step of a phase needs. */
 static void step_add(const Making *m, PlanPhase *phase, const Params *p, const StepSize *s, int travel, int64_t keys, int64_t leaves) {
     const ModelConfig *c = p->config;
@@ -100,8 +102,7 @@ static void step_add(const Making *m, PlanPhase *phase, const Params *p, const S
         .head_size = d->head_size,
         .vocab = config_head_rows(c),
         .threads = m->threads };
-    int64_t tile = 3LL * c->vision.image_side * c->vision.image_side * 4,
-            step_tiles = c->tile_rows > 0 ? s->feature_rows / c->tile_rows : 0;
+    int64_t step_tiles = c->tile_rows > 0 ? s->feature_rows / c->tile_rows : 0;
     on_device(phase, "weights", p->count * m->size);
     if (packs_bytes(m, p, travel)) on_device(phase, "packed weights", packs_bytes(m, p, travel));
     model_sizes(c, m->dtype, s, on_device, phase);
@@ -110,13 +111,15 @@ static void step_add(const Making *m, PlanPhase *phase, const Params *p, const S
     const int groups[] = { m->copies, m->c->ranks.tensor };
     for (int i = 0; i < 2; i++)
         if (groups[i] > 1) on_device(phase, "pieces of sums over ranks", (int64_t)groups[i] * COMM_PIECE_BYTES);
-    if (step_tiles) on_host(phase, "pixels", step_tiles * tile);
+    if (step_tiles) on_host(phase, "pixels", step_tiles * tile_bytes(c));
 }
 
-/* Features of a frozen tower are kept in host memory, as many as the budget holds. */
+/* Features of a frozen tower are kept in host memory, as many as the budget holds; besides, the tiles of pictures that wait decoded (prefetch.h). */
 static void features_add(const Making *m, PlanPhase *phase, const ModelConfig *c, int64_t images) {
-    int64_t each = (int64_t)c->tiles * c->tile_rows * c->vision.width * m->size, kept = each ? FEATURE_BUDGET / each : 0;
-    if (m->plan->data->images && each) on_host(phase, "image features kept", (images < kept ? images : kept) * each);
+    int64_t each = (int64_t)c->tiles * c->tile_rows * c->vision.width * m->size, kept = each ? FEATURE_BUDGET / each : 0, ahead = m->c->data.prefetch;
+    if (!m->plan->data->images || !each) return;
+    on_host(phase, "image features kept", (images < kept ? images : kept) * each);
+    if (ahead) on_host(phase, "images decoded ahead", (images < ahead ? images : ahead) * c->tiles * tile_bytes(c));
 }
 
 static int64_t share(const Making *m, int64_t n) { return (n + m->copies - 1) / m->copies; }
