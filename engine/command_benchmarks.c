@@ -1,9 +1,10 @@
-/* command_benchmarks.c - `rlaifv eval amber | pope | chair | choice`: published evaluations over answers in files. Needs no model. */
+/* command_benchmarks.c - `rlaifv eval amber | pope | chair | choice | scenes`: published evaluations over answers in files. Needs no model. */
 #include "engine/commands.h"
 #include "engine/eval/amber.h"
 #include "engine/eval/chair.h"
 #include "engine/eval/choice.h"
 #include "engine/eval/pope.h"
+#include "engine/eval/scenes_files.h"
 #include "engine/options.h"
 #include "kernels/comm/world.h"
 
@@ -15,8 +16,9 @@ typedef struct Shared {
 } Shared;
 #define SHARED_DEFAULTS ((Shared){ .settings = { .resamples = RESAMPLES } })
 /* The table lines of every benchmark, for a Shared variable; `answers` explains the file. */
-#define OPTIONS_SHARED(S, ANSWERS)                                                                                                         \
-    { "answers", OPTION_TEXT, &(S).settings.answers, "F", ANSWERS, 1, 0, 0, NULL },                                                        \
+#define OPTIONS_SHARED(S, ANSWERS) OPTIONS_SHARED_BUT(S, ANSWERS, 1)
+#define OPTIONS_SHARED_BUT(S, ANSWERS, NEEDED)                                                                                             \
+    { "answers", OPTION_TEXT, &(S).settings.answers, "F", ANSWERS, NEEDED, 0, 0, NULL },                                                   \
         { "out", OPTION_TEXT, &(S).out, "F", "the result, as JSON; a table goes to stdout", 1, 0, 0, NULL },                               \
         { "rows", OPTION_TEXT, &(S).settings.rows, "F", "what was found in each answer, as JSONL", 0, 0, 0, NULL },                        \
         { "partial", OPTION_FLAG, &(S).settings.partial, NULL, "count missing and extra answers, do not refuse them", 0, 0, 0, NULL },     \
@@ -97,11 +99,27 @@ static int choice(int argc, char **argv, Error *e) {
     return got == 1 ? choice_eval(&s.settings, questions, s.out, stdout, e) : got;
 }
 
+static int scenes(int argc, char **argv, Error *e) {
+    Shared s = SHARED_DEFAULTS;
+    ScenesFiles f = { 0 };
+    const Option table[] = {
+        { "data", OPTION_TEXT, &f.data, "F", "prompts.jsonl of `rlaifv scenes`: rows {id, image, question, truth}", 1, 0, 0, NULL },
+        { "pairs", OPTION_TEXT, &f.pairs, "F", "pairs.jsonl: how often the truth prefers what it prefers", 0, 0, 0, NULL },
+        { "corrections", OPTION_TEXT, &f.corrections, "F", "gets pairs of each answer corrected by the truth and as it was, as people's corrections are", 0, 0, 0,
+            NULL },
+        OPTIONS_SHARED_BUT(s, "rows {id, text}, such as candidates.jsonl", 0),
+        { 0 },
+    };
+    int got = parsed(table, argc, argv, "eval scenes --data F [--answers F] [--pairs F] [--corrections F] --out F",
+        "The built-in world's truth: hallucination and coverage of answers, agreement of pairs.", e);
+    return got == 1 ? scenes_files_eval(&s.settings, &f, s.out, stdout, e) : got;
+}
+
 int command_benchmark(int argc, char **argv, int *known, Error *e) {
     static const struct {
         const char *name;
         int (*command)(int argc, char **argv, Error *e);
-    } all[] = { { "amber", amber }, { "pope", pope }, { "chair", chair }, { "choice", choice } };
+    } all[] = { { "amber", amber }, { "pope", pope }, { "chair", chair }, { "choice", choice }, { "scenes", scenes } };
     *known = 0;
     for (size_t i = 0; argc > 0 && i < sizeof all / sizeof *all; i++) {
         if (strcmp(argv[0], all[i].name)) continue;

@@ -119,7 +119,7 @@ static void clean_captions_are_true(void **state) {
         int facts;
         scene_make(11, (uint64_t)i, &s, NULL);
         Rng rng = scene_rng(11, (uint64_t)i, SCENE_FOR_TURNS);
-        caption_draw(&s, &scene_noise_none, &rng, &c);
+        caption_draw(&s, &scene_noise_none, 0, &rng, &c);
         caption_write(&c, text);
         assert_int_equal(false_facts(&s, text, &facts), 0);
         assert_int_equal(c.false_facts, 0);
@@ -139,7 +139,7 @@ static void noisy_captions_have_what_was_planted(void **state) {
         int facts;
         scene_make(12, (uint64_t)i, &s, NULL);
         Rng rng = scene_rng(12, (uint64_t)i, SCENE_FOR_TURNS);
-        caption_draw(&s, &scene_noise_default, &rng, &c);
+        caption_draw(&s, &scene_noise_default, 0, &rng, &c);
         caption_write(&c, text);
         assert_in_range(c.count, 1, CAPTION_SENTENCES_MOST);
         assert_int_equal(false_facts(&s, text, &facts), c.false_facts);

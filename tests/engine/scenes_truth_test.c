@@ -103,7 +103,7 @@ static void captions_score_as_they_were_made(void **state) {
             char text[CAPTION_TEXT];
             scene_make(31, (uint64_t)i, &s, NULL);
             Rng rng = scene_rng(31, (uint64_t)i, SCENE_FOR_TURNS);
-            caption_draw(&s, n ? &scene_noise_default : &scene_noise_none, &rng, &c);
+            caption_draw(&s, n ? &scene_noise_default : &scene_noise_none, 0, &rng, &c);
             caption_write(&c, text);
             truth_answer(&s, text, &a);
             assert_int_equal(a.false_claims, c.false_facts);
