@@ -16,7 +16,7 @@ static int json_finish(json_t *tables, FILE *to, Error *e) {
     return bad ? error_what(e, "cannot write the tables") : 0;
 }
 
-/* Prints the table of that name, or all. *missing counts what --check is about. */
+/* Prints the table of that name, or all, and counts what --check is about. */
 static int tables_print(const TableSpec *s, TableRuns *runs, const char *name, TableFormat format, FILE *to, int *empty, int *failing, Error *e) {
     const Table *one = strcmp(name, "all") ? spec_table(s, name, e) : NULL;
     json_t *list = json_array();
@@ -58,9 +58,24 @@ static int check_say(int empty, int failing, Error *e) {
            error_hint(e, "the table says which, and what fills a cell");
 }
 
+/* The program's own tables by name. */
+static int help_print(const Option *table, Error *e) {
+    TableSpec s;
+    if (spec_open(&s, NULL, e)) return -1;
+    options_help(table, "table NAME|all [OPTION]...",
+        "The paper's tables: each published number, with where it was printed, beside the mean and spread of what runs measured,\n"
+        "and what the paper says of them, checked. Empty cells say what fills them.",
+        stdout);
+    putchar('\n');
+    for (int i = 0; i < s.tables_n; i++) printf("  %-18s %s\n", s.tables[i].name, s.tables[i].title);
+    spec_free(&s);
+    return 0;
+}
+
 int command_table(int argc, char **argv, Error *e) {
     static const char *const formats[] = { [FORMAT_MARKDOWN] = "markdown", [FORMAT_CSV] = "csv", [FORMAT_JSON] = "json", NULL };
-    const char *folder = "runs/tables", *out = NULL, *tables = NULL;
+    static const char usual[] = "runs/tables"; /* which need not be there */
+    const char *folder = usual, *out = NULL, *tables = NULL;
     int format = FORMAT_MARKDOWN, check = 0, operands, empty = 0, failing = 0;
     TableSpec s;
     TableRuns runs;
@@ -71,15 +86,14 @@ int command_table(int argc, char **argv, Error *e) {
         { "check", OPTION_FLAG, &check, NULL, "exit with 1 when a check does not hold or a cell of the built-in world is empty", 0, 0, 0, NULL },
         { .name = NULL } };
     int parsed = options_parse(table, argc, argv, &operands, e);
-    if (parsed == OPTIONS_HELP)
-        return options_help(table, "table NAME|all [OPTION]...",
-                   "The paper's tables: each published number, with where it was printed, beside the mean and spread of what runs measured,\n"
-                   "and what the paper says of them, checked. NAME is main, benchmarks, ablation-feedback, ablation-split, iterations,\n"
-                   "labelers, best-of-n or transfer. Empty cells say what fills them.",
-                   stdout),
-               0;
+    if (parsed == OPTIONS_HELP) return help_print(table, e);
     if (parsed) return 2;
-    if (operands != 1) return error_what(e, "table takes one name"), error_where(e, "command line"), error_found(e, "%d", operands), error_expected(e, "a table, or all"), 2;
+    if (operands != 1)
+        return error_what(e, "table takes one name"), error_where(e, "command line"), error_found(e, "%d", operands),
+               error_expected(e, "a table, or all"), 2;
+    if (folder != usual && !file_exists(folder))
+        return error_what(e, "no such folder"), error_where(e, "--runs"), error_found(e, "%.200s", folder),
+               error_expected(e, "a folder of runs, each seed in a folder RUN-SEED");
     if (spec_open(&s, tables, e)) return -1;
     int got = strcmp(argv[0], "all") && !spec_table(&s, argv[0], e) ? 2 : runs_open(&runs, &s, folder, e);
     if (!got) {

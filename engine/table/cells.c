@@ -208,21 +208,22 @@ int table_failing(const TableFilled *f) {
     return n;
 }
 
-char *table_command(const TableFilled *f, const TableCell *c, int column, Error *e) {
-    static const char *const folders[] = { [AT_START] = "iter-0/", [AT_CHOSEN] = "iter-CHOSEN/", [AT_LABELER] = "labeler/", [AT_EVAL] = "" };
+char *table_command(const TableFilled *f, const TableCell *c, int column, int exact, Error *e) {
     const TableMeasured *m = c->from;
     const TableColumn *of = column_at(f, column);
-    char iteration[32], *out = NULL;
-    int n;
+    char folder[32] = "iter-*/", *out = NULL;
     if (of->change_of >= 0) of = &f->spec->columns[of->change_of];
-    snprintf(iteration, sizeof iteration, "iter-%d/", m->iteration);
-    const char *run = f->spec->runs[m->run].key, *folder = m->at == AT_ITERATION ? iteration : m->at == AT_FILE ? m->file : folders[m->at];
+    if (exact && m->at != AT_CHOSEN) snprintf(folder, sizeof folder, "iter-%d/", m->iteration);
+    if (m->at == AT_LABELER) strcpy(folder, "labeler/");
+    if (m->at == AT_EVAL) folder[0] = 0;
     const TablePlace *p = of->places;
     while (p < of->places + of->places_n && !(p->kind == PLACE_RESULT && place_applies(p, m))) p++;
+    int n, result = m->at != AT_FILE && p < of->places + of->places_n;
+    const char *full = m->full ? m->full : "a run of the paper's size, which has no config yet";
     if (spec_can_fill(of, m, 1)) n = asprintf(&out, "%s", m->command);
-    else if (m->at == AT_FILE || p == of->places + of->places_n) n = asprintf(&out, "%s; %s", m->full ? m->full : "no config yet", m->at_text);
+    else if (!result) n = asprintf(&out, "%s", full);
     else
-        n = asprintf(&out, "%s, then rlaifv eval %s ... --out %s/%s-SEED/%sevals/%s.json", m->full ? m->full : m->command, p->benchmark, f->runs->folder, run,
+        n = asprintf(&out, "%s, then rlaifv eval %s ... --out %s/%s-SEED/%sevals/%s.json", full, p->benchmark, f->runs->folder, f->spec->runs[m->run].key,
             folder, p->from);
     if (n < 0) return error_what(e, "out of memory"), error_where(e, "tables"), NULL;
     return out;

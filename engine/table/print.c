@@ -40,7 +40,7 @@ static void commands_free(Commands *c) {
 
 /* Its number from 1, or -1. */
 static int commands_add(Commands *c, const TableFilled *f, const TableCell *cell, int column, Error *e) {
-    char *text = table_command(f, cell, column, e);
+    char *text = table_command(f, cell, column, 0, e);
     if (!text) return -1;
     for (int i = 0; i < c->n; i++)
         if (!strcmp(c->list[i], text)) return free(text), i + 1;
@@ -205,7 +205,7 @@ static int csv_cell(const TableFilled *f, int row, int j, FILE *to, Error *e) {
     const TableColumn *c = column_at(f, j);
     const TableCell *cell = table_cell(f, row, j);
     const Samples *s = &cell->measured;
-    char *command = cell->from ? table_command(f, cell, j, e) : NULL;
+    char *command = cell->from ? table_command(f, cell, j, 1, e) : NULL;
     if (cell->from && !command) return -1;
     csv_text(f->table->name, ",", to), csv_text(f->table->rows[row].key, ",", to), csv_text(c->key, ",", to);
     csv_text(c->unit ? c->unit : "", ",", to);

@@ -29,7 +29,7 @@ static json_t *samples_json(const Samples *s) {
 static json_t *cell_json(const TableFilled *f, int row, int j, Error *e) {
     const TableCell *cell = table_cell(f, row, j);
     const Samples *s = &cell->measured;
-    char *command = cell->from ? table_command(f, cell, j, e) : NULL;
+    char *command = cell->from ? table_command(f, cell, j, 1, e) : NULL;
     if (cell->from && !command) return NULL;
     json_t *out = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "row", f->table->rows[row].key, "column",
         f->spec->columns[f->table->columns[j]].key, "paper", papers_json(f, cell), "measured", number(s->mean), "spread", number(s->spread),
@@ -97,12 +97,14 @@ static json_t *sources_json(const TableFilled *f) {
 }
 
 json_t *table_to_json(const TableFilled *f, Error *e) {
-    json_t *cells = json_array(), *out;
-    error_what(e, "out of memory"), error_where(e, "tables"); /* unless something else is said */
-    for (int i = 0; cells && i < f->table->rows_n * f->table->columns_n; i++)
-        if (append(cells, cell_json(f, i / f->table->columns_n, i % f->table->columns_n, e))) return json_decref(cells), NULL;
-    out = json_pack("{s:s, s:s, s:s?, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "name", f->table->name, "title", f->table->title, "note", f->table->note,
-        "folder", f->runs->folder, "columns", columns_json(f), "rows", rows_json(f), "cells", cells, "checks", checks_json(f), "sources",
-        sources_json(f), "runs", runs_json(f, e));
+    json_t *cells = json_array(), *out = NULL;
+    int n = f->table->rows_n * f->table->columns_n, i = 0;
+    while (cells && i < n && !append(cells, cell_json(f, i / f->table->columns_n, i % f->table->columns_n, e))) i++;
+    if (cells && i == n)
+        out = json_pack("{s:s, s:s, s:s?, s:s, s:O, s:o, s:o, s:o, s:o, s:o}", "name", f->table->name, "title", f->table->title, "note", f->table->note,
+            "folder", f->runs->folder, "cells", cells, "columns", columns_json(f), "rows", rows_json(f), "checks", checks_json(f), "sources",
+            sources_json(f), "runs", runs_json(f, e));
+    json_decref(cells);
+    if (!out) error_what(e, "cannot make JSON of a table"), error_where(e, "%s", f->table->name), error_expected(e, "UTF-8, and memory");
     return out;
 }

@@ -90,13 +90,17 @@ static void size_write(SeedRun *r) {
     else if (c->data.train[0]) snprintf(r->size + used, (size_t)(SIZE_TEXT - used), "%son given pairs", comma);
 }
 
+/* 1; 0: hardly begun, without settings and ledger; -1. */
 static int seed_run_open(TableRuns *all, SeedRun *r, Error *e) {
-    char path[PATH_SIZE];
-    if (r->opened) return 0;
-    if (path_join(path, all->folder, r->name, e) || run_folder_open(&r->folder, path, e)) return -1;
+    char path[PATH_SIZE], settings[PATH_SIZE], ledger[PATH_SIZE];
+    if (r->opened) return 1;
+    if (path_join(path, all->folder, r->name, e) || path_join(settings, path, "config.ini", e) || path_join(ledger, path, "ledger.jsonl", e))
+        return -1;
+    if (!file_exists(settings) && !file_exists(ledger)) return 0;
+    if (run_folder_open(&r->folder, path, e)) return -1;
     r->opened = 1;
     size_write(r);
-    return 0;
+    return 1;
 }
 
 /* The file below the run as JSON. 1; 0: not there; -1. */
@@ -186,10 +190,11 @@ static int place_measure(SeedRun *r, const TableMeasured *m, const char *folder,
 int runs_measure(TableRuns *all, int i, const TableMeasured *m, const TableColumn *c, Reading *out, Error *e) {
     SeedRun *r = &all->list[i];
     char folder[64];
-    int got = 0;
     memset(out, 0, sizeof *out);
-    if (seed_run_open(all, r, e)) return -1;
+    int got = seed_run_open(all, r, e);
+    if (got <= 0) return got;
     if (!folder_of(r, m, folder)) return 0;
+    got = 0;
     for (int j = 0; j < c->places_n && !got; j++) got = place_measure(r, m, folder, &c->places[j], out, e);
     return got;
 }

@@ -412,8 +412,12 @@ void spec_free(TableSpec *s) {
 /* ---- looked up ---- */
 
 const Table *spec_table(const TableSpec *s, const char *name, Error *e) {
+    char names[280] = "all";
     int i = FIND(name, s->tables, s->tables_n, name, "table", "command line", e);
-    return i < 0 ? NULL : &s->tables[i];
+    if (i >= 0) return &s->tables[i];
+    for (i = 0; i < s->tables_n && strlen(names) + strlen(s->tables[i].name) + 3 < sizeof names; i++)
+        strcat(strcat(names, ", "), s->tables[i].name);
+    return error_expected(e, "%s", names), NULL;
 }
 
 const TableMeasured *spec_measured(const TableSpec *s, const Table *t, int row, int column) {

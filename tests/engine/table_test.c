@@ -274,7 +274,7 @@ static void markdown(void **state) {
               "| x | | | [2] | | | | | | |\n"
               "| V | alone | 13.6 (b) | | | | | | | |\n");
     has(text, "Empty cells are filled by:\n\n- [1] `run big, then rlaifv eval choice ... --out ");
-    has(text, "/runs/full-SEED/iter-CHOSEN/evals/mmstar.json`\n- [2] `run full-x`\n");
+    has(text, "/runs/full-SEED/iter-*/evals/mmstar.json`\n- [2] `run full-x`\n");
     has(text, "- **holds**: falls by 83 (lower by 83.3 ± 5.8, n = 3)\n- **does not hold**: falls by 84 (lower by 83.3 ± 5.8, n = 3)\n");
     has(text, "- **holds**: below 11 (10.0 ± 4.0, n = 3 beside 11.0)\n");
     has(text, "- **not measured**: x less\n");
@@ -343,7 +343,7 @@ static void what_check_says(void **state) {
     assert_true(file_exists(at(folder, "out"))); /* written all the same */
     assert_int_equal(table_run("all", "markdown", NULL, &e), 0);
     assert_int_equal(table_run("wun", "markdown", NULL, &e), 2);
-    error_says(&e, "no such table");
+    error_says(&e, "no such table: command line; found \"wun\"; expected all, one");
     assert_int_equal(table_run("on", "markdown", NULL, &e), 2);
     error_says(&e, "did you mean one?");
     assert_int_equal(command_table(0, (char *[]){ NULL }, &e), 2);
@@ -355,7 +355,11 @@ static void what_check_says(void **state) {
 /* No runs at all: every cell that could be measured says by what. */
 static void nothing_there(void **state) {
     (void)state;
+    Error e = { 0 };
     assert_int_equal(folder_remove(at(folder, "runs"), NULL), 0);
+    assert_int_equal(table_run("one", "markdown", NULL, &e), -1);
+    error_says(&e, "no such folder");
+    assert_int_equal(folder_make(at(folder, "runs/full-x-3"), NULL), 0); /* begun: without anything in it */
     char *text = table_text("markdown");
     has(text, "| M | the start | 50.0 (a), 40.0 (b) | [1] | | | [1] | | 30.3 (a) | [2] |\n");
     has(text, "- **not measured**: falls by 83\n");
