@@ -17,7 +17,8 @@ static int json_finish(json_t *tables, FILE *to, Error *e) {
 }
 
 /* Prints the table of that name, or all, and counts what --check is about. */
-static int tables_print(const TableSpec *s, TableRuns *runs, const char *name, TableFormat format, FILE *to, int *empty, int *failing, Error *e) {
+static int tables_print(
+    const TableSpec *s, TableRuns *runs, const char *name, TableFormat format, FILE *to, int *empty, int *failing, Error *e) {
     const Table *one = strcmp(name, "all") ? spec_table(s, name, e) : NULL;
     json_t *list = json_array();
     int bad = !list;
@@ -41,7 +42,8 @@ static int tables_print(const TableSpec *s, TableRuns *runs, const char *name, T
 }
 
 /* To the file, whole or not at all, or to stdout. */
-static int tables_write(const TableSpec *s, TableRuns *runs, const char *name, TableFormat format, const char *out, int *empty, int *failing, Error *e) {
+static int tables_write(
+    const TableSpec *s, TableRuns *runs, const char *name, TableFormat format, const char *out, int *empty, int *failing, Error *e) {
     FileOut file;
     if (!out) return tables_print(s, runs, name, format, stdout, empty, failing, e);
     if (file_create(&file, out, e)) return -1;
@@ -83,7 +85,8 @@ int command_table(int argc, char **argv, Error *e) {
         { "format", OPTION_CHOICE, &format, NULL, "csv has a line for each cell, json each seed's value", 0, 0, 0, formats },
         { "out", OPTION_TEXT, &out, "FILE", "in place of stdout", 0, 0, 0, NULL },
         { "tables", OPTION_TEXT, &tables, "FILE", "tables of yours, as configs/tables/tables.json has the built-in ones", 0, 0, 0, NULL },
-        { "check", OPTION_FLAG, &check, NULL, "exit with 1 when a check does not hold or a cell of the built-in world is empty", 0, 0, 0, NULL },
+        { "check", OPTION_FLAG, &check, NULL, "exit with 1 when a check does not hold or a cell of the built-in world is empty", 0, 0, 0,
+            NULL },
         { .name = NULL } };
     int parsed = options_parse(table, argc, argv, &operands, e);
     if (parsed == OPTIONS_HELP) return help_print(table, e);

@@ -94,8 +94,7 @@ static int cell_measure(TableFilled *f, const TableColumn *c, TableCell *cell, E
             error_what(e, "seeds measured in different ways"), error_where(e, "%s/%s: %s", f->runs->folder, run->name, c->key);
             error_found(e, "%s, the seeds before it by %s", got->place->from, cell->place->from);
             error_hint(e, "measure all seeds alike, or move the others away"), bad = 1;
-        } else if (asprintf(&file, "%s/%s", run->name, got->file) < 0)
-            error_what(e, "out of memory"), error_where(e, "cells"), bad = 1;
+        } else if (asprintf(&file, "%s/%s", run->name, got->file) < 0) error_what(e, "out of memory"), error_where(e, "cells"), bad = 1;
         else {
             cell->place = got->place;
             bad = sample_add(&cell->measured, run->seed, got->value, file, e);
@@ -148,7 +147,8 @@ static int check_reduction(const TableFilled *f, const TableCheck *c, CheckResul
     check_numbers(out, &changes, NULL, c->value);
     if (changes.n) {
         out->number = 0 - out->number; /* of a change of 0, not -0 */
-        out->verdict = (c->kind == CHECK_REDUCTION_AT_LEAST ? out->number >= c->value : out->number <= c->value) ? CHECK_HOLDS : CHECK_FAILS;
+        out->verdict =
+            (c->kind == CHECK_REDUCTION_AT_LEAST ? out->number >= c->value : out->number <= c->value) ? CHECK_HOLDS : CHECK_FAILS;
     }
     samples_free(&changes);
     return 0;
@@ -223,8 +223,8 @@ char *table_command(const TableFilled *f, const TableCell *c, int column, int ex
     if (spec_can_fill(of, m, 1)) n = asprintf(&out, "%s", m->command);
     else if (!result) n = asprintf(&out, "%s", full);
     else
-        n = asprintf(&out, "%s, then rlaifv eval %s ... --out %s/%s-SEED/%sevals/%s.json", full, p->benchmark, f->runs->folder, f->spec->runs[m->run].key,
-            folder, p->from);
+        n = asprintf(&out, "%s, then rlaifv eval %s ... --out %s/%s-SEED/%sevals/%s.json", full, p->benchmark, f->runs->folder,
+            f->spec->runs[m->run].key, folder, p->from);
     if (n < 0) return error_what(e, "out of memory"), error_where(e, "tables"), NULL;
     return out;
 }

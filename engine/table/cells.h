@@ -58,8 +58,8 @@ const TableCell *table_cell(const TableFilled *f, int row, int column);
 /* Cells that the built-in world's runs can fill and have not, and checks that do not hold. */
 int table_empty(const TableFilled *f);
 int table_failing(const TableFilled *f);
-/* What fills the cell, as a line for people, in a malloc'd text; NULL when memory is out. exact: with the one folder that a benchmark's result goes
- * into, else with a pattern for those of all iterations. The cell must have something that fills it. */
+/* What fills the cell, as a line for people, in a malloc'd text; NULL when memory is out. exact: with the one folder that a benchmark's
+ * result goes into, else with a pattern for those of all iterations. The cell must have something that fills it. */
 char *table_command(const TableFilled *f, const TableCell *c, int column, int exact, Error *e);
 
 #endif

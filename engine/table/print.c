@@ -12,16 +12,18 @@ const char *const check_verdicts[] = { [CHECK_HOLDS] = "holds", [CHECK_FAILS] = 
 static const TableColumn *column_at(const TableFilled *f, int column) { return &f->spec->columns[f->table->columns[column]]; }
 static int has_measured(const TableColumn *c) { return c->places_n > 0 || c->change_of >= 0; }
 
-/* Changes with their sign. */
-static void number_text(const TableColumn *c, double value, char *out, size_t size) {
-    snprintf(out, size, c->change_of >= 0 ? "%+.*f" : "%.*f", c->decimals, value);
+static int is_change(const TableColumn *c) { return c->change_of >= 0; }
+
+/* Changes have their sign. */
+static void number_text(int decimals, int change, double value, char *out, size_t size) {
+    snprintf(out, size, change ? "%+.*f" : "%.*f", decimals, value);
 }
 
-/* "4.8 ± 0.9" and ", n = 3" of seeds; n 0: a bare number. */
-static void mean_text(const TableColumn *c, double mean, double spread, int n, char *out, size_t size) {
-    number_text(c, mean, out, size);
+/* "4.8 ± 0.9, n = 3"; n 0: a bare number. */
+static void mean_text(int decimals, int change, double mean, double spread, int n, char *out, size_t size) {
+    number_text(decimals, change, mean, out, size);
     size_t used = strlen(out);
-    if (!isnan(spread)) used += (size_t)snprintf(out + used, size - used, " ± %.*f", c->decimals, spread);
+    if (!isnan(spread)) used += (size_t)snprintf(out + used, size - used, " ± %.*f", decimals, spread);
     if (n) snprintf(out + used, size - used, ", n = %d", n);
 }
 
@@ -69,7 +71,7 @@ static void heading_print(const TableFilled *f, FILE *to) {
 static void paper_print(const TableFilled *f, const TableColumn *c, const TableCell *cell, FILE *to) {
     for (int i = 0; i < cell->papers; i++) {
         char number[64];
-        number_text(c, cell->paper[i].value, number, sizeof number);
+        number_text(c->decimals, is_change(c), cell->paper[i].value, number, sizeof number);
         fprintf(to, "%s%s (%s)", i ? ", " : " ", number, f->spec->sources[cell->paper[i].source].key);
     }
     fputs(" |", to);
@@ -82,7 +84,7 @@ static int cell_print(const TableFilled *f, int row, int j, Commands *empty, FIL
     if (!has_measured(c)) return 0;
     if (cell->measured.n) {
         char text[128];
-        mean_text(c, cell->measured.mean, cell->measured.spread, cell->measured.n, text, sizeof text);
+        mean_text(c->decimals, is_change(c), cell->measured.mean, cell->measured.spread, cell->measured.n, text, sizeof text);
         const char *by = cell->place && strcmp(cell->place->from, c->places[0].from) ? cell->place->from : NULL;
         fprintf(to, by ? " %s, by %s |" : " %s |", text, by);
     } else if (cell->from) {
@@ -100,15 +102,16 @@ static void check_print(const TableFilled *f, int i, FILE *to) {
     int reduction = check->kind <= CHECK_REDUCTION_AT_MOST;
     char number[128], other[128];
     fprintf(to, "- **%s**: %s", check_verdicts[r->verdict], check->text);
-    if (!isnan(r->number)) {
-        mean_text(c, r->number, r->spread, r->seeds, number, sizeof number);
-        fprintf(to, reduction ? " (lower by %s)" : " (%s", number);
+    if (r->seeds && reduction) {
+        mean_text(c->decimals, 1, 0 - r->number, r->spread, r->seeds, number, sizeof number);
+        fprintf(to, " (change, %%: %s)", number);
+    } else if (r->seeds) {
+        mean_text(c->decimals, is_change(c), r->number, r->spread, r->seeds, number, sizeof number);
+        mean_text(c->decimals, is_change(c), r->other, r->other_spread, r->other_seeds, other, sizeof other);
+        fprintf(to, isnan(r->other) ? " (%s)" : " (%s beside %s)", number, other);
     }
-    if (!isnan(r->number) && !reduction) {
-        mean_text(c, r->other, r->other_spread, r->other_seeds, other, sizeof other);
-        fprintf(to, isnan(r->other) ? ")" : " beside %s)", other);
-    }
-    if (r->verdict == CHECK_OPEN && check->kind == CHECK_WORSE_BY_SPREAD && r->seeds && r->other_seeds) fputs("; a spread needs two seeds of both", to);
+    if (r->verdict == CHECK_OPEN && check->kind == CHECK_WORSE_BY_SPREAD && r->seeds && r->other_seeds)
+        fputs("; a spread needs two seeds of both", to);
     fputc('\n', to);
 }
 
@@ -135,6 +138,7 @@ static int runs_print(const TableFilled *f, FILE *to, Error *e) {
         if (!files) continue;
         if (seed_run_ledger_hash(r, ledger, e) || seed_run_read_hash(r, read, e)) return -1;
         fprintf(to, "%s\n- `%s/%s`: %s%s", first ? "\nMeasured in:\n" : "", f->runs->folder, r->name, r->size, r->size[0] ? "; " : "");
+        if (r->folder.table.n) fprintf(to, "%d answers judged; ", r->folder.table.answers);
         if (ledger[0]) fprintf(to, "last row of the ledger `%s`; ", ledger);
         fprintf(to, "%zu file%s read, `%s`", files, files == 1 ? "" : "s", read);
         first = 0;

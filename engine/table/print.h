@@ -1,5 +1,5 @@
-/* print.h - filled tables as Markdown for people, as CSV with one line a cell, as JSON with the value of each seed. The same cells always give
- * the same bytes; whether `to` took them is the caller's to check. */
+/* print.h - filled tables as Markdown for people, as CSV with one line a cell, as JSON with the value of each seed. The same cells always
+ * give the same bytes; whether `to` took them is the caller's to check. */
 #ifndef RLAIFV_ENGINE_TABLE_PRINT_H
 #define RLAIFV_ENGINE_TABLE_PRINT_H
 

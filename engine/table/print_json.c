@@ -21,7 +21,8 @@ static json_t *papers_json(const TableFilled *f, const TableCell *cell) {
 static json_t *samples_json(const Samples *s) {
     json_t *list = json_array();
     for (int i = 0; list && i < s->n; i++)
-        if (append(list, json_pack("{s:I, s:f, s:o}", "seed", (json_int_t)s->list[i].seed, "value", s->list[i].value, "file", text(s->list[i].file))))
+        if (append(list, json_pack("{s:I, s:f, s:o}", "seed", (json_int_t)s->list[i].seed, "value", s->list[i].value, "file",
+                             text(s->list[i].file))))
             return json_decref(list), NULL;
     return list;
 }
@@ -44,8 +45,8 @@ static json_t *columns_json(const TableFilled *f) {
     json_t *list = json_array();
     for (int j = 0; list && j < f->table->columns_n; j++) {
         const TableColumn *c = &f->spec->columns[f->table->columns[j]];
-        if (append(list, json_pack("{s:s, s:s, s:s?, s:s?, s:s?}", "key", c->key, "name", c->name, "paper", c->paper, "unit", c->unit, "better",
-                             better[c->better])))
+        if (append(list, json_pack("{s:s, s:s, s:s?, s:s?, s:s?}", "key", c->key, "name", c->name, "paper", c->paper, "unit", c->unit,
+                             "better", better[c->better])))
             return json_decref(list), NULL;
     }
     return list;
@@ -67,8 +68,8 @@ static json_t *checks_json(const TableFilled *f) {
     for (int i = 0; list && i < f->table->checks_n; i++) {
         const CheckResult *r = &f->checks[i];
         if (append(list, json_pack("{s:s, s:s, s:o, s:o, s:i, s:o, s:o, s:i}", "text", f->table->checks[i].text, "verdict",
-                             check_verdicts[r->verdict], "number", number(r->number), "spread", number(r->seeds ? r->spread : NAN), "seeds", r->seeds,
-                             "other", number(r->other), "other_spread", number(r->other_spread), "other_seeds", r->other_seeds)))
+                             check_verdicts[r->verdict], "number", number(r->number), "spread", number(r->seeds ? r->spread : NAN), "seeds",
+                             r->seeds, "other", number(r->other), "other_spread", number(r->other_spread), "other_seeds", r->other_seeds)))
             return json_decref(list), NULL;
     }
     return list;
@@ -81,8 +82,8 @@ static json_t *runs_json(const TableFilled *f, Error *e) {
         char ledger[HASH_TEXT], read[HASH_TEXT];
         if (!json_object_size(r->read)) continue;
         if (seed_run_ledger_hash(r, ledger, e) || seed_run_read_hash(r, read, e) ||
-            append(list, json_pack("{s:s, s:o, s:o, s:s, s:O}", "run", r->name, "size", text(r->size), "ledger", text(ledger), "read", read, "files",
-                             r->read)))
+            append(list, json_pack("{s:s, s:o, s:o, s:s, s:O}", "run", r->name, "size", text(r->size), "ledger", text(ledger), "read", read,
+                             "files", r->read)))
             return json_decref(list), NULL;
     }
     return list;
@@ -101,9 +102,9 @@ json_t *table_to_json(const TableFilled *f, Error *e) {
     int n = f->table->rows_n * f->table->columns_n, i = 0;
     while (cells && i < n && !append(cells, cell_json(f, i / f->table->columns_n, i % f->table->columns_n, e))) i++;
     if (cells && i == n)
-        out = json_pack("{s:s, s:s, s:s?, s:s, s:O, s:o, s:o, s:o, s:o, s:o}", "name", f->table->name, "title", f->table->title, "note", f->table->note,
-            "folder", f->runs->folder, "cells", cells, "columns", columns_json(f), "rows", rows_json(f), "checks", checks_json(f), "sources",
-            sources_json(f), "runs", runs_json(f, e));
+        out = json_pack("{s:s, s:s, s:s?, s:s, s:O, s:o, s:o, s:o, s:o, s:o}", "name", f->table->name, "title", f->table->title, "note",
+            f->table->note, "folder", f->runs->folder, "cells", cells, "columns", columns_json(f), "rows", rows_json(f), "checks",
+            checks_json(f), "sources", sources_json(f), "runs", runs_json(f, e));
     json_decref(cells);
     if (!out) error_what(e, "cannot make JSON of a table"), error_where(e, "%s", f->table->name), error_expected(e, "UTF-8, and memory");
     return out;

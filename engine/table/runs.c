@@ -1,5 +1,5 @@
-/* runs.c - owns the finding of runs by their names, and the reading of one value from one of them. Refuses an evaluation that is not what its
- * place says, and a run from which a file is gone that its ledger has. */
+/* runs.c - owns the finding of runs by their names, and the reading of one value from one of them. Refuses an evaluation that is not what
+ * its place says, and a run from which a file is gone that its ledger has. */
 #include "engine/table/runs.h"
 
 #include "model/params.h"
@@ -86,7 +86,8 @@ static void size_write(SeedRun *r) {
     if (count >= 1000000000) used = snprintf(r->size, SIZE_TEXT, "policy of %.1f B parameters", (double)count / 1e9);
     else if (count) used = snprintf(r->size, SIZE_TEXT, "policy of %.2g M parameters", (double)count / 1e6);
     const char *comma = used ? ", " : "";
-    if (c->data.per_iteration && !c->data.train[0]) snprintf(r->size + used, (size_t)(SIZE_TEXT - used), "%s%d prompts an iteration", comma, c->data.per_iteration);
+    if (c->data.per_iteration && !c->data.train[0])
+        snprintf(r->size + used, (size_t)(SIZE_TEXT - used), "%s%d prompts an iteration", comma, c->data.per_iteration);
     else if (c->data.train[0]) snprintf(r->size + used, (size_t)(SIZE_TEXT - used), "%son given pairs", comma);
 }
 
@@ -94,7 +95,8 @@ static void size_write(SeedRun *r) {
 static int seed_run_open(TableRuns *all, SeedRun *r, Error *e) {
     char path[PATH_SIZE], settings[PATH_SIZE], ledger[PATH_SIZE];
     if (r->opened) return 1;
-    if (path_join(path, all->folder, r->name, e) || path_join(settings, path, "config.ini", e) || path_join(ledger, path, "ledger.jsonl", e))
+    if (path_join(path, all->folder, r->name, e) || path_join(settings, path, "config.ini", e) ||
+        path_join(ledger, path, "ledger.jsonl", e))
         return -1;
     if (!file_exists(settings) && !file_exists(ledger)) return 0;
     if (run_folder_open(&r->folder, path, e)) return -1;
@@ -166,7 +168,8 @@ static int measure_of(const json_t *top, const char *path, const TablePlace *p, 
     if (value && json_is_null(value)) return 0;
     if (!json_is_number(value))
         return error_what(e, "a result without its number"), error_where(e, "%s: measures.%s.%s", path, p->section, p->field),
-               error_found(e, "%s", json_kind(value)), error_expected(e, "{\"value\": a number or null}, as `rlaifv eval %s` writes", p->benchmark);
+               error_found(e, "%s", json_kind(value)),
+               error_expected(e, "{\"value\": a number or null}, as `rlaifv eval %s` writes", p->benchmark);
     return taken(p, json_number_value(value), out);
 }
 

@@ -1,7 +1,7 @@
 /* runs.h - the folder of runs that a table is measured in: DIR/RUN-SEED, as many seeds of a run as there are.
  *
- * Runs are opened when a cell first asks for them, so that a broken one stops only the tables that need it. What a table has read of them is
- * remembered, for its list of sources. */
+ * Runs are opened when a cell first asks for them, so that a broken one stops only the tables that need it. What a table has read of them
+ * is remembered, for its list of sources. */
 #ifndef RLAIFV_ENGINE_TABLE_RUNS_H
 #define RLAIFV_ENGINE_TABLE_RUNS_H
 
@@ -37,7 +37,7 @@ void runs_forget(TableRuns *r);
 typedef struct Reading {
     double value;
     const TablePlace *place;
-    int64_t answers; /* that it is of; 0: not said */
+    int64_t answers;      /* that it is of; 0: not said */
     char file[PATH_SIZE]; /* below the run */
 } Reading;
 /* What `m` says of the column in list[i]. 1; 0: not there yet; -1: the run is broken. */

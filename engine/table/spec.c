@@ -1,5 +1,5 @@
-/* spec.c - owns the reading of the tables' file. Refuses what it does not know, at the place where it stands, so that a slip in a name cannot
- * leave a cell empty. */
+/* spec.c - owns the reading of the tables' file. Refuses what it does not know, at the place where it stands, so that a slip in a name
+ * cannot leave a cell empty. */
 #include "engine/table/spec.h"
 
 #include "engine/eval/labeler_eval.h"
@@ -74,7 +74,8 @@ static int find(const char *name, const void *first, int n, size_t stride, const
     error_what(e, "no such %s", sort), error_where(e, "%s", where), error_found(e, "\"%.80s\"", name);
     return near ? error_hint(e, "did you mean %s?", near) : error_expected(e, "one of the file's own");
 }
-#define FIND(NAME, LIST, N, FIELD, SORT, WHERE_, E) find(NAME, (N) ? (const void *)&(LIST)[0].FIELD : NULL, N, sizeof *(LIST), SORT, WHERE_, E)
+#define FIND(NAME, LIST, N, FIELD, SORT, WHERE_, E)                                                                                        \
+    find(NAME, (N) ? (const void *)&(LIST)[0].FIELD : NULL, N, sizeof *(LIST), SORT, WHERE_, E)
 
 static int column_in(const TableSpec *s, const Table *t, const char *name, const char *where, Error *e) {
     const char *names[TABLE_COLUMNS_MOST];
@@ -146,8 +147,8 @@ static int place_read(TablePlace *p, const json_t *object, const char *where, Er
     *p = (TablePlace){ .kind = result ? PLACE_RESULT : PLACE_EVAL, .scale = 1 };
     if (fields_check(object, result ? "result benchmark section measure scale offset" : "eval field scale offset", where, e) ||
         text_field(object, result ? "result" : "eval", 1, where, &p->from, e) ||
-        text_field(object, result ? "measure" : "field", 1, where, &p->field, e) ||
-        json_may_number(object, "scale", where, &p->scale, e) || json_may_number(object, "offset", where, &p->offset, e))
+        text_field(object, result ? "measure" : "field", 1, where, &p->field, e) || json_may_number(object, "scale", where, &p->scale, e) ||
+        json_may_number(object, "offset", where, &p->offset, e))
         return -1;
     if (!result) return choice(p->from, kinds, where, "eval", e) < 0 || rate_check(p->from, p->field, where, e) ? -1 : 0;
     if (text_field(object, "benchmark", 0, where, &p->benchmark, e) || text_field(object, "section", 1, where, &p->section, e)) return -1;
@@ -165,8 +166,7 @@ static int column_read(TableSpec *s, TableColumn *c, const json_t *object, const
         text_field(object, "name", 1, where, &c->name, e) || text_field(object, "paper", 0, where, &c->paper, e) ||
         text_field(object, "unit", 0, where, &c->unit, e) || text_field(object, "better", 0, where, &better, e) ||
         json_may_integer(object, "decimals", where, 0, DECIMALS_MOST, &decimals, e) ||
-        text_field(object, "change_of", 0, where, &change_of, e) ||
-        part_field(object, "places", JSON_ARRAY, !change_of, where, &places, e))
+        text_field(object, "change_of", 0, where, &change_of, e) || part_field(object, "places", JSON_ARRAY, !change_of, where, &places, e))
         return -1;
     int direction = better ? choice(better, directions, where, "better", e) : BETTER_NEITHER;
     if (direction < 0) return -1;
@@ -174,7 +174,8 @@ static int column_read(TableSpec *s, TableColumn *c, const json_t *object, const
     if (change_of && places)
         return error_what(e, "a column of changes has no places"), error_where(e, "%s", where), error_found(e, "change_of and places"),
                error_expected(e, "one of them");
-    if (change_of) return (c->change_of = FIND(change_of, s->columns, s->columns_n - 1, key, "column before this one", where, e)) < 0 ? -1 : 0;
+    if (change_of)
+        return (c->change_of = FIND(change_of, s->columns, s->columns_n - 1, key, "column before this one", where, e)) < 0 ? -1 : 0;
     if (!(c->places = mem_new(json_array_size(places), sizeof *c->places, "tables", e))) return -1;
     for (size_t i = 0; i < json_array_size(places); i++) {
         char at[WHERE];
@@ -261,7 +262,8 @@ static int paper_read(const TableSpec *s, const Table *t, TableRow *r, const jso
         for (int j = 0; j < TABLE_COLUMNS_MOST; j++) r->paper[i][j] = NAN;
     json_object_foreach((json_t *)object, source, numbers) {
         if (r->sources_n == TABLE_PAPERS_MOST)
-            return error_what(e, "too many sources of a row"), error_where(e, "%s", where), error_expected(e, "at most %d", TABLE_PAPERS_MOST);
+            return error_what(e, "too many sources of a row"), error_where(e, "%s", where),
+                   error_expected(e, "at most %d", TABLE_PAPERS_MOST);
         int i = r->sources_n++, j;
         if ((r->sources[i] = FIND(source, s->sources, s->sources_n, key, "source", where, e)) < 0) return -1;
         if (!json_is_object(numbers))
@@ -303,7 +305,8 @@ static int row_read(const TableSpec *s, Table *t, const json_t *object, const ch
 static int cell_read(const TableSpec *s, const Table *t, const json_t *pair, const char *where, int *row, int *column, Error *e) {
     const char *r = json_string_value(json_array_get(pair, 0)), *c = json_string_value(json_array_get(pair, 1));
     if (json_array_size(pair) != 2 || !r || !c)
-        return error_what(e, "not a cell"), error_where(e, "%s", where), error_found(e, "%s", json_kind(pair)), error_expected(e, "[ROW, COLUMN]");
+        return error_what(e, "not a cell"), error_where(e, "%s", where), error_found(e, "%s", json_kind(pair)),
+               error_expected(e, "[ROW, COLUMN]");
     return (*row = FIND(r, t->rows, t->rows_n, key, "row", where, e)) < 0 || (*column = column_in(s, t, c, where, e)) < 0 ? -1 : 0;
 }
 
@@ -328,8 +331,12 @@ static int check_read(const TableSpec *s, const Table *t, TableCheck *c, const j
     int reduction = c->kind == CHECK_REDUCTION_AT_LEAST || c->kind == CHECK_REDUCTION_AT_MOST, spread = c->kind == CHECK_WORSE_BY_SPREAD;
     if ((than != NULL) == !isnan(c->value) || (reduction && than) || (spread && !than))
         return error_what(e, "a check against the wrong thing"), error_where(e, "%s", where),
-               error_found(e, than ? isnan(c->value) ? "than" : "than and value" : isnan(c->value) ? "neither than nor value" : "value"),
-               error_expected(e, reduction ? "value" : spread ? "than" : "than or value");
+               error_found(e, than              ? isnan(c->value) ? "than" : "than and value"
+                              : isnan(c->value) ? "neither than nor value"
+                                                : "value"),
+               error_expected(e, reduction ? "value"
+                                 : spread  ? "than"
+                                           : "than or value");
     if (reduction && t->rows[c->row].base < 0)
         return error_what(e, "a reduction from nothing"), error_where(e, "%s", where), error_expected(e, "a row with a base");
     if (spread && s->columns[t->columns[c->column]].better == BETTER_NEITHER)
@@ -377,10 +384,12 @@ static int table_read(TableSpec *s, Table *t, const json_t *object, const char *
 
 static int spec_read(TableSpec *s, const char *name, Error *e) {
     const json_t *sources, *runs, *columns, *tables;
-    if (fields_check(s->json, "sources runs columns tables", name, e) || part_field(s->json, "sources", JSON_OBJECT, 1, name, &sources, e) ||
-        part_field(s->json, "runs", JSON_OBJECT, 1, name, &runs, e) || part_field(s->json, "columns", JSON_OBJECT, 1, name, &columns, e) ||
-        part_field(s->json, "tables", JSON_ARRAY, 1, name, &tables, e) || sources_read(s, sources, name, e) || runs_read(s, runs, name, e) ||
-        columns_read(s, columns, name, e) || !(s->tables = mem_new(json_array_size(tables), sizeof *s->tables, "tables", e)))
+    if (fields_check(s->json, "sources runs columns tables", name, e) ||
+        part_field(s->json, "sources", JSON_OBJECT, 1, name, &sources, e) || part_field(s->json, "runs", JSON_OBJECT, 1, name, &runs, e) ||
+        part_field(s->json, "columns", JSON_OBJECT, 1, name, &columns, e) ||
+        part_field(s->json, "tables", JSON_ARRAY, 1, name, &tables, e) || sources_read(s, sources, name, e) ||
+        runs_read(s, runs, name, e) || columns_read(s, columns, name, e) ||
+        !(s->tables = mem_new(json_array_size(tables), sizeof *s->tables, "tables", e)))
         return -1;
     for (size_t i = 0; i < json_array_size(tables); i++) {
         char where[WHERE];
@@ -437,7 +446,8 @@ int place_applies(const TablePlace *p, const TableMeasured *m) {
 
 int spec_can_fill(const TableColumn *c, const TableMeasured *m, int in_scenes) {
     for (int i = 0; m && i < c->places_n; i++)
-        if (place_applies(&c->places[i], m) && (!in_scenes || !strcmp(c->places[i].kind == PLACE_EVAL ? c->places[i].from : c->places[i].benchmark, "scenes")))
+        if (place_applies(&c->places[i], m) &&
+            (!in_scenes || !strcmp(c->places[i].kind == PLACE_EVAL ? c->places[i].from : c->places[i].benchmark, "scenes")))
             return 1;
     return 0;
 }

@@ -110,7 +110,8 @@ void spec_free(TableSpec *s);
 const Table *spec_table(const TableSpec *s, const char *name, Error *e);
 /* What measures the column in the row, or NULL. Of a column of changes: what measures the column that changes. */
 const TableMeasured *spec_measured(const TableSpec *s, const Table *t, int row, int column);
-/* 1 when the place can hold what `m` measures: files of results are named or stand in evals/, where scenes have none, as their eval.json has it all. */
+/* 1 when the place can hold what `m` measures: files of results are named or stand in evals/, where scenes have none, as their eval.json
+ * has it all. */
 int place_applies(const TablePlace *p, const TableMeasured *m);
 /* 1 when a run can fill the column with what `m` (NULL: nothing) measures; in_scenes: a run in the built-in world. */
 int spec_can_fill(const TableColumn *c, const TableMeasured *m, int in_scenes);

@@ -1,5 +1,5 @@
-/* table_test.c - tables of a folder of runs made here: means, spreads and changes beside values by hand, the three formats, what is empty, what
- * holds, and what is refused; and the program's own tables. */
+/* table_test.c - tables of a folder of runs made here: means, spreads and changes beside values by hand, the three formats, what is empty,
+ * what holds, and what is refused; and the program's own tables. */
 #include "tests/check.h"
 
 #include "engine/commands.h"
@@ -23,17 +23,22 @@ static const char tables[] =
     "  \"trust\": {\"name\": \"trust\", \"decimals\": 2, \"better\": \"higher\", \"places\": [\n"
     "    {\"eval\": \"scenes\", \"field\": \"object_responses\", \"scale\": -100, \"offset\": 100}]},\n"
     "  \"agree\": {\"name\": \"agreement\", \"places\": [{\"result\": \"scenes\", \"section\": \"pairs\", \"measure\": \"agreement\"}]},\n"
-    "  \"star\": {\"name\": \"MMStar\", \"paper\": \"MMStar\", \"places\": [{\"result\": \"mmstar\", \"benchmark\": \"choice\", \"section\": \"all\", "
+    "  \"star\": {\"name\": \"MMStar\", \"paper\": \"MMStar\", \"places\": [{\"result\": \"mmstar\", \"benchmark\": \"choice\", "
+    "\"section\": \"all\", "
     "\"measure\": \"accuracy\"}]}\n"
     "},\n"
     "\"tables\": [{\"name\": \"one\", \"title\": \"One\", \"note\": \"A, \\\"note\\\".\",\n"
     "  \"columns\": [\"rsp\", \"change\", \"trust\", \"agree\", \"star\"],\n"
     "  \"rows\": [\n"
-    "    {\"key\": \"before\", \"title\": \"M\", \"is\": \"the start\", \"paper\": {\"a\": {\"rsp\": 50, \"star\": 30.3}, \"b\": {\"rsp\": 40}}, \"measured\":\n"
+    "    {\"key\": \"before\", \"title\": \"M\", \"is\": \"the start\", \"paper\": {\"a\": {\"rsp\": 50, \"star\": 30.3}, \"b\": {\"rsp\": "
+    "40}}, \"measured\":\n"
     "      [{\"run\": \"full\", \"at\": \"start\", \"columns\": [\"rsp\", \"trust\", \"star\"]}]},\n"
-    "    {\"key\": \"after\", \"title\": \"+ ours\", \"base\": \"before\", \"paper\": {\"a\": {\"rsp\": 10.5}, \"b\": {\"rsp\": 8.5, \"change\": -70}},\n"
-    "      \"measured\": [{\"run\": \"full\", \"at\": \"chosen\"}, {\"run\": \"full\", \"at\": \"file iter-1/agreement.json\", \"columns\": [\"agree\"]}]},\n"
-    "    {\"key\": \"best\", \"title\": \"best\", \"base\": \"before\", \"measured\": [{\"run\": \"full\", \"at\": \"file best/reward-16.json\", \"columns\": "
+    "    {\"key\": \"after\", \"title\": \"+ ours\", \"base\": \"before\", \"paper\": {\"a\": {\"rsp\": 10.5}, \"b\": {\"rsp\": 8.5, "
+    "\"change\": -70}},\n"
+    "      \"measured\": [{\"run\": \"full\", \"at\": \"chosen\"}, {\"run\": \"full\", \"at\": \"file iter-1/agreement.json\", "
+    "\"columns\": [\"agree\"]}]},\n"
+    "    {\"key\": \"best\", \"title\": \"best\", \"base\": \"before\", \"measured\": [{\"run\": \"full\", \"at\": \"file "
+    "best/reward-16.json\", \"columns\": "
     "[\"rsp\"], \"command\": \"choose\"}]},\n"
     "    {\"key\": \"x\", \"title\": \"x\", \"measured\": [{\"run\": \"full-x\", \"at\": \"iteration 2\", \"columns\": [\"rsp\"]}]},\n"
     "    {\"key\": \"v\", \"title\": \"V\", \"is\": \"alone\", \"paper\": {\"b\": {\"rsp\": 13.6}}}\n"
@@ -46,8 +51,10 @@ static const char tables[] =
     "    {\"text\": \"better than before\", \"kind\": \"less_than\", \"cell\": [\"after\", \"rsp\"], \"than\": [\"before\", \"rsp\"]},\n"
     "    {\"text\": \"best above\", \"kind\": \"more_than\", \"cell\": [\"best\", \"rsp\"], \"than\": [\"after\", \"rsp\"]},\n"
     "    {\"text\": \"start worse\", \"kind\": \"worse_by_spread\", \"cell\": [\"before\", \"rsp\"], \"than\": [\"after\", \"rsp\"]},\n"
-    "    {\"text\": \"start less trusted\", \"kind\": \"worse_by_spread\", \"cell\": [\"before\", \"trust\"], \"than\": [\"after\", \"trust\"]},\n"
-    "    {\"text\": \"ours worse than best\", \"kind\": \"worse_by_spread\", \"cell\": [\"after\", \"rsp\"], \"than\": [\"best\", \"rsp\"]},\n"
+    "    {\"text\": \"start less trusted\", \"kind\": \"worse_by_spread\", \"cell\": [\"before\", \"trust\"], \"than\": [\"after\", "
+    "\"trust\"]},\n"
+    "    {\"text\": \"ours worse than best\", \"kind\": \"worse_by_spread\", \"cell\": [\"after\", \"rsp\"], \"than\": [\"best\", "
+    "\"rsp\"]},\n"
     "    {\"text\": \"x less\", \"kind\": \"less_than\", \"cell\": [\"x\", \"rsp\"], \"than\": [\"before\", \"rsp\"]}\n"
     "  ]}]}\n";
 
@@ -117,8 +124,8 @@ static void config_put(const char *run) {
 
 /* A result as `rlaifv eval NAME` writes it. */
 static void result_put(const char *name, const char *benchmark, const char *section, const char *measure, double value) {
-    json_put(name, json_pack("{s:s, s:i, s:{s:{s:i, s:{s:f, s:f, s:f}}}}", "benchmark", benchmark, "answers", 50, "measures", section, "answers", 50, measure,
-                       "value", value, "low", value - 1, "high", value + 1));
+    json_put(name, json_pack("{s:s, s:i, s:{s:{s:i, s:{s:f, s:f, s:f}}}}", "benchmark", benchmark, "answers", 50, "measures", section,
+                       "answers", 50, measure, "value", value, "low", value - 1, "high", value + 1));
 }
 
 /* Three seeds that fall from 60, 50, 70 % to 6, 10, 14 %; seed 12 stands for what has just begun. */
@@ -139,7 +146,8 @@ static void runs_put(void) {
         if (i == 1) result_put(name, "choice", "all", "accuracy", 31.5);
     }
     config_put("full-12");
-    text_put("runs/full-012/config.ini", "not asked for"), text_put("runs/full/config.ini", "nor this"), text_put("runs/full-1x/a", "nor this");
+    text_put("runs/full-012/config.ini", "not asked for"), text_put("runs/full/config.ini", "nor this"),
+        text_put("runs/full-1x/a", "nor this");
 }
 
 static int set_up(void **state) {
@@ -233,8 +241,8 @@ static void numbers(void **state) {
     near(paper->paper[0].value, -79), near(paper->paper[1].value, -70);
     assert_int_equal(table_empty(&f), 1);
     assert_int_equal(table_failing(&f), 2);
-    static const CheckVerdict expected[] = { CHECK_HOLDS, CHECK_FAILS, CHECK_HOLDS, CHECK_HOLDS, CHECK_HOLDS, CHECK_FAILS, CHECK_HOLDS, CHECK_HOLDS,
-        CHECK_HOLDS, CHECK_OPEN };
+    static const CheckVerdict expected[] = { CHECK_HOLDS, CHECK_FAILS, CHECK_HOLDS, CHECK_HOLDS, CHECK_HOLDS, CHECK_FAILS, CHECK_HOLDS,
+        CHECK_HOLDS, CHECK_HOLDS, CHECK_OPEN };
     for (int i = 0; i < 10; i++)
         if (f.checks[i].verdict != expected[i]) fail_msg("check %d: %s", i, check_verdicts[f.checks[i].verdict]);
     table_filled_free(&f);
@@ -266,22 +274,25 @@ static void markdown(void **state) {
     (void)state;
     char *text = table_text("markdown");
     has(text, "## One\n\nA, \"note\".\n\n"
-              "| | in the built-in world | paper: Rsp., % ↓ | absent, % ↓ | paper: change, % ↓ | change, % ↓ | trust ↑ | agreement | paper: MMStar | MMStar |\n"
+              "| | in the built-in world | paper: Rsp., % ↓ | absent, % ↓ | paper: change, % ↓ | change, % ↓ | trust ↑ | agreement | "
+              "paper: MMStar | MMStar |\n"
               "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
               "| M | the start | 50.0 (a), 40.0 (b) | 60.0 ± 10.0, n = 3 | | | 40.00 ± 10.00, n = 3 | | 30.3 (a) | 31.5, n = 1 |\n"
-              "| + ours | | 10.5 (a), 8.5 (b) | 10.0 ± 4.0, n = 3 | -79.0 (a), -70.0 (b) | -83.3 ± 5.8, n = 3 | 90.00 ± 4.00, n = 3 | 97.0 ± 1.0, n = 3 | | [1] |\n"
+              "| + ours | | 10.5 (a), 8.5 (b) | 10.0 ± 4.0, n = 3 | -79.0 (a), -70.0 (b) | -83.3 ± 5.8, n = 3 | 90.00 ± 4.00, n = 3 | 97.0 "
+              "± 1.0, n = 3 | | [1] |\n"
               "| best | | | 4.0 ± 0.0, n = 2 | | -92.7 ± 0.9, n = 2 | | | | |\n"
               "| x | | | [2] | | | | | | |\n"
               "| V | alone | 13.6 (b) | | | | | | | |\n");
     has(text, "Empty cells are filled by:\n\n- [1] `run big, then rlaifv eval choice ... --out ");
     has(text, "/runs/full-SEED/iter-*/evals/mmstar.json`\n- [2] `run full-x`\n");
-    has(text, "- **holds**: falls by 83 (lower by 83.3 ± 5.8, n = 3)\n- **does not hold**: falls by 84 (lower by 83.3 ± 5.8, n = 3)\n");
+    has(text,
+        "- **holds**: falls by 83 (change, %: -83.3 ± 5.8, n = 3)\n- **does not hold**: falls by 84 (change, %: -83.3 ± 5.8, n = 3)\n");
     has(text, "- **holds**: below 11 (10.0 ± 4.0, n = 3 beside 11.0)\n");
     has(text, "- **not measured**: x less\n");
     has(text, "Published:\n\n- a: paper A\n- b: paper B\n");
     lacks(text, "nobody's");
     has(text, "full-1`: policy of ");
-    has(text, " parameters, 7 prompts an iteration; last row of the ledger `");
+    has(text, " parameters, 7 prompts an iteration; 400 answers judged; last row of the ledger `");
     has(text, "5 files read, `"); /* of seed 2: two evaluations, best, agreement, mmstar */
     lacks(text, "full-12");
     char *again = table_text("markdown");
@@ -293,7 +304,8 @@ static void csv(void **state) {
     (void)state;
     char *text = table_text("csv"), *again = table_text("csv");
     assert_string_equal(text, again);
-    static const char heading[] = "table,row,column,unit,paper,paper_source,paper_also,measured,spread,seeds,measured_by,size,source,fill_command\n";
+    static const char heading[] =
+        "table,row,column,unit,paper,paper_source,paper_also,measured,spread,seeds,measured_by,size,source,fill_command\n";
     assert_memory_equal(text, heading, sizeof heading - 1);
     int lines = 0, quoted = 0;
     for (const char *p = text; *p; p++) quoted ^= *p == '"', lines += *p == '\n' && !quoted;
@@ -388,11 +400,13 @@ static void runs_refused(void **state) {
         { "runs/full-2/iter-2/eval.json", "{\"kind\":\"labeler\",\"prompts\":1,\"answers\":1}", "an evaluation of another kind" },
         { "runs/full-1/config.ini", "[run]\nnothing = 1\n", "unknown key" },
         { "runs/full-1/ledger.jsonl", "{}\n", "iteration" },
-        { "runs/full-3/iter-1/agreement.json", "{\"benchmark\":\"scenes\",\"answers\":1,\"measures\":{\"all\":{}}}", "a result without its number" },
+        { "runs/full-3/iter-1/agreement.json", "{\"benchmark\":\"scenes\",\"answers\":1,\"measures\":{\"all\":{}}}",
+            "a result without its number" },
         { "runs/full-3/iter-1/agreement.json", "{\"benchmark\":\"scenes\",\"answers\":1}", "measures" },
         { "runs/full-3/iter-1/agreement.json", "{\"answers\":1}", "benchmark" },
         { "runs/full-2/iter-0/evals/mmstar.json", "{\"benchmark\":\"pope\",\"measures\":{}}", "a result of another benchmark" },
-        { "runs/full-2/iter-0/evals/mmstar.json", "{\"benchmark\":\"choice\",\"measures\":{\"all\":{\"accuracy\":\"x\"}}}", "a result without its number" },
+        { "runs/full-2/iter-0/evals/mmstar.json", "{\"benchmark\":\"choice\",\"measures\":{\"all\":{\"accuracy\":\"x\"}}}",
+            "a result without its number" },
         { "runs/full-2/best/reward-16.json", "{\"benchmark\":\"chair\",\"measures\":{\"objects\":{\"chair_s_refine\":{\"value\":3.5}}}}",
             "seeds measured in different ways" },
     };
@@ -447,10 +461,12 @@ static void tables_refused(void **state) {
         { "\"columns\": [\"agree\"]", "\"columns\": []", "a cell that is measured twice", "tables[0].rows[1].measured[1]" },
         { "\"columns\": [\"agree\"]", "\"columns\": [1]", "expected names of columns", "tables[0].rows[1].measured[1]" },
         { "\"cell\": [\"after\", \"rsp\"], \"value\": 83", "\"cell\": [\"after\"], \"value\": 83", "not a cell", "tables[0].checks[0]" },
-        { "\"cell\": [\"after\", \"rsp\"], \"value\": 83", "\"cell\": [\"x\", \"rsp\"], \"value\": 83", "a reduction from nothing", "tables[0].checks[0]" },
+        { "\"cell\": [\"after\", \"rsp\"], \"value\": 83", "\"cell\": [\"x\", \"rsp\"], \"value\": 83", "a reduction from nothing",
+            "tables[0].checks[0]" },
         { "\"value\": 83", "\"than\": [\"x\", \"rsp\"]", "a check against the wrong thing", "tables[0].checks[0]" },
         { ", \"value\": 11", "", "neither than nor value", "tables[0].checks[3]" },
-        { "\"worse_by_spread\", \"cell\": [\"before\", \"rsp\"]", "\"worse_by_spread\", \"cell\": [\"before\", \"agree\"]", "no better", "tables[0].checks[6]" },
+        { "\"worse_by_spread\", \"cell\": [\"before\", \"rsp\"]", "\"worse_by_spread\", \"cell\": [\"before\", \"agree\"]", "no better",
+            "tables[0].checks[6]" },
         { "\"kind\": \"less_than\"", "\"kind\": \"fewer\"", "worse_by_spread", "tables[0].checks[3]: field \"kind\"" },
         { "\"tables\": [{", "\"tables\": [7, {", "wrong type", "tables[0]" },
         { "]}]}", "]}]", "bad JSON", "tables.json" },
@@ -471,7 +487,8 @@ static void tables_refused(void **state) {
 /* Each config that a run names is there, and each table prints without a single run. */
 static void the_built_in_ones(void **state) {
     (void)state;
-    static const char *const names[] = { "main", "benchmarks", "ablation-feedback", "ablation-split", "iterations", "labelers", "best-of-n", "transfer" };
+    static const char *const names[] = { "main", "benchmarks", "ablation-feedback", "ablation-split", "iterations", "labelers", "best-of-n",
+        "transfer" };
     TableSpec s;
     TableRuns runs;
     Error e = { 0 };
@@ -505,9 +522,45 @@ static void the_built_in_ones(void **state) {
     spec_free(&s);
 }
 
+/* A run without truth: benchmarks' results beside its eval.json, whose kind is the labeler's. */
+static void at_the_papers_size(void **state) {
+    (void)state;
+    Error e = { 0 };
+    char in[PATH_SIZE], to[PATH_SIZE], word[] = "main", runs[] = "--runs", out[] = "--out", line[sizeof(Error) + 64];
+    LabelerRates rates = { .answers = 96, .any = .625, .rejections = 2, .words = 80 };
+    json_t *json = labeler_rates_to_json(&rates);
+    json_object_set_new(json, "kind", json_string("labeler")), json_object_set_new(json, "prompts", json_integer(96));
+    assert_int_equal(folder_remove(at(folder, "runs"), NULL), 0);
+    config_put("full-1");
+    text_put("runs/full-1/config.ini", "[eval]\nkind = labeler\n[data]\nper_iteration = 4000\n");
+    json_put("runs/full-1/iter-0/eval.json", json);
+    result_put("runs/full-1/iter-0/evals/chair.json", "chair", "objects", "chair_s_refine", 53.6);
+    Ledger ledger;
+    Arrow arrow;
+    assert_int_equal(ledger_open(&ledger, at(folder, "runs/full-1"), NULL), 0);
+    assert_int_equal(arrow_begin(&arrow, 0, "eval", NULL), 0);
+    assert_int_equal(ledger_record(&ledger, &arrow, NULL), 0);
+    arrow_free(&arrow), ledger_close(&ledger);
+    json_t *chair = NULL; /* what else CHAIR measures */
+    assert_int_equal(json_read_object(at(folder, "runs/full-1/iter-0/evals/chair.json"), &chair, NULL), 0);
+    json_t *objects = json_object_get(json_object_get(chair, "measures"), "objects");
+    json_object_set_new(objects, "chair_i", json_pack("{s:f}", "value", 25.2));
+    json_object_set_new(objects, "recall", json_pack("{s:n}", "value"));
+    json_object_set_new(objects, "words", json_pack("{s:f}", "value", 79.5));
+    json_put("runs/full-1/iter-0/evals/chair.json", chair);
+    strcpy(in, at(folder, "runs")), strcpy(to, at(folder, "out"));
+    if (command_table(5, (char *[]){ word, runs, in, out, to }, &e)) fail_msg("%s", error_text(&e, line, sizeof line));
+    char *text = out_read();
+    has(text, " 54.5 (v2), 53.6 (v1) | 53.6, n = 1, by chair | | | 27.8 (v2), 25.2 (v1) | 25.2, n = 1, by chair |");
+    has(text, " 62.5, n = 1, by labeler |");
+    has(text, " 79.5, n = 1, by chair |");
+    free(text);
+}
+
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
-    const struct CMUnitTest table_test[] = { TEST(numbers), TEST(by_more_than_the_spread), TEST(markdown), TEST(csv), TEST(json), TEST(what_check_says),
-        TEST(nothing_there), TEST(runs_refused), TEST(tables_refused), TEST(the_built_in_ones) };
+    const struct CMUnitTest table_test[] = { TEST(numbers), TEST(by_more_than_the_spread), TEST(markdown), TEST(csv), TEST(json),
+        TEST(what_check_says), TEST(nothing_there), TEST(runs_refused), TEST(tables_refused), TEST(the_built_in_ones),
+        TEST(at_the_papers_size) };
     return cmocka_run_group_tests(table_test, NULL, NULL);
 }
