@@ -144,7 +144,8 @@ static int rate_of(const json_t *top, const char *path, const TablePlace *p, Rea
     if (json_need_string(top, "kind", path, &kind, e)) return -1;
     if (strcmp(kind, p->from)) return 0;
     int bad = strcmp(kind, "scenes") ? labeler_rates_from_json(top, path, &labeler, e) : truth_rates_from_json(top, path, &truth, e);
-    if (bad || json_need_number(top, p->field, path, &value, e)) return -1;
+    if (bad || json_need_number(top, p->field, path, &value, e) || json_may_integer(top, "answers", path, 0, INT32_MAX, &out->answers, e))
+        return -1;
     return taken(p, value, out);
 }
 
@@ -170,6 +171,7 @@ static int measure_of(const json_t *top, const char *path, const TablePlace *p, 
         return error_what(e, "a result without its number"), error_where(e, "%s: measures.%s.%s", path, p->section, p->field),
                error_found(e, "%s", json_kind(value)),
                error_expected(e, "{\"value\": a number or null}, as `rlaifv eval %s` writes", p->benchmark);
+    if (json_may_integer(section, "answers", path, 0, INT32_MAX, &out->answers, e)) return -1;
     return taken(p, json_number_value(value), out);
 }
 
@@ -183,9 +185,8 @@ static int place_measure(SeedRun *r, const TableMeasured *m, const char *folder,
     else snprintf(out->file, PATH_SIZE, "%sevals/%s.json", folder, p->from);
     int got = document_read(r, out->file, path, &top, e);
     if (got <= 0) return got;
-    got = p->kind == PLACE_EVAL ? rate_of(top, path, p, out, e) : measure_of(top, path, p, m->at == AT_FILE, out, e);
     out->answers = 0;
-    if (got > 0 && json_may_integer(top, "answers", path, 0, INT32_MAX, &out->answers, e)) got = -1;
+    got = p->kind == PLACE_EVAL ? rate_of(top, path, p, out, e) : measure_of(top, path, p, m->at == AT_FILE, out, e);
     json_decref(top);
     return got;
 }

@@ -9,7 +9,7 @@
  *       PLACE     {eval: "scenes" | "labeler", field}, of an eval.json; {result: NAME, benchmark (NAME unless given), section, measure}, of
  *                 evals/NAME.json beside that eval.json, as `rlaifv eval` writes it. Both: scale (1), offset (0): value * scale + offset
  *     tables    [{name, title, note, columns: [COLUMN, ...], rows: [ROW, ...], checks: [CHECK, ...]}, ...]
- *       ROW       {key, title, is: what it is in the built-in world, or why it is the paper's alone, base: ROW,
+ *       ROW       {key, title, is: what it is in the built-in world, or why it is only published, base: ROW,
  *                  paper: {SOURCE: {COLUMN: number}}, the source that counts first, measured: [MEASURED, ...]}
  *       MEASURED  {run, at, columns: those it is for (else all that no other one names), command and full: in place of the run's}
  *       at        start | iteration K | chosen | labeler | eval: the eval.json of iter-0, iter-K, the iteration that is the run's result,
