@@ -18,7 +18,7 @@ BASE = $(wildcard base/*.c)
 KERNELS = $(wildcard kernels/*.c kernels/comm/*.c)
 TOKENIZER = $(wildcard tokenizer/*.c)
 MODEL = $(wildcard model/*.c)
-ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c engine/report/*.c bench/*.c))
+ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c engine/report/*.c engine/table/*.c bench/*.c))
 
 MACHINE := $(shell uname -m)
 # The CPU backend is compiled once per instruction set; each copy exports one table, and kernels/open.c picks (docs/kernels.md).
@@ -33,6 +33,7 @@ ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
 # some gets their objects with its own.
 PROMPTS = $(wildcard configs/prompts/*.txt)
 REPORT_PARTS = $(wildcard configs/report/*)
+TABLES = configs/tables/tables.json
 data_object = $(patsubst configs/%,$(BUILD)/data/%.o,$(1))
 .PRECIOUS: $(BUILD)/data/%.c
 $(BUILD)/data/%.c: configs/%
@@ -68,7 +69,7 @@ $(eval $(call library,base,$(call object,$(BASE))))
 $(eval $(call library,kernels,$(call object,$(KERNELS)) $(ISA_OBJECTS)))
 $(eval $(call library,tokenizer,$(call object,$(TOKENIZER)) $(BUILD)/tokenizer/chat_builtins.o))
 $(eval $(call library,model,$(call object,$(MODEL))))
-$(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS) $(REPORT_PARTS))))
+$(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS) $(REPORT_PARTS) $(TABLES))))
 
 # The chat templates of configs/chat as an array of strings.
 CHAT_TEMPLATES = $(sort $(wildcard configs/chat/*.chat))
