@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *const plan_phase_names[PLAN_PHASES] = { "load", "sample", "sample other", "claims", "label", "reference", "train", "checkpoint", "evaluate" };
+const char *const plan_phase_names[PLAN_PHASES] = { "load", "sample", "sample-other", "claims", "label", "reference", "train", "checkpoint", "evaluate" };
 
 static int model_read(ModelConfig *m, const char *folder, const RunConfig *c, Error *e) {
     return config_load(folder, m, e) || config_slice(m, 0, c->ranks.tensor, folder, e) ? -1 : 0;

@@ -23,12 +23,13 @@ if [ "$1" = --one ]; then
         done
     }
     agreement() { [ -f "$dir/iter-1/agreement.json" ] || "$program" eval scenes --data $data/prompts/prompts.jsonl --pairs "$dir/iter-1/pairs.jsonl" --out "$dir/iter-1/agreement.json"; }
-    mkdir -p "$dir"
+    mkdir -p $runs
     start=$(date +%s)
     case $name in
     other) [ -d $runs/other/model ] || "$program" sft "$here/other.ini" --threads=1 ;;
     once-*) run once --data.per_iteration="${name#once-}" ;;
     human)
+        mkdir -p "$dir"
         [ -f "$dir/iter-1/candidates.jsonl" ] || "$program" sample "$here/human.ini" $with --seed="$seed" --run.dir="$dir"
         [ -f "$dir/pairs.jsonl" ] || "$program" eval scenes --data $data/prompts/prompts.jsonl --partial --answers "$dir/iter-1/candidates.jsonl" --corrections "$dir/pairs.jsonl" --out "$dir/corrected.json"
         train "$dir/pairs.jsonl"
@@ -43,7 +44,6 @@ if [ "$1" = --one ]; then
         dir=$runs/full-$seed
         best "$dir/best-base" "$here/../demo/policy" 1,2,4,8,16,32,64 "reward reward-sum policy-ppl reference-ppl"
         best "$dir/best-own" "$dir/model" 1,16 reward
-        rmdir "$runs/best-$seed" 2>/dev/null || :
         ;;
     *)
         run "$name"
@@ -53,16 +53,19 @@ if [ "$1" = --one ]; then
     echo "$name-$seed: $(($(date +%s) - start)) s"
     exit 0
 fi
-program=$1 seeds=${2:-3}
-mkdir -p $runs
-sh "$here/../demo/data.sh" "$program"
-jobs() { # NAMES: all seeds of each, the first names first
-    for name in $1; do for seed in $(seq "$seeds"); do echo "$program $name $seed"; done; done | OMP_WAIT_POLICY=passive xargs -L 1 -P "$(nproc)" sh "$0" --one
+{ # read whole before it runs, so that it may change while it does
+    program=$1 seeds=${2:-3}
+    mkdir -p $runs
+    sh "$here/../demo/data.sh" "$program"
+    jobs() { # NAMES: all seeds of each, the first names first
+        for name in $1; do for seed in $(seq "$seeds"); do echo "$program $name $seed"; done; done | OMP_WAIT_POLICY=passive xargs -L 1 -P "$(nproc)" sh "$0" --one
+    }
+    start=$(date +%s)
+    sh "$0" --one "$program" other 1
+    jobs "large full human"
+    jobs "confounded holistic smaller self best merged transfer once-4800 once-2400 once-3600"
+    echo "all runs: $(($(date +%s) - start)) s"
+    "$program" table all --runs $runs --out docs/tables.md
+    "$program" table all --runs $runs --check >/dev/null
+    exit
 }
-start=$(date +%s)
-echo "$program other 1" | xargs sh "$0" --one
-jobs "large full human"
-jobs "once-4800 self once-3600 best merged confounded smaller holistic once-2400 transfer"
-echo "all runs: $(($(date +%s) - start)) s"
-"$program" table all --runs $runs --out docs/tables.md
-"$program" table all --runs $runs --check >/dev/null
