@@ -88,6 +88,13 @@ int row_id(const json_t *row, IdKind kind, const char *where, char **out, Error 
     return *out ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
 }
 
+int row_id_or_place(const json_t *row, size_t place, const char *where, char **out, Error *e) {
+    if (json_object_get(row, "question_id") || json_object_get(row, "id") || json_object_get(row, "index"))
+        return row_id(row, IDS_OF_QUESTIONS, where, out, e);
+    if (asprintf(out, "%zu", place) < 0) *out = NULL;
+    return *out ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
+}
+
 /* ---- answers ---- */
 
 typedef struct Reading {
@@ -96,17 +103,19 @@ typedef struct Reading {
 } Reading;
 
 static int answer_add(void *context, const json_t *row, const char *where, Error *e) {
-    static const char *const texts[] = { "response", "answer", "text" };
+    static const char *const texts[] = { "response", "answer", "text", "model_answer" };
     const Reading *r = context;
     AnswerSet *s = r->set;
     const char *text = NULL;
     Answer a = { 0 };
-    for (int i = 0; i < 3 && !text; i++)
+    for (int i = 0; i < 4 && !text; i++)
         if (json_object_get(row, texts[i]) && json_need_string(row, texts[i], where, &text, e)) return -1;
     if (!text)
-        return error_what(e, "row has no answer"), error_where(e, "%s", where), error_expected(e, "a field response, answer or text");
-    if (mem_grow(&s->all, &s->cap, s->n + 1, sizeof *s->all, "answers", e) || row_id(row, r->kind, where, &a.id, e)) return -1;
-    if (r->kind == IDS_OF_QUESTIONS && json_object_get(s->index, a.id)) {
+        return error_what(e, "row has no answer"), error_where(e, "%s", where), error_expected(e, "a field response, answer, text or model_answer");
+    if (mem_grow(&s->all, &s->cap, s->n + 1, sizeof *s->all, "answers", e) ||
+        (r->kind == IDS_OR_PLACES ? row_id_or_place(row, s->n, where, &a.id, e) : row_id(row, r->kind, where, &a.id, e)))
+        return -1;
+    if (r->kind != IDS_OF_IMAGES && json_object_get(s->index, a.id)) {
         error_what(e, "a second answer to one question"), error_where(e, "%s", where), error_found(e, "id %.100s", a.id),
             error_expected(e, "one answer each");
         free(a.id);
