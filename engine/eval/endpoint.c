@@ -60,15 +60,15 @@ static const char *parts_wrong(CURLU *u, const char *url, int plain_http) {
 
 char *endpoint_address(const char *url, int plain_http, Error *e) {
     char *whole = NULL;
-    size_t n = strlen(url);
-    int has_scheme = strstr(url, "://") != NULL;
-    while (n && url[n - 1] == '/') n--;
+    const char *scheme = strstr(url, "://");
+    size_t n = strlen(url), host = scheme ? (size_t)(scheme - url) + 3 : 0;
+    while (n > host && url[n - 1] == '/') n--;
     int complete = n >= strlen(PATH_END) && !strncmp(url + n - strlen(PATH_END), PATH_END, strlen(PATH_END));
     int versioned = n >= 3 && !strncmp(url + n - 3, "/v1", 3);
-    if (asprintf(&whole, "%s%.*s%s%s", has_scheme ? "" : "https://", (int)n, url, complete || versioned ? "" : "/v1", complete ? "" : PATH_END) < 0)
+    if (asprintf(&whole, "%s%.*s%s%s", scheme ? "" : "https://", (int)n, url, complete || versioned ? "" : "/v1", complete ? "" : PATH_END) < 0)
         return error_what(e, "out of memory"), error_where(e, "--endpoint"), NULL;
     CURLU *u = curl_url();
-    const char *wrong = !n || !u ? "no address" : parts_wrong(u, whole, plain_http);
+    const char *wrong = n == host || !u ? "no address" : parts_wrong(u, whole, plain_http);
     curl_url_cleanup(u);
     if (!wrong) return whole;
     free(whole);

@@ -79,8 +79,8 @@ static int transcript_identity(TextJudge *j, Error *e) {
     error_what(e, several ? "replies by several judges, or by one that was asked in several ways" : "no replies to go by");
     error_where(e, "%s", j->transcript.path);
     if (wanted && !several) error_found(e, "nothing by \"%.100s\"", wanted);
-    return error_hint(e, several ? "say which: --%s-name NAME, or --%s DIR, or --endpoint URL, with its --temperature and --max-tokens"
-                                 : "without --replay the judge is asked: --%s DIR, or --endpoint URL --%s-name NAME",
+    return error_hint(e, several ? "say which: --%s-name MODEL, or --%s DIR, or --endpoint URL, with its --temperature and --max-tokens"
+                                 : "without --replay the judge is asked: --%s DIR, or --endpoint URL --%s-name MODEL",
         j->settings->role, j->settings->role);
 }
 
@@ -91,7 +91,7 @@ static int judge_find(TextJudge *j, Error *e) {
     if (s->folder || s->endpoint.url) return (s->folder ? folder_identity(j, e) : endpoint_identity(j, e)) || decoding_make(j, e) ? -1 : 0;
     if (s->replay) return transcript_identity(j, e);
     return error_what(e, "nobody to ask"), error_where(e, "command line"),
-           error_expected(e, "--%s DIR, --endpoint URL with --%s-name NAME, or --replay of a --transcript", s->role, s->role);
+           error_expected(e, "--%s DIR, --endpoint URL with --%s-name MODEL, or --replay of a --transcript", s->role, s->role);
 }
 
 int text_judge_open(TextJudge *j, const JudgeSettings *s, const char *out, Error *e) {

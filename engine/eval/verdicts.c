@@ -20,11 +20,10 @@ int rating_read(const char *reply) {
 
 char verdict_read(const char *reply) {
     char found = 0;
-    for (const char *p = reply; (p = strstr(p, "[["));) {
-        p += 2;
-        if (*p < 'A' || *p > 'C' || p[1] != ']' || p[2] != ']') continue;
-        if (found && found != *p) return 0;
-        found = *p;
+    for (const char *p = reply; (p = strstr(p, "[[")); p++) {
+        if (p[2] < 'A' || p[2] > 'C' || p[3] != ']' || p[4] != ']') continue;
+        if (found && found != p[2]) return 0;
+        found = p[2];
     }
     return found;
 }
