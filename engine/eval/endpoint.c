@@ -171,7 +171,8 @@ int endpoint_reply_read(const char *body, size_t size, EndpointReply *out, char 
     const char *ended = json_string_value(json_object_get(choice, "finish_reason")), *model = json_string_value(json_object_get(top, "model"));
     int got = 0;
     *out = (EndpointReply){ .finished = !ended || strcmp(ended, "length") };
-    if (!top) got = 1, snprintf(why, 200, "malformed JSON: %.150s", bad.text);
+    char shown[150];
+    if (!top) got = 1, snprintf(why, 200, "malformed JSON: %s", bytes_show(bad.text, strlen(bad.text), shown, sizeof shown));
     else if (!message) got = 1, snprintf(why, 200, "no choices[0].message in it");
     else if (!json_is_string(content) && !json_is_null(content)) got = 1, snprintf(why, 200, "%s in place of the message's content", json_kind(content));
     else {
