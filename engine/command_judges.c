@@ -7,7 +7,8 @@
 
 #define OPTIONS_QUESTIONS(F, ROWS)                                                                                                         \
     { "questions", OPTION_TEXT, &(F).questions, "F", ROWS, 1, 0, 0, NULL },                                                                \
-        { "references", OPTION_TEXT, &(F).references, "F", "rows {id, answer}: the answers to be held against, of questions that have none", 0, 0, 0, NULL }, \
+        { "references", OPTION_TEXT, &(F).references, "F",                                                                                 \
+            "rows {id, answer}: the answers to be held against, of questions that have none", 0, 0, 0, NULL },                             \
         { "prompt", OPTION_TEXT, &(F).prompt, "F", "what the judge is asked; else the built-in one of configs/prompts", 0, 0, 0, NULL }, { \
         "runs", OPTION_INT, &(F).runs, "N", "times that everything is asked; the numbers are averages", 0, 1, 100, NULL                    \
     }
@@ -29,7 +30,8 @@ int eval_mmhal(int argc, char **argv, Error *e) {
         OPTIONS_SHARED(s, ANSWERS_BY_ID),
         { 0 },
     };
-    int got = eval_parsed(table, argc, argv, "eval mmhal --questions F --answers F (--judge DIR | --endpoint URL --judge-name MODEL) --out F",
+    int got = eval_parsed(table, argc, argv,
+        "eval mmhal --questions F --answers F (--judge DIR | --endpoint URL --judge-name MODEL) --out F",
         "MMHal-Bench: a judge rates each answer from 0 to 6; score, share with a hallucination, informativeness, by type of question.", e);
     return evaluate(got, &s, &f, &judge, mmhal_eval, e);
 }
@@ -40,14 +42,17 @@ int eval_refomb(int argc, char **argv, Error *e) {
     JudgeSettings judge = JUDGE_DEFAULTS("judge");
     const Option table[] = {
         OPTIONS_QUESTIONS(f, "RefoMB's rows {id, question, description, answer: the reference's, type}"),
-        { "hallucination-prompt", OPTION_TEXT, &f.second_prompt, "F", "what the judge is asked about its review; else the built-in one", 0, 0, 0, NULL },
+        { "hallucination-prompt", OPTION_TEXT, &f.second_prompt, "F", "what the judge is asked about its review; else the built-in one", 0,
+            0, 0, NULL },
         { "swap", OPTION_FLAG, &f.swap, NULL, "compare in both orders, not with the reference first alone", 0, 0, 0, NULL },
         OPTIONS_JUDGE(judge, "judge"),
         OPTIONS_SHARED(s, ANSWERS_BY_ID),
         { 0 },
     };
-    int got = eval_parsed(table, argc, argv, "eval refomb --questions F --answers F (--judge DIR | --endpoint URL --judge-name MODEL) --out F",
-        "RefoMB: a judge compares each answer with a reference's; wins and, from its reviews, who hallucinates less (trust), by category.", e);
+    int got = eval_parsed(table, argc, argv,
+        "eval refomb --questions F --answers F (--judge DIR | --endpoint URL --judge-name MODEL) --out F",
+        "RefoMB: a judge compares each answer with a reference's; wins and, from its reviews, who hallucinates less (trust), by category.",
+        e);
     return evaluate(got, &s, &f, &judge, refomb_eval, e);
 }
 
@@ -57,14 +62,16 @@ int eval_llava_bench(int argc, char **argv, Error *e) {
     JudgeSettings judge = JUDGE_DEFAULTS("judge");
     const Option table[] = {
         OPTIONS_QUESTIONS(f, "LLaVA-Bench's rows {question_id, image, text, category}"),
-        { "context", OPTION_TEXT, &f.contexts, "F", "rows {image, captions | caption, instances}: what the judge is told of the pictures", 0, 0, 0, NULL },
+        { "context", OPTION_TEXT, &f.contexts, "F", "rows {image, captions | caption, instances}: what the judge is told of the pictures",
+            0, 0, 0, NULL },
         OPTIONS_JUDGE(judge, "judge"),
         OPTIONS_SHARED(s, ANSWERS_BY_ID),
         { 0 },
     };
     int got = eval_parsed(table, argc, argv,
         "eval llava-bench --questions F --references F --context F --answers F (--judge DIR | --endpoint URL --judge-name MODEL) --out F",
-        "LLaVA-Bench: a judge scores a reference answer and the model's from 1 to 10; 100 x mean(model) / mean(reference), by category.", e);
+        "LLaVA-Bench: a judge scores a reference answer and the model's from 1 to 10; 100 x mean(model) / mean(reference), by category.",
+        e);
     return evaluate(got, &s, &f, &judge, llava_bench_eval, e);
 }
 
@@ -74,10 +81,12 @@ static int mhumaneval_out(int argc, char **argv, Error *e) {
     Shared s = SHARED_DEFAULTS;
     const char *questions = NULL;
     const Option table[] = {
-        { "questions", OPTION_TEXT, &questions, "F", "rows {question_id | id | index, image, question | text}; without ids by their place", 1, 0, 0, NULL },
+        { "questions", OPTION_TEXT, &questions, "F", "rows {question_id | id | index, image, question | text}; without ids by their place",
+            1, 0, 0, NULL },
         { "answers", OPTION_TEXT, &s.settings.answers, "F", ANSWERS_BY_ID, 1, 0, 0, NULL },
         { "out", OPTION_TEXT, &s.out, "F", "the sheet, as CSV", 1, 0, 0, NULL },
-        { "partial", OPTION_FLAG, &s.settings.partial, NULL, "leave out questions without an answer, and answers to nothing", 0, 0, 0, NULL },
+        { "partial", OPTION_FLAG, &s.settings.partial, NULL, "leave out questions without an answer, and answers to nothing", 0, 0, 0,
+            NULL },
         { 0 },
     };
     int got = eval_parsed(table, argc, argv, "eval mhumaneval export --questions F --answers F --out SHEET.csv",
@@ -103,7 +112,9 @@ int eval_mhumaneval(int argc, char **argv, Error *e) {
     if (argc > 0 && !strcmp(argv[0], "export")) return mhumaneval_out(argc - 1, argv + 1, e);
     if (argc > 0 && !strcmp(argv[0], "import")) return mhumaneval_in(argc - 1, argv + 1, e);
     if (argc > 0 && (!strcmp(argv[0], "--help") || !strcmp(argv[0], "-h")))
-        return puts("usage: rlaifv eval mhumaneval export | import ...\nexport writes a sheet for people to mark, import counts what they marked; each explains itself with --help."), 0;
-    return error_what(e, "which half of mhumaneval?"), error_where(e, "command line"), error_found(e, "\"%.100s\"", argc > 0 ? argv[0] : ""),
-           error_expected(e, "export or import"), 2;
+        return puts("usage: rlaifv eval mhumaneval export | import ...\nexport writes a sheet for people to mark, import counts what they "
+                    "marked; each explains itself with --help."),
+               0;
+    return error_what(e, "which half of mhumaneval?"), error_where(e, "command line"),
+           error_found(e, "\"%.100s\"", argc > 0 ? argv[0] : ""), error_expected(e, "export or import"), 2;
 }

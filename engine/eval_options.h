@@ -12,8 +12,7 @@ typedef struct Shared {
 } Shared;
 #define SHARED_DEFAULTS ((Shared){ .settings = { .resamples = RESAMPLES } })
 /* The table lines of every benchmark, for a Shared variable; `answers` explains the file. */
-#define OPTIONS_SHARED(S, ANSWERS)                                                                                                         \
-    { "answers", OPTION_TEXT, &(S).settings.answers, "F", ANSWERS, 1, 0, 0, NULL }, OPTIONS_RESULT(S)
+#define OPTIONS_SHARED(S, ANSWERS) { "answers", OPTION_TEXT, &(S).settings.answers, "F", ANSWERS, 1, 0, 0, NULL }, OPTIONS_RESULT(S)
 /* The same for what has its answers elsewhere. */
 #define OPTIONS_RESULT(S)                                                                                                                  \
     { "out", OPTION_TEXT, &(S).out, "F", "the result, as JSON; a table goes to stdout", 1, 0, 0, NULL },                                   \
@@ -27,23 +26,29 @@ typedef struct Shared {
 /* The table lines of a judge, for a JudgeSettings variable; ROLE is its role as a literal. */
 #define OPTIONS_JUDGE(J, ROLE)                                                                                                             \
     { ROLE, OPTION_TEXT, &(J).folder, "DIR", "a checkpoint of this machine that is asked", 0, 0, 0, NULL },                                \
-        { ROLE "-template", OPTION_TEXT, &(J).chat, "NAME", "its chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL }, \
+        { ROLE "-template", OPTION_TEXT, &(J).chat, "NAME",                                                                                \
+            "its chat template: a name, the path of a file, or auto: the checkpoint's own", 0, 0, 0, NULL },                               \
         { "endpoint", OPTION_TEXT, &(J).endpoint.url, "URL", "an OpenAI-compatible server that is asked instead", 0, 0, 0, NULL },         \
         { ROLE "-name", OPTION_TEXT, &(J).endpoint.model, "MODEL", "the server's name of the model", 0, 0, 0, NULL },                      \
-        { "key-env", OPTION_TEXT, &(J).endpoint.key_env, "VAR", "environment variable with the API key (OPENAI_API_KEY, where it is set)", 0, 0, 0, NULL }, \
-        { "plain-http", OPTION_FLAG, &(J).endpoint.plain_http, NULL, "allow http to other machines; the key is then readable on the way", 0, 0, 0, NULL }, \
+        { "key-env", OPTION_TEXT, &(J).endpoint.key_env, "VAR", "environment variable with the API key (OPENAI_API_KEY, where it is set)", \
+            0, 0, 0, NULL },                                                                                                               \
+        { "plain-http", OPTION_FLAG, &(J).endpoint.plain_http, NULL, "allow http to other machines; the key is then readable on the way",  \
+            0, 0, 0, NULL },                                                                                                               \
         { "temperature", OPTION_NUMBER, &(J).temperature, "T", "0: greedy", 0, 0, 2, NULL },                                               \
         { "max-tokens", OPTION_INT, &(J).max_tokens, "N", "longest reply", 0, 1, 1e6, NULL },                                              \
         { "timeout", OPTION_NUMBER, &(J).endpoint.timeout, "S", "seconds that a request may take", 0, 0.1, 86400, NULL },                  \
         { "retries", OPTION_INT, &(J).endpoint.retries, "N", "tries after the first", 0, 0, 1000, NULL },                                  \
-        { "wait", OPTION_NUMBER, &(J).endpoint.wait, "S", "seconds before the second try, doubled before each further one", 0, 0, 60, NULL }, \
+        { "wait", OPTION_NUMBER, &(J).endpoint.wait, "S", "seconds before the second try, doubled before each further one", 0, 0, 60,      \
+            NULL },                                                                                                                        \
         { "per-minute", OPTION_INT, &(J).endpoint.per_minute, "N", "requests at most; 0: as many as it takes", 0, 0, 1e6, NULL },          \
-        { "transcript", OPTION_TEXT, &(J).transcript, "F", "requests and replies; what is in it is not asked again (OUT.transcript.jsonl)", 0, 0, 0, NULL }, \
+        { "transcript", OPTION_TEXT, &(J).transcript, "F",                                                                                 \
+            "requests and replies; what is in it is not asked again (OUT.transcript.jsonl)", 0, 0, 0, NULL },                              \
         { "replay", OPTION_FLAG, &(J).replay, NULL, "ask nobody: all replies are in --transcript", 0, 0, 0, NULL },                        \
         { "device", OPTION_TEXT, &(J).device, "NAME", "of --" ROLE ": cpu or cuda", 0, 0, 0, NULL },                                       \
         { "dtype", OPTION_CHOICE, &(J).dtype, "TYPE", "of --" ROLE ": weights and activations", 0, 0, 0, dtype_choices },                  \
         { "threads", OPTION_INT, &(J).threads, "N", "of --" ROLE "; 0: all cores", 0, 0, 4096, NULL }, {                                   \
-        "batch", OPTION_INT, &(J).batch, "N", "of --" ROLE ": replies that grow together; changes speed and memory, not results", 0, 1, 65536, NULL \
+        "batch", OPTION_INT, &(J).batch, "N", "of --" ROLE ": replies that grow together; changes speed and memory, not results", 0, 1,    \
+            65536, NULL                                                                                                                    \
     }
 
 /* 1: go on; else what the command returns. */

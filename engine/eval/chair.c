@@ -1,5 +1,6 @@
-/* chair.c - owns the counts of CHAIR over answers. Without an extractor every mention counts, also of a class named before; with one, each word once: so
- * Object HalBench has it on either path. Answers whose list of objects cannot be read are left out, and counted. Refuses answers about pictures of which no truth is given. */
+/* chair.c - owns the counts of CHAIR over answers. Without an extractor every mention counts, also of a class named before; with one, each
+ * word once: so Object HalBench has it on either path. Answers whose list of objects cannot be read are left out, and counted. Refuses
+ * answers about pictures of which no truth is given. */
 #include "engine/eval/chair.h"
 
 #include "engine/eval/answers.h"
@@ -77,7 +78,8 @@ static int truth_read(
 }
 
 /* The mentions of all answers that are used: by their words, or by an extractor; NULL: unread. */
-static int mentions_find(const ChairFiles *f, const AnswerSet *answers, ChairWords *w, const char *out, EvalResult *r, json_t **found, Error *e) {
+static int mentions_find(
+    const ChairFiles *f, const AnswerSet *answers, ChairWords *w, const char *out, EvalResult *r, json_t **found, Error *e) {
     size_t n = 0;
     const char **ids = mem_new(answers->n, sizeof *ids, "answers", e), **texts = mem_new(answers->n, sizeof *texts, "answers", e);
     int bad = !ids || !texts;
@@ -100,13 +102,14 @@ static int mentions_count(const AnswerSet *answers, json_t **found, const json_t
         k++;
     }
     if (!bad && unread && !c->n)
-        return error_what(e, "no reply of the extractor is a list of objects"), error_where(e, "%s", answers->path), error_found(e, "%d replies", unread),
+        return error_what(e, "no reply of the extractor is a list of objects"), error_where(e, "%s", answers->path),
+               error_found(e, "%d replies", unread),
                error_hint(e, "the transcript has them; is the model one that follows instructions, and its template right?");
     return bad || (unread && eval_count(r, NULL, "unread", unread, e));
 }
 
-static int answers_judge(const EvalSettings *s, const ChairFiles *f, const char *out, AnswerSet *answers, ChairWords *w, Counts *c, EvalResult *r,
-    json_t *truth, json_t *described, Error *e) {
+static int answers_judge(const EvalSettings *s, const ChairFiles *f, const char *out, AnswerSet *answers, ChairWords *w, Counts *c,
+    EvalResult *r, json_t *truth, json_t *described, Error *e) {
     if (!truth || !described) return error_what(e, "out of memory");
     if (truth_read(f->truth, answers, w, truth, described, &answers->missing, e)) return -1;
     if (answers->missing) snprintf(answers->first_missing, sizeof answers->first_missing, "an image of --truth");
@@ -136,7 +139,8 @@ int chair_eval(const EvalSettings *s, const ChairFiles *files, const char *out, 
     int bad = chair_words_open(&w, files->synonyms, files->wordnet, e);
     if (!bad) {
         json_t *truth = json_object(), *described = json_object();
-        bad = answers_read(&answers, s->answers, IDS_OF_IMAGES, e) || answers_judge(s, files, out, &answers, &w, &c, &r, truth, described, e) ||
+        bad = answers_read(&answers, s->answers, IDS_OF_IMAGES, e) ||
+              answers_judge(s, files, out, &answers, &w, &c, &r, truth, described, e) ||
               eval_note(&r, "lemmas", files->wordnet ? "wordnet" : "rules", e) || eval_count(&r, "objects", "answers", (int64_t)c.n, e) ||
               eval_measure(&r, &c, measures, sizeof measures / sizeof *measures, s, e);
         json_decref(truth);

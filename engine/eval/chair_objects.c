@@ -1,5 +1,5 @@
-/* chair_objects.c - owns the way from an answer by a model's list of objects to COCO's classes. What is listed goes the way of words (chair_words.c),
- * each name for itself; the original takes the noun phrases of spaCy there. */
+/* chair_objects.c - owns the way from an answer by a model's list of objects to COCO's classes. What is listed goes the way of words
+ * (chair_words.c), each name for itself; the original takes the noun phrases of spaCy there. */
 #include "engine/eval/chair.h"
 #include "engine/eval/judged.h"
 #include "engine/eval/verdicts.h"
@@ -22,7 +22,8 @@ static json_t *names_find(ChairWords *w, const json_t *names, Error *e) {
     if (!bad) bad = !(all = chair_words_find(w, text, e));
     json_array_foreach(all, i, pair) {
         const char *word = json_string_value(json_array_get(pair, 0));
-        if (!bad && !json_object_get(seen, word) && (json_object_set_new(seen, word, json_true()) || json_array_append(once, pair))) bad = error_what(e, "out of memory");
+        if (!bad && !json_object_get(seen, word) && (json_object_set_new(seen, word, json_true()) || json_array_append(once, pair)))
+            bad = error_what(e, "out of memory");
     }
     free(text);
     json_decref(all);
@@ -41,7 +42,8 @@ static int reply_find(ChairWords *w, const char *reply, json_t **found, Error *e
     return unread || *found ? 0 : -1;
 }
 
-static int texts_ask(ChairWords *w, TextJudge *judge, const char *prompt, const char *const *ids, const char *const *texts, size_t n, json_t **found, Error *e) {
+static int texts_ask(ChairWords *w, TextJudge *judge, const char *prompt, const char *const *ids, const char *const *texts, size_t n,
+    json_t **found, Error *e) {
     Ask *asks = mem_new(n, sizeof *asks, "requests", e);
     size_t *places = mem_new(n, sizeof *places, "requests", e), asked = 0;
     int bad = !asks || !places;
@@ -50,7 +52,8 @@ static int texts_ask(ChairWords *w, TextJudge *judge, const char *prompt, const 
             bad = (found[i] = json_array()) ? 0 : error_what(e, "out of memory");
             continue;
         }
-        asks[asked] = (Ask){ .text = prompt_text_fill(prompt, &(PromptPlace){ "{answer}", texts[i] }, 1, e), .id = ids[i], .step = "objects" };
+        asks[asked] =
+            (Ask){ .text = prompt_text_fill(prompt, &(PromptPlace){ "{answer}", texts[i] }, 1, e), .id = ids[i], .step = "objects" };
         places[asked] = i;
         bad = !asks[asked++].text;
     }
@@ -61,12 +64,13 @@ static int texts_ask(ChairWords *w, TextJudge *judge, const char *prompt, const 
     return bad;
 }
 
-int chair_objects_find(ChairWords *w, const JudgeSettings *extractor, const char *path, const char *out, const char *const *ids, const char *const *texts,
-    size_t n, json_t **found, EvalResult *r, Error *e) {
+int chair_objects_find(ChairWords *w, const JudgeSettings *extractor, const char *path, const char *out, const char *const *ids,
+    const char *const *texts, size_t n, json_t **found, EvalResult *r, Error *e) {
     char *prompt = NULL;
     TextJudge judge;
     int bad = prompt_text_load(&prompt, path, data_prompts_objects_txt, e) ||
-              prompt_text_check(prompt, "lists of objects", path ? path : "configs/prompts/objects.txt", "{answer}", NULL, e) || text_judge_open(&judge, extractor, out, e);
+              prompt_text_check(prompt, "lists of objects", path ? path : "configs/prompts/objects.txt", "{answer}", NULL, e) ||
+              text_judge_open(&judge, extractor, out, e);
     if (!bad) {
         bad = texts_ask(w, &judge, prompt, ids, texts, n, found, e) ||
               judged_by(r, "extractor", &judge, (const char *const[]){ prompt }, (const char *const[]){ path }, 1, 1, e);

@@ -30,13 +30,13 @@ struct Endpoint {
 /* ---- the address ---- */
 
 static int here(const char *host) {
-    return !strcasecmp(host, "localhost") || (!strncmp(host, "127.", 4) && !host[strspn(host, "0123456789.")]) || !strcmp(host, "[::1]") || !strcmp(host, "::1");
+    return !strcasecmp(host, "localhost") || (!strncmp(host, "127.", 4) && !host[strspn(host, "0123456789.")]) || !strcmp(host, "[::1]") ||
+           !strcmp(host, "::1");
 }
 
 static int address_bad(const char *url, const char *found, Error *e) {
     return error_what(e, "bad address of an endpoint"), error_where(e, "--endpoint"), error_found(e, "%s", found),
-           error_expected(e, "such as https://api.openai.com/v1 or http://localhost:8000/v1"),
-           *url ? 0 : error_hint(e, "--endpoint URL");
+           error_expected(e, "such as https://api.openai.com/v1 or http://localhost:8000/v1"), *url ? 0 : error_hint(e, "--endpoint URL");
 }
 
 /* What is wrong with the parts of an address, or NULL. The address itself is not shown: it may hold a secret. */
@@ -51,7 +51,8 @@ static const char *parts_wrong(CURLU *u, const char *url, int plain_http) {
             return "a user, password, query or fragment in it; keys come from the environment (--key-env)";
         }
     if (curl_url_get(u, CURLUPART_SCHEME, &part, 0) || curl_url_get(u, CURLUPART_HOST, &host, 0)) wrong = "no host";
-    else if (!strcmp(part, "http") && !plain_http && !here(host)) wrong = "http to another machine, which anybody on the way can read; --plain-http allows it";
+    else if (!strcmp(part, "http") && !plain_http && !here(host))
+        wrong = "http to another machine, which anybody on the way can read; --plain-http allows it";
     else if (strcmp(part, "https") && strcmp(part, "http")) wrong = "neither https nor http";
     curl_free(part);
     curl_free(host);
@@ -65,7 +66,8 @@ char *endpoint_address(const char *url, int plain_http, Error *e) {
     while (n > host && url[n - 1] == '/') n--;
     int complete = n >= strlen(PATH_END) && !strncmp(url + n - strlen(PATH_END), PATH_END, strlen(PATH_END));
     int versioned = n >= 3 && !strncmp(url + n - 3, "/v1", 3);
-    if (asprintf(&whole, "%s%.*s%s%s", scheme ? "" : "https://", (int)n, url, complete || versioned ? "" : "/v1", complete ? "" : PATH_END) < 0)
+    if (asprintf(
+            &whole, "%s%.*s%s%s", scheme ? "" : "https://", (int)n, url, complete || versioned ? "" : "/v1", complete ? "" : PATH_END) < 0)
         return error_what(e, "out of memory"), error_where(e, "--endpoint"), NULL;
     CURLU *u = curl_url();
     const char *wrong = n == host || !u ? "no address" : parts_wrong(u, whole, plain_http);
@@ -82,7 +84,8 @@ static int key_read(Endpoint *p, Error *e) {
     const char *name = p->settings.key_env ? p->settings.key_env : "OPENAI_API_KEY", *key = getenv(name);
     if (!key || !*key) {
         if (!p->settings.key_env) return 0;
-        return error_what(e, "no API key"), error_where(e, "environment variable %.100s", name), error_found(e, key ? "an empty text" : "nothing"),
+        return error_what(e, "no API key"), error_where(e, "environment variable %.100s", name),
+               error_found(e, key ? "an empty text" : "nothing"),
                error_hint(e, "export it, or leave out --key-env where the server wants none");
     }
     for (const char *c = key; *c; c++)
@@ -127,9 +130,8 @@ static int curl_prepare(Endpoint *p, Error *e) {
     if (!c) return error_what(e, "out of memory"), error_where(e, "libcurl");
     long ms = (long)(p->settings.timeout * 1000);
     bad = curl_easy_setopt(c, CURLOPT_URL, p->address) || curl_easy_setopt(c, CURLOPT_HTTPHEADER, p->headers) ||
-          curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, body_take) || curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) ||
-          curl_easy_setopt(c, CURLOPT_USERAGENT, "rlaifv") || curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, ms) ||
-          curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, ms < 30000 ? ms : 30000L);
+          curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, body_take) || curl_easy_setopt(c, CURLOPT_USERAGENT, "rlaifv") ||
+          curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, ms) || curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, ms < 30000 ? ms : 30000L);
     return bad ? (error_what(e, "cannot prepare a request"), error_where(e, "libcurl"), error_found(e, "%s", curl_version())) : 0;
 }
 
@@ -168,13 +170,15 @@ int endpoint_reply_read(const char *body, size_t size, EndpointReply *out, char 
     json_t *top = json_loadb(body, size, 0, &bad);
     const json_t *choice = json_array_get(json_object_get(top, "choices"), 0), *message = json_object_get(choice, "message"),
                  *content = json_object_get(message, "content");
-    const char *ended = json_string_value(json_object_get(choice, "finish_reason")), *model = json_string_value(json_object_get(top, "model"));
+    const char *ended = json_string_value(json_object_get(choice, "finish_reason")),
+               *model = json_string_value(json_object_get(top, "model"));
     int got = 0;
     *out = (EndpointReply){ .finished = !ended || strcmp(ended, "length") };
     char shown[150];
     if (!top) got = 1, snprintf(why, 200, "malformed JSON: %s", bytes_show(bad.text, strlen(bad.text), shown, sizeof shown));
     else if (!message) got = 1, snprintf(why, 200, "no choices[0].message in it");
-    else if (!json_is_string(content) && !json_is_null(content)) got = 1, snprintf(why, 200, "%s in place of the message's content", json_kind(content));
+    else if (!json_is_string(content) && !json_is_null(content))
+        got = 1, snprintf(why, 200, "%s in place of the message's content", json_kind(content));
     else {
         out->text = strdup(json_is_string(content) ? json_string_value(content) : ""); /* null: the model refused to speak */
         out->model = strdup(model ? model : "");
@@ -216,8 +220,8 @@ static int status_judge(Endpoint *p, const Body *b, long status, Try *t) {
     snprintf(t->why, sizeof t->why, "status %ld%s%s", status, *said ? ": " : "", said);
     if (!curl_easy_getinfo(p->curl, CURLINFO_RETRY_AFTER, &after) && after > 0) t->wait = (double)after;
     if (status == 408 || status == 429 || status >= 500) return t->hint = "ask again later, or slower by --per-minute", TRY_AGAIN;
-    t->hint = status == 401 || status == 403 ? "is the API key right? --key-env names the variable that holds it"
-              : status == 404                ? "is the address right, and does the server know --judge-name?"
+    t->hint = status == 401 || status == 403  ? "is the API key right? --key-env names the variable that holds it"
+              : status == 404                 ? "is the address right, and does the server know --judge-name?"
               : status >= 300 && status < 400 ? "redirects are not followed: give the address that it leads to"
                                               : "the server does not take this request; its manual says what it wants";
     return TRY_REFUSED;
@@ -271,8 +275,8 @@ static char *request_make(const Endpoint *p, const json_t *extra) {
 static int given_up(const Endpoint *p, const Try *t, int tries, Error *e) {
     if (tries > 1) error_what(e, "no answer from the endpoint in %d tries", tries);
     else error_what(e, "no answer from the endpoint");
-    return error_where(e, "%s", p->address), error_found(e, "%s", t->why), error_expected(e, "a chat completion of \"%.100s\"", p->settings.model),
-           error_hint(e, "%s", t->hint);
+    return error_where(e, "%s", p->address), error_found(e, "%s", t->why),
+           error_expected(e, "a chat completion of \"%.100s\"", p->settings.model), error_hint(e, "%s", t->hint);
 }
 
 int endpoint_ask(Endpoint *p, const json_t *extra, const EndpointTries *tries, EndpointReply *out, Error *e) {
@@ -290,7 +294,8 @@ int endpoint_ask(Endpoint *p, const json_t *extra, const EndpointTries *tries, E
         bad = got < 0;
         if (bad || got == TRY_GOOD) break;
         if (got == TRY_REFUSED || n > s->retries) bad = given_up(p, &t, n, e);
-        else if (t.wait > ENDPOINT_ASKED_WAIT_MOST) bad = given_up(p, &t, n, e), error_hint(e, "the server says to come back in %.0f s", t.wait);
+        else if (t.wait > ENDPOINT_ASKED_WAIT_MOST)
+            bad = given_up(p, &t, n, e), error_hint(e, "the server says to come back in %.0f s", t.wait);
         else {
             double pause = t.wait > 0 ? t.wait : wait;
             bad = tries && tries->failed(tries->context, n, t.why, pause, e);

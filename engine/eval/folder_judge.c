@@ -57,8 +57,8 @@ static int asking_run(Asking *a, const JudgeSettings *s, const uint32_t *draws, 
     return sample_candidates(&a->vlm, a->prompts, draws, n, &config, &(SampleSink){ a, reply_take }, NULL, NULL, e);
 }
 
-int folder_judge_ask(const JudgeSettings *s, const char *const *texts, const char *const *names, const uint32_t *draws, size_t n, JudgeReply *take,
-    void *context, Progress *progress, Error *e) {
+int folder_judge_ask(const JudgeSettings *s, const char *const *texts, const char *const *names, const uint32_t *draws, size_t n,
+    JudgeReply *take, void *context, Progress *progress, Error *e) {
     Asking a = { .take = take, .context = context };
     char line[600];
     const Kernels *k = kernels_open(s->device, (int)s->threads, e);

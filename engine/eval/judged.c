@@ -1,5 +1,5 @@
-/* judged.c - owns the rows of judged benchmarks, and what such evaluations open and close together. Refuses questions for the second time, and rows
- * without what the prompt has a place for. */
+/* judged.c - owns the rows of judged benchmarks, and what such evaluations open and close together. Refuses questions for the second time,
+ * and rows without what the prompt has a place for. */
 #include "engine/eval/judged.h"
 
 #include "engine/prompt_text.h"
@@ -30,7 +30,7 @@ static int field_text(const json_t *row, const char *const *keys, const char *be
     const json_t *value = NULL, *part;
     int k = 0;
     size_t i, size = 1, used = 0;
-    for (; keys[k] && !value; k++) value = json_object_get(row, keys[k]);
+    for (; keys[k] && (!value || json_is_null(value)); k++) value = json_object_get(row, keys[k]);
     if (!value || json_is_null(value)) return 0;
     if (json_is_string(value)) return text_put(out, json_string_value(value), where, e);
     int bad = !json_is_array(value);
@@ -88,7 +88,9 @@ typedef struct Reading {
     size_t place;
 } Reading;
 
-static void item_free(JudgedItem *i) { free(i->id), free(i->question), free(i->answer), free(i->reference), free(i->context), free(i->category); }
+static void item_free(JudgedItem *i) {
+    free(i->id), free(i->question), free(i->answer), free(i->reference), free(i->context), free(i->category);
+}
 
 /* The name by which a row and a row of contexts mean one picture. */
 static const char *image_of(const json_t *row) {
@@ -100,9 +102,13 @@ static int context_add(void *context, const json_t *row, const char *where, Erro
     const Reading *r = context;
     const char *image = image_of(row);
     char *text = NULL;
-    if (!image) return error_what(e, "missing field"), error_where(e, "%s", where), error_expected(e, "image: the picture's name, as questions have it");
+    if (!image)
+        return error_what(e, "missing field"), error_where(e, "%s", where),
+               error_expected(e, "image: the picture's name, as questions have it");
     if (picture_text(row, where, &text, e)) return free(text), -1;
-    int bad = !text ? (error_what(e, "nothing is told of a picture"), error_where(e, "%s", where), error_expected(e, "captions, caption or instances")) : 0;
+    int bad = !text ? (error_what(e, "nothing is told of a picture"), error_where(e, "%s", where),
+                          error_expected(e, "captions, caption or instances"))
+                    : 0;
     if (!bad && json_object_set_new(r->contexts, image, json_string(text))) bad = out_of_memory(where, e);
     free(text);
     return bad;
@@ -110,15 +116,19 @@ static int context_add(void *context, const json_t *row, const char *where, Erro
 
 static int missing(const char *what, const char *const *keys, const char *option, const char *where, Error *e) {
     char text[200];
-    return error_what(e, "question without %s", what), error_where(e, "%s", where), error_expected(e, "a field %s%s", keys_text(keys, text, sizeof text), option);
+    return error_what(e, "question without %s", what), error_where(e, "%s", where),
+           error_expected(e, "a field %s%s", keys_text(keys, text, sizeof text), option);
 }
 
 static int context_find(const Reading *r, const json_t *row, const char *where, JudgedItem *item, Error *e) {
     const char *image = image_of(row), *told = image && r->contexts ? json_string_value(json_object_get(r->contexts, image)) : NULL;
-    if (field_text(row, r->benchmark->context, ", ", where, &item->context, e) || (!item->context && picture_text(row, where, &item->context, e))) return -1;
+    if (field_text(row, r->benchmark->context, ", ", where, &item->context, e) ||
+        (!item->context && picture_text(row, where, &item->context, e)))
+        return -1;
     if (!item->context && told) return text_put(&item->context, told, where, e);
     if (item->context) return 0;
-    if (r->needs_context) return missing("what the judge is told of its picture", r->benchmark->context, ", or a row of --context about its image", where, e);
+    if (r->needs_context)
+        return missing("what the judge is told of its picture", r->benchmark->context, ", or a row of --context about its image", where, e);
     return text_put(&item->context, "", where, e);
 }
 
@@ -134,14 +144,17 @@ static int reference_find(Reading *r, const json_t *row, const char *where, Judg
 static int category_find(const Reading *r, const json_t *row, const char *where, JudgedItem *item, Error *e) {
     const JudgedBenchmark *b = r->benchmark;
     if (field_text(row, b->category, ", ", where, &item->category, e)) return -1;
-    if (item->category && *item->category) return 0;
-    return text_put(&item->category, b->cycle ? b->cycle[r->place % (size_t)b->period] : CATEGORY_NONE, where, e);
+    if (!item->category || !*item->category)
+        return text_put(&item->category, b->cycle ? b->cycle[r->place % (size_t)b->period] : CATEGORY_NONE, where, e);
+    if (strcmp(item->category, "all")) return 0;
+    return error_what(e, "bad category"), error_where(e, "%s", where), error_found(e, "\"all\", which is the section of all answers");
 }
 
 /* 1 taken; 0: the question has no answer, which is counted; -1. */
 static int item_fill(Reading *r, const json_t *row, const char *where, JudgedItem *item, Error *e) {
     if (row_id_or_place(row, r->place, where, &item->id, e)) return -1;
-    if (json_object_get(r->seen, item->id)) return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", item->id);
+    if (json_object_get(r->seen, item->id))
+        return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", item->id);
     if (json_object_set_new(r->seen, item->id, json_true())) return out_of_memory(where, e);
     if (field_text(row, r->benchmark->question, "\n", where, &item->question, e)) return -1;
     if (!item->question) return missing("what is asked", r->benchmark->question, "", where, e);
@@ -202,20 +215,22 @@ static void judged_close(Judged *j) {
     j->prompts[0] = j->prompts[1] = NULL;
 }
 
-int judged_open(Judged *j, const JudgedBenchmark *b, const EvalSettings *s, const JudgedFiles *f, const JudgeSettings *judge, const JudgedPrompt *prompts, int prompts_n,
-    const char *out, Error *e) {
+int judged_open(Judged *j, const JudgedBenchmark *b, const EvalSettings *s, const JudgedFiles *f, const JudgeSettings *judge,
+    const JudgedPrompt *prompts, int prompts_n, const char *out, Error *e) {
     memset(j, 0, sizeof *j);
     int bad = 0;
     if (f->runs > 1 && judge->folder && judge->temperature == 0)
-        return error_what(e, "every run would be the same"), error_where(e, "--runs"), error_found(e, "%lld runs at temperature 0", (long long)f->runs),
-               error_hint(e, "one run, or --temperature above 0");
+        return error_what(e, "every run would be the same"), error_where(e, "--runs"),
+               error_found(e, "%lld runs at temperature 0", (long long)f->runs), error_hint(e, "one run, or --temperature above 0");
     for (int i = 0; i < prompts_n && !bad; i++) bad = prompt_open(&j->prompts[i], &prompts[i], i ? f->second_prompt : f->prompt, e);
-    bad = bad || set_read(&j->set, b, s, f, j->prompts[0], e) || text_judge_open(&j->judge, judge, out, e) || eval_open(&j->result, b->name, s, e);
+    bad = bad || set_read(&j->set, b, s, f, j->prompts[0], e) || text_judge_open(&j->judge, judge, out, e) ||
+          eval_open(&j->result, b->name, s, e);
     if (bad) judged_close(j);
     return bad ? -1 : 0;
 }
 
-int judged_by(EvalResult *r, const char *key, const TextJudge *judge, const char *const *prompts, const char *const *files, int n, int64_t runs, Error *e) {
+int judged_by(EvalResult *r, const char *key, const TextJudge *judge, const char *const *prompts, const char *const *files, int n,
+    int64_t runs, Error *e) {
     json_t *by = text_judge_describe(judge), *list = json_array();
     int bad = !by || !list || json_object_set_new(by, "runs", json_integer(runs));
     for (int i = 0; i < n && !bad; i++) {
@@ -229,7 +244,8 @@ int judged_by(EvalResult *r, const char *key, const TextJudge *judge, const char
     return bad ? out_of_memory("result", e) : 0;
 }
 
-int judged_finish(Judged *j, int bad, const SectionMeasure *measures, int n, const EvalSettings *s, const JudgedFiles *f, const char *out, FILE *table, Error *e) {
+int judged_finish(Judged *j, int bad, const SectionMeasure *measures, int n, const EvalSettings *s, const JudgedFiles *f, const char *out,
+    FILE *table, Error *e) {
     const char *files[] = { f->prompt, f->second_prompt };
     bad = bad || judged_by(&j->result, "judge", &j->judge, (const char *const *)j->prompts, files, j->prompts[1] ? 2 : 1, f->runs, e) ||
           sections_measure(&j->sections, measures, n, &j->result, s, e);
@@ -256,7 +272,8 @@ int judged_ask(Judged *j, const char *step, int64_t runs, JudgedCount *count, Er
     int bad = !asks || !counts;
     for (; n < all && !bad; n++) {
         const JudgedItem *item = &j->set.all[n / (size_t)runs];
-        asks[n] = (Ask){ .text = judged_text(j->prompts[0], item, 0, NULL, e), .id = item->id, .step = step, .run = (int)(n % (size_t)runs) };
+        asks[n] =
+            (Ask){ .text = judged_text(j->prompts[0], item, 0, NULL, e), .id = item->id, .step = step, .run = (int)(n % (size_t)runs) };
         bad = !asks[n].text;
     }
     bad = bad || text_judge_ask(&j->judge, asks, all, e);

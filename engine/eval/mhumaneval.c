@@ -10,7 +10,8 @@
 
 enum { ID, IMAGE, QUESTION, ANSWER, DONE, FIXED };
 enum { OBJECT, POSITION, NUMBER, ATTRIBUTE, ACTION, OTHER, TYPES };
-static const char *const columns[FIXED + TYPES] = { "id", "image", "question", "answer", "done", "object", "position", "number", "attribute", "action", "other" };
+static const char *const columns[FIXED + TYPES] = { "id", "image", "question", "answer", "done", "object", "position", "number",
+    "attribute", "action", "other" };
 
 /* ---- export ---- */
 
@@ -30,9 +31,12 @@ static const char *first_text(const json_t *row, const char *const *keys) {
 }
 
 static int export_row(Export *x, const json_t *row, const char *id, const char *where, Error *e) {
-    static const char *const images[] = { "image", "image_path", "image_src", "image_url", "image_id", NULL }, *const questions[] = { "question", "text", NULL };
+    static const char *const images[] = { "image", "image_path", "image_src", "image_url", "image_id", NULL }, *const questions[] = {
+        "question", "text", NULL
+    };
     const char *cells[FIXED + TYPES];
-    if (json_object_get(x->seen, id)) return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
+    if (json_object_get(x->seen, id))
+        return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
     if (json_object_set_new(x->seen, id, json_true())) return error_what(e, "out of memory"), error_where(e, "%s", where);
     const Answer *a = answers_take(&x->answers, id);
     if (!a) return 0;
@@ -89,12 +93,13 @@ typedef struct Import {
     json_t *seen;
     Counts counts;
     EvalResult *result;
-    int waiting;         /* rows not done */
-    int first_waiting;   /* the line of the first */
+    int waiting;       /* rows not done */
+    int first_waiting; /* the line of the first */
 } Import;
 
 static int refuse_row(const Import *im, const SheetRow *row, const char *column, const char *found, const char *expected, Error *e) {
-    return error_what(e, "bad label"), error_where(e, "%s:%d: column %s", im->path, row->line, column), error_found(e, "\"%.120s\"", found), error_expected(e, "%s", expected);
+    return error_what(e, "bad label"), error_where(e, "%s:%d: column %s", im->path, row->line, column), error_found(e, "\"%.120s\"", found),
+           error_expected(e, "%s", expected);
 }
 
 /* The text with each run of blanks as one, none at its ends, in small letters. */
@@ -119,8 +124,11 @@ static int pieces_read(const Import *im, const SheetRow *row, int type, const ch
         json_t *had;
         int bad = !piece ? error_what(e, "out of memory") : 0;
         if (!bad && !*piece && (*n || p[size])) bad = refuse_row(im, row, column, cell, "a piece of the answer on each side of |", e);
-        if (!bad && !strstr(answer, piece)) bad = refuse_row(im, row, column, piece, "a piece of the row's answer, word for word; several apart by |", e);
-        if (!bad) json_array_foreach(list, i, had) if (!bad && !strcmp(json_string_value(had), piece)) bad = refuse_row(im, row, column, piece, "each piece once", e);
+        if (!bad && !strstr(answer, piece))
+            bad = refuse_row(im, row, column, piece, "a piece of the row's answer, word for word; several apart by |", e);
+        if (!bad)
+            json_array_foreach(list, i, had) if (!bad && !strcmp(json_string_value(had), piece)) bad =
+                refuse_row(im, row, column, piece, "each piece once", e);
         if (!bad && *piece) *n += 1, bad = json_array_append_new(list, json_string(piece)) ? error_what(e, "out of memory") : 0;
         free(piece);
         if (bad) return -1;
@@ -153,8 +161,9 @@ static int row_count(Import *im, const SheetRow *row, const char *id, Error *e) 
     int bad = !answer || !marked ? error_what(e, "out of memory") : 0;
     for (int type = 0; type < TYPES && !bad; type++) {
         json_t *list = json_array();
-        bad = !list || json_object_set_new(marked, columns[FIXED + type], list) ? error_what(e, "out of memory")
-                                                                                : pieces_read(im, row, type, answer, list, &counts[PIECES_OF_TYPE + type], e);
+        bad = !list || json_object_set_new(marked, columns[FIXED + type], list)
+                  ? error_what(e, "out of memory")
+                  : pieces_read(im, row, type, answer, list, &counts[PIECES_OF_TYPE + type], e);
         counts[PIECES] += counts[PIECES_OF_TYPE + type];
         counts[FALSE_OF_TYPE + type] = counts[PIECES_OF_TYPE + type] > 0;
     }
@@ -173,13 +182,15 @@ static int is_marked(const Import *im, const SheetRow *row) {
 
 static int row_take(Import *im, const SheetRow *row, size_t width, Error *e) {
     if (row->n != width)
-        return error_what(e, "bad sheet"), error_where(e, "%s:%d", im->path, row->line), error_found(e, "%zu cells", row->n), error_expected(e, "%zu, as in its first line", width);
+        return error_what(e, "bad sheet"), error_where(e, "%s:%d", im->path, row->line), error_found(e, "%zu cells", row->n),
+               error_expected(e, "%zu, as in its first line", width);
     const char *id = row->cells[im->at[ID]];
     if (!*id) return refuse_row(im, row, columns[ID], id, "the id that was exported", e);
     if (json_object_get(im->seen, id)) return refuse_row(im, row, columns[ID], id, "each id once", e);
     if (json_object_set_new(im->seen, id, json_true())) return error_what(e, "out of memory");
     int done = done_read(im, row, e);
-    if (done == 0 && is_marked(im, row)) return refuse_row(im, row, columns[DONE], row->cells[im->at[DONE]], "yes in a row that has marks", e);
+    if (done == 0 && is_marked(im, row))
+        return refuse_row(im, row, columns[DONE], row->cells[im->at[DONE]], "yes in a row that has marks", e);
     if (done == 0 && !im->waiting++) im->first_waiting = row->line;
     return done > 0 ? row_count(im, row, id, e) : done;
 }
@@ -189,7 +200,9 @@ static int header_read(Import *im, const SheetRow *row, Error *e) {
         im->at[k] = -1;
         for (size_t i = 0; i < row->n; i++) {
             if (strcasecmp(row->cells[i], columns[k])) continue;
-            if (im->at[k] >= 0) return error_what(e, "bad sheet"), error_where(e, "%s:%d", im->path, row->line), error_found(e, "two columns %s", columns[k]);
+            if (im->at[k] >= 0)
+                return error_what(e, "bad sheet"), error_where(e, "%s:%d", im->path, row->line),
+                       error_found(e, "two columns %s", columns[k]);
             im->at[k] = (int)i;
         }
         if (im->at[k] < 0 && k != IMAGE && k != QUESTION)
@@ -206,7 +219,8 @@ static int sheet_count(Import *im, const Sheet *sheet, int partial, Error *e) {
         if (row_take(im, &sheet->rows[i], sheet->rows[0].n, e)) return -1;
     if (!im->waiting || (partial && im->counts.n)) return 0;
     error_what(e, "answers that nobody is done with"), error_where(e, "%s:%d", im->path, im->first_waiting);
-    error_found(e, "%d of %zu rows without yes in column done", im->waiting, sheet->n - 1), error_expected(e, "yes in each row that was looked at, marks or none");
+    error_found(e, "%d of %zu rows without yes in column done", im->waiting, sheet->n - 1),
+        error_expected(e, "yes in each row that was looked at, marks or none");
     if (im->counts.n) error_hint(e, "--partial counts those that are done");
     return -1;
 }
@@ -218,8 +232,8 @@ static int import_measure(const Import *im, EvalResult *r, const EvalSettings *s
     for (int i = 0; i < TYPES; i++) measures[n++] = (Measure){ "responses", columns[FIXED + i], responses, FALSE_OF_TYPE + i };
     measures[n++] = (Measure){ "pieces", "all", pieces_each, PIECES };
     for (int i = 0; i < TYPES; i++) measures[n++] = (Measure){ "pieces", columns[FIXED + i], pieces_each, PIECES_OF_TYPE + i };
-    return eval_count(r, "responses", "answers", (int64_t)im->counts.n, e) || eval_count(r, "pieces", "answers", (int64_t)im->counts.n, e) ||
-           eval_measure(r, &im->counts, measures, n, s, e);
+    return eval_count(r, "responses", "answers", (int64_t)im->counts.n, e) ||
+           eval_count(r, "pieces", "answers", (int64_t)im->counts.n, e) || eval_measure(r, &im->counts, measures, n, s, e);
 }
 
 int mhumaneval_import(const EvalSettings *s, const char *labels, const char *people, const char *out, FILE *table, Error *e) {
@@ -232,7 +246,8 @@ int mhumaneval_import(const EvalSettings *s, const char *labels, const char *peo
     int bad = eval_open(&r, "mhumaneval", s, e);
     if (!bad) {
         json_t *by = json_pack("{s:s, s:s}", "name", people, "version", hash);
-        bad = (!by || json_object_set_new(r.json, "judge", by) ? error_what(e, "out of memory") : 0) || sheet_count(&im, &sheet, s->partial, e) || import_measure(&im, &r, s, e);
+        bad = (!by || json_object_set_new(r.json, "judge", by) ? error_what(e, "out of memory") : 0) ||
+              sheet_count(&im, &sheet, s->partial, e) || import_measure(&im, &r, s, e);
         r.answers = (int)im.counts.n;
         r.missing = im.waiting;
         if (bad) eval_abandon(&r);

@@ -1,6 +1,6 @@
-/* refomb.c - RefoMB (Yu et al. 2024, arXiv 2405.17220): a judge compares the model's answer with a reference answer, told of the picture by a person's
- * description (win); from its review alone it is asked a second time which of them hallucinates less (trust). Half a point for a tie. Reviews without a
- * verdict are left out and counted as unread; the original asks again until there is one. */
+/* refomb.c - RefoMB (Yu et al. 2024, arXiv 2405.17220): a judge compares the model's answer with a reference answer, told of the picture by
+ * a person's description (win); from its review alone it is asked a second time which of them hallucinates less (trust). Half a point for a
+ * tie. Reviews without a verdict are left out and counted as unread; the original asks again until there is one. */
 #include "engine/eval/judged.h"
 #include "engine/eval/verdicts.h"
 
@@ -16,7 +16,9 @@ enum { ASKED, READ, POINTS, TIES, COLUMNS_EACH, SECOND = COLUMNS_EACH, COLUMNS =
 static double part(const int64_t *s, int section, int column) { return (double)s[section * COLUMNS + column]; }
 static double won(const int64_t *s, int k, int from) { return share(part(s, k, from + POINTS), 2 * part(s, k, from + READ)); }
 static double tied(const int64_t *s, int k, int from) { return share(part(s, k, from + TIES), part(s, k, from + READ)); }
-static double lost(const int64_t *s, int k, int from) { return share(part(s, k, from + ASKED) - part(s, k, from + READ), part(s, k, from + ASKED)); }
+static double lost(const int64_t *s, int k, int from) {
+    return share(part(s, k, from + ASKED) - part(s, k, from + READ), part(s, k, from + ASKED));
+}
 static double win(const int64_t *s, int k) { return won(s, k, 0); }
 static double win_ties(const int64_t *s, int k) { return tied(s, k, 0); }
 static double win_unread(const int64_t *s, int k) { return lost(s, k, 0); }
@@ -40,14 +42,15 @@ static void verdict_count(int points, int32_t *counts) {
     counts[TIES] += points == 1;
 }
 
-static int pair_count(Judged *j, const JudgedItem *item, const Ask *review, const Ask *second, int swapped, int32_t counts[COLUMNS], Error *e) {
+static int pair_count(
+    Judged *j, const JudgedItem *item, const Ask *review, const Ask *second, int swapped, int32_t counts[COLUMNS], Error *e) {
     static const char *const said[] = { "unread", "loss", "tie", "win" };
     int first = points_of(verdict_read(review->reply), swapped), fewer = points_of(verdict_read(second->reply), swapped);
     verdict_count(first, counts);
     verdict_count(fewer, counts + SECOND);
     return eval_row(&j->result,
-        json_pack("{s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:s}", "id", item->id, "category", item->category, "run", review->run, "swapped", swapped, "win",
-            said[first + 1], "trust", said[fewer + 1], "review", review->reply, "hallucination", second->reply),
+        json_pack("{s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:s}", "id", item->id, "category", item->category, "run", review->run, "swapped",
+            swapped, "win", said[first + 1], "trust", said[fewer + 1], "review", review->reply, "hallucination", second->reply),
         e);
 }
 
@@ -76,7 +79,8 @@ static int pairs_count(Judged *j, const Plan *p, const Ask *reviews, const Ask *
     int bad = 0;
     for (size_t i = 0; i < j->set.n && !bad; i++) {
         int32_t counts[COLUMNS] = { 0 };
-        for (size_t k = i * each; k < (i + 1) * each && !bad; k++) bad = pair_count(j, &j->set.all[i], &reviews[k], &seconds[k], swapped_of(p, k), counts, e);
+        for (size_t k = i * each; k < (i + 1) * each && !bad; k++)
+            bad = pair_count(j, &j->set.all[i], &reviews[k], &seconds[k], swapped_of(p, k), counts, e);
         bad = bad || sections_add(&j->sections, j->set.all[i].category, counts, e);
     }
     return bad;
@@ -93,8 +97,8 @@ int refomb_eval(const EvalSettings *s, const JudgedFiles *f, const JudgeSettings
     Plan p = { .runs = (size_t)f->runs, .orders = f->swap ? 2 : 1 };
     p.n = j.set.n * p.runs * p.orders;
     Ask *reviews = mem_new(p.n, sizeof *reviews, "requests", e), *seconds = mem_new(p.n, sizeof *seconds, "requests", e);
-    int bad = !reviews || !seconds || step_ask(&j, &p, NULL, reviews, e) || step_ask(&j, &p, reviews, seconds, e) || pairs_count(&j, &p, reviews, seconds, e) ||
-              eval_note(&j.result, "orders", f->swap ? "both" : "the reference first", e);
+    int bad = !reviews || !seconds || step_ask(&j, &p, NULL, reviews, e) || step_ask(&j, &p, reviews, seconds, e) ||
+              pairs_count(&j, &p, reviews, seconds, e) || eval_note(&j.result, "orders", f->swap ? "both" : "the reference first", e);
     asks_free(reviews, p.n);
     asks_free(seconds, p.n);
     return judged_finish(&j, bad, measures, sizeof measures / sizeof *measures, s, f, out, table, e);

@@ -13,7 +13,8 @@ int sections_add(Sections *s, const char *category, const int32_t *counts, Error
     json_t *place = json_object_get(s->places, category);
     if (!place) {
         if (!strcmp(category, "all")) return error_what(e, "bad category"), error_found(e, "\"all\", which is the section of all answers");
-        if (json_object_size(s->places) == CATEGORIES_MOST) return error_what(e, "too many categories"), error_expected(e, "at most %d", CATEGORIES_MOST);
+        if (json_object_size(s->places) == CATEGORIES_MOST)
+            return error_what(e, "too many categories"), error_expected(e, "at most %d", CATEGORIES_MOST);
         place = json_integer((json_int_t)json_object_size(s->places));
         if (json_object_set_new(s->places, category, place)) return error_what(e, "out of memory"), error_where(e, "categories");
     }

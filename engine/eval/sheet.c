@@ -45,7 +45,8 @@ typedef struct Cursor {
 } Cursor;
 
 static int bad_at(const Cursor *c, int line, const char *found, const char *expected, Error *e) {
-    return error_what(e, "bad sheet"), error_where(e, "%s:%d", c->path, line), error_found(e, "%s", found), error_expected(e, "%s", expected);
+    return error_what(e, "bad sheet"), error_where(e, "%s:%d", c->path, line), error_found(e, "%s", found),
+           error_expected(e, "%s", expected);
 }
 
 /* Without the ' that guards it. */
@@ -55,7 +56,8 @@ static char *cell_bare(char *cell) {
 }
 
 static int cell_add(Cursor *c, SheetRow *row, const char *text, size_t n, Error *e) {
-    if (row->n == SHEET_CELLS_MOST) return bad_at(c, c->line, "more than 1000 cells in a row", "the columns of the sheet that was exported", e);
+    if (row->n == SHEET_CELLS_MOST)
+        return bad_at(c, c->line, "more than 1000 cells in a row", "the columns of the sheet that was exported", e);
     if (mem_grow(&row->cells, &row->cap, row->n + 1, sizeof *row->cells, "a sheet", e)) return -1;
     char *cell = strndup(text, n);
     if (!cell) return error_what(e, "out of memory"), error_where(e, "a sheet");
@@ -77,7 +79,8 @@ static int quoted_take(Cursor *c, SheetRow *row, char *buffer, Error *e) {
         buffer[n++] = *c->p;
     }
     c->p++;
-    if (c->p < c->end && *c->p != c->apart && *c->p != '\n' && *c->p != '\r') return bad_at(c, c->line, "text after a closing quote", "quotes within a cell twice (\"\")", e);
+    if (c->p < c->end && *c->p != c->apart && *c->p != '\n' && *c->p != '\r')
+        return bad_at(c, c->line, "text after a closing quote", "quotes within a cell twice (\"\")", e);
     return cell_add(c, row, buffer, n, e);
 }
 

@@ -30,15 +30,16 @@ static int folder_identity(TextJudge *j, Error *e) {
     const JudgeSettings *s = j->settings;
     char name[PATH_SIZE], version[HASH_TEXT], chat[HASH_TEXT];
     if (folder_name(s->folder, name, e) || hash_path(s->folder, version, e) || template_setting_hash(s->chat, chat, e)) return -1;
-    j->identity = json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", name, "version", version, "template", template_is_path(s->chat) ? "a file" : s->chat,
-        "template_hash", chat, "dtype", s->dtype == BF16 ? "bf16" : "fp32");
+    j->identity = json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", name, "version", version, "template",
+        template_is_path(s->chat) ? "a file" : s->chat, "template_hash", chat, "dtype", s->dtype == BF16 ? "bf16" : "fp32");
     return j->identity ? 0 : out_of_memory(e);
 }
 
 static int endpoint_identity(TextJudge *j, Error *e) {
     const EndpointSettings *s = &j->settings->endpoint;
     if (!s->model)
-        return error_what(e, "no name of a model"), error_where(e, "--%s-name", j->settings->role), error_expected(e, "the model that --endpoint is to ask");
+        return error_what(e, "no name of a model"), error_where(e, "--%s-name", j->settings->role),
+               error_expected(e, "the model that --endpoint is to ask");
     char *address = endpoint_address(s->url, s->plain_http, e);
     if (!address) return -1;
     j->identity = json_pack("{s:s, s:s}", "name", s->model, "endpoint", address);
@@ -79,8 +80,9 @@ static int transcript_identity(TextJudge *j, Error *e) {
     error_what(e, several ? "replies by several judges, or by one that was asked in several ways" : "no replies to go by");
     error_where(e, "%s", j->transcript.path);
     if (wanted && !several) error_found(e, "nothing by \"%.100s\"", wanted);
-    return error_hint(e, several ? "say which: --%s-name MODEL, or --%s DIR, or --endpoint URL, with its --temperature and --max-tokens"
-                                 : "without --replay the judge is asked: --%s DIR, or --endpoint URL --%s-name MODEL",
+    return error_hint(e,
+        several ? "say which: --%s-name MODEL, or --%s DIR, or --endpoint URL, with its --temperature and --max-tokens"
+                : "without --replay the judge is asked: --%s DIR, or --endpoint URL --%s-name MODEL",
         j->settings->role, j->settings->role);
 }
 
@@ -99,7 +101,8 @@ int text_judge_open(TextJudge *j, const JudgeSettings *s, const char *out, Error
     memset(j, 0, sizeof *j);
     j->settings = s;
     progress_init(&j->progress, stderr);
-    if (s->replay && !s->transcript) return error_what(e, "nothing to replay"), error_where(e, "--replay"), error_expected(e, "--transcript F");
+    if (s->replay && !s->transcript)
+        return error_what(e, "nothing to replay"), error_where(e, "--replay"), error_expected(e, "--transcript F");
     if (!s->replay && !s->folder && !s->endpoint.url) return judge_find(j, e); /* before a transcript is made */
     int n = s->transcript ? snprintf(path, sizeof path, "%s", s->transcript) : snprintf(path, sizeof path, "%s.transcript.jsonl", out);
     if (n >= (int)sizeof path) return error_what(e, "path too long"), error_where(e, "%.100s...", out);
@@ -156,7 +159,8 @@ static int reply_keep(TextJudge *j, const Ask *a, const char *key, const char *r
     if (!row || json_object_set_new(row, "reply", json_string(reply)) || json_object_set_new(row, "finished", json_boolean(finished)) ||
         (model && json_object_set_new(row, "model", json_string(model)))) {
         json_decref(row);
-        return error_what(e, "cannot keep a reply"), error_where(e, "question %.100s", a->id), error_found(e, "text that is not UTF-8, or no memory");
+        return error_what(e, "cannot keep a reply"), error_where(e, "question %.100s", a->id),
+               error_found(e, "text that is not UTF-8, or no memory");
     }
     j->asked++;
     progress_add(&j->progress, 1);
@@ -180,7 +184,8 @@ static int try_failed(void *context, int number, const char *why, double wait, E
     const Failing *f = context;
     TextJudge *j = f->w->judge;
     json_t *row = try_row(j, &f->w->list[f->place], f->w->keys[f->place], NULL);
-    if (!row || json_object_set_new(row, "try", json_integer(number)) || json_object_set_new(row, "failed", json_string(why))) return json_decref(row), out_of_memory(e);
+    if (!row || json_object_set_new(row, "try", json_integer(number)) || json_object_set_new(row, "failed", json_string(why)))
+        return json_decref(row), out_of_memory(e);
     progress_say(&j->progress, "try %d of question %s: %s; again in %.3g s", number, f->w->list[f->place].id, why, wait);
     return transcript_add(&j->transcript, row, e);
 }
@@ -214,7 +219,8 @@ static int folder_work(Waiting *w, Error *e) {
     for (size_t i = 0; i < w->n && !bad; i++) {
         const Ask *a = &w->list[w->places[i]];
         texts[i] = a->text, names[i] = a->id;
-        draws[i] = (uint32_t)hash64(w->keys[w->places[i]], HASH_TEXT - 1, 0); /* of the request alone: a run that was killed draws the same */
+        draws[i] =
+            (uint32_t)hash64(w->keys[w->places[i]], HASH_TEXT - 1, 0); /* of the request alone: a run that was killed draws the same */
     }
     if (!bad) bad = folder_judge_ask(w->judge->settings, texts, names, draws, w->n, folder_reply, w, &w->judge->progress, e);
     free(texts), free(names), free(draws);
@@ -232,7 +238,8 @@ static int given_up(const TextJudge *j, Error *e) {
 static int missing_refuse(const Waiting *w, size_t n, Error *e) {
     const TextJudge *j = w->judge;
     return error_what(e, "replies are missing from the transcript"), error_where(e, "%s", j->transcript.path),
-           error_found(e, "%zu of %zu missing (first: the %s of question %.60s)", w->n, n, w->list[w->places[0]].step, w->list[w->places[0]].id),
+           error_found(
+               e, "%zu of %zu missing (first: the %s of question %.60s)", w->n, n, w->list[w->places[0]].step, w->list[w->places[0]].id),
            error_expected(e, "a reply to every request"),
            error_hint(e, "without --replay they are asked for; was the transcript made with these answers, prompt and settings?");
 }
@@ -286,6 +293,7 @@ json_t *text_judge_describe(const TextJudge *j) {
     size_t used = 0;
     if (!out || json_object_update(out, j->decoding)) return json_decref(out), NULL;
     if (json_object_get(out, "version")) return out;
-    json_object_foreach(j->models, name, model) if (used < sizeof versions) used += (size_t)snprintf(versions + used, sizeof versions - used, "%s%s", used ? ", " : "", name);
+    json_object_foreach(j->models, name, model) if (used < sizeof versions) used +=
+        (size_t)snprintf(versions + used, sizeof versions - used, "%s%s", used ? ", " : "", name);
     return json_object_set_new(out, "version", json_string(used ? versions : "not said")) ? (json_decref(out), NULL) : out;
 }

@@ -1,7 +1,8 @@
-/* text_judge.h - a language model that is asked about texts: a checkpoint folder of this machine, a server (endpoint.h), or, with replay, nobody.
+/* text_judge.h - a language model that is asked about texts: a checkpoint folder of this machine, a server (endpoint.h), or, with replay,
+ * nobody.
  *
- * Whatever is asked goes through a transcript: a request that it has the reply to is not made again. A request is a hash of who is asked (a folder's
- * content and template; a model's name and address), the message, temperature, limit and number of the run. */
+ * Whatever is asked goes through a transcript: a request that it has the reply to is not made again. A request is a hash of who is asked (a
+ * folder's content and template; a model's name and address), the message, temperature, limit and number of the run. */
 #ifndef RLAIFV_ENGINE_EVAL_TEXT_JUDGE_H
 #define RLAIFV_ENGINE_EVAL_TEXT_JUDGE_H
 
@@ -15,7 +16,7 @@ typedef struct JudgeSettings {
     const char *folder; /* a checkpoint's; NULL: endpoint.url, or replay */
     const char *chat;   /* its template */
     const char *device;
-    int dtype; /* DType */
+    int dtype;                    /* DType */
     int64_t threads, batch, seed; /* batch: replies that grow together; seed: of draws at a temperature above 0 */
     EndpointSettings endpoint;    /* .url NULL: none */
     double temperature;
@@ -25,7 +26,12 @@ typedef struct JudgeSettings {
 } JudgeSettings;
 enum { JUDGE_TOKENS = 1024, JUDGE_BATCH = 8, JUDGE_RETRIES = 6 };
 #define JUDGE_DEFAULTS(ROLE)                                                                                                               \
-    ((JudgeSettings){ .role = ROLE, .chat = "auto", .device = "cpu", .dtype = FP32, .batch = JUDGE_BATCH, .max_tokens = JUDGE_TOKENS,       \
+    ((JudgeSettings){ .role = ROLE,                                                                                                        \
+        .chat = "auto",                                                                                                                    \
+        .device = "cpu",                                                                                                                   \
+        .dtype = FP32,                                                                                                                     \
+        .batch = JUDGE_BATCH,                                                                                                              \
+        .max_tokens = JUDGE_TOKENS,                                                                                                        \
         .endpoint = { .timeout = 120, .wait = 1, .retries = JUDGE_RETRIES } })
 
 /* One thing to ask. */
@@ -50,8 +56,8 @@ typedef struct TextJudge {
     int64_t asked; /* requests that the transcript did not have */
 } TextJudge;
 
-/* out: the result's file, for the transcript's name. Opens no model and makes no request. Refuses no judge at all, two, replay of a transcript that
- * several judges filled without saying which. 0, or -1 with nothing held. */
+/* out: the result's file, for the transcript's name. Opens no model and makes no request. Refuses no judge at all, two, replay of a
+ * transcript that several judges filled without saying which. 0, or -1 with nothing held. */
 int text_judge_open(TextJudge *j, const JudgeSettings *s, const char *out, Error *e);
 /* Fills in the replies: from the transcript, else by asking. With replay refuses when one is missing. */
 int text_judge_ask(TextJudge *j, Ask *list, size_t n, Error *e);
@@ -66,9 +72,9 @@ int text_judge_key(const TextJudge *j, const char *text, int run, char key[HASH_
 
 /* Takes the reply to one of the texts: 0, or -1 to end. */
 typedef int JudgeReply(void *context, size_t text, const char *reply, int finished, Error *e);
-/* Asks the model in s->folder all the texts, as many at once as s->batch; draws[i] numbers the draws of text i at a temperature above 0. Refuses a
- * text that the model has no positions for; names[i] says which it is. */
-int folder_judge_ask(
-    const JudgeSettings *s, const char *const *texts, const char *const *names, const uint32_t *draws, size_t n, JudgeReply *take, void *context, Progress *progress, Error *e);
+/* Asks the model in s->folder all the texts, as many at once as s->batch; draws[i] numbers the draws of text i at a temperature above 0.
+ * Refuses a text that the model has no positions for; names[i] says which it is. */
+int folder_judge_ask(const JudgeSettings *s, const char *const *texts, const char *const *names, const uint32_t *draws, size_t n,
+    JudgeReply *take, void *context, Progress *progress, Error *e);
 
 #endif

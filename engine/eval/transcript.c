@@ -34,7 +34,8 @@ static int rows_read(Transcript *t, int torn, Error *e) {
 
 int transcript_open(Transcript *t, const char *path, int adds, Error *e) {
     memset(t, 0, sizeof *t);
-    if ((size_t)snprintf(t->path, sizeof t->path, "%s", path) >= sizeof t->path) return error_what(e, "path too long"), error_where(e, "%.100s...", path);
+    if ((size_t)snprintf(t->path, sizeof t->path, "%s", path) >= sizeof t->path)
+        return error_what(e, "path too long"), error_where(e, "%.100s...", path);
     if (!(t->replies = json_object())) return error_what(e, "out of memory"), error_where(e, "%s", path);
     int bad = 0;
     if (!adds || file_exists(path)) bad = (adds && file_cut_torn_line(path, e)) || rows_read(t, !adds, e);

@@ -1,5 +1,5 @@
-/* Evaluations by a judge, without one: numbers and intervals as the Python twin's from replies in a transcript; how replies are read; transcripts that
- * were cut, joined or filled by others; addresses and answers of servers; sheets there and back; refusals. */
+/* Evaluations by a judge, without one: numbers and intervals as the Python twin's from replies in a transcript; how replies are read;
+ * transcripts that were cut, joined or filled by others; addresses and answers of servers; sheets there and back; refusals. */
 #include "tests/engine/eval_expect.h"
 
 #include "engine/commands.h"
@@ -31,14 +31,16 @@ static JudgeSettings replayed(void) {
 static void reply_add(TextJudge *j, const char *text, int run, const char *reply) {
     char key[HASH_TEXT];
     assert_int_equal(text_judge_key(j, text, run, key, NULL), 0);
-    json_t *row = json_pack("{s:s, s:O, s:s, s:b, s:s}", "key", key, "judge", j->identity, "reply", reply, "finished", 1, "model", "golden-1");
+    json_t *row =
+        json_pack("{s:s, s:O, s:s, s:b, s:s}", "key", key, "judge", j->identity, "reply", reply, "finished", 1, "model", "golden-1");
     assert_int_equal(json_object_update(row, j->decoding), 0);
     assert_int_equal(transcript_add(&j->transcript, row, NULL), 0);
 }
 
 static int golden_take(void *context, const json_t *row, const char *where, Error *e) {
     (void)where, (void)e;
-    reply_add(context, json_string_value(json_object_get(row, "text")), (int)json_integer_value(json_object_get(row, "run")), json_string_value(json_object_get(row, "reply")));
+    reply_add(context, json_string_value(json_object_get(row, "text")), (int)json_integer_value(json_object_get(row, "run")),
+        json_string_value(json_object_get(row, "reply")));
     return 0;
 }
 
@@ -97,7 +99,10 @@ static void numbers_of_refomb(void **state) {
     Error e = { 0 };
     EvalSettings s = small;
     JudgeSettings judge = golden_judge();
-    JudgedFiles f = { .questions = GOLDEN("refomb_questions.jsonl"), .prompt = file("prompt", "{answer_b}"), .second_prompt = file("second", "{review}"), .runs = 1 };
+    JudgedFiles f = { .questions = GOLDEN("refomb_questions.jsonl"),
+        .prompt = file("prompt", "{answer_b}"),
+        .second_prompt = file("second", "{review}"),
+        .runs = 1 };
     s.answers = GOLDEN("refomb_answers.jsonl");
     says(refomb_eval(&s, &f, &judge, out(), table, &e), &e);
     result_agrees(out(), json_object_get(expected("small", "refomb"), "one"));
@@ -157,9 +162,10 @@ static void ratings(void **state) {
     static const struct {
         const char *reply;
         int rating;
-    } cases[] = { { "Rating: 0", 0 }, { "x\nRATING: 6\n", 6 }, { "rating: 3 and again Rating: 3.", 3 }, { "Rating: 3, Rating: 4", -1 }, { "", -1 }, { "Rating:3", -1 },
-        { "Rating: ", -1 }, { "rating: 7", -1 }, { "rating: 7, no, rating: 2", 2 }, { "Rating: 10", -1 }, { "Rating: 5/6", 5 }, { "**Rating: 4**", 4 }, { "**Rating**: 4", -1 },
-        { "Rating\xef\xbc\x9a 4", -1 }, { "\xe8\xa9\x95\xe4\xbe\xa1 rating: 1 \xe3\x81\xa7\xe3\x81\x99", 1 }, { "The rating is 4", -1 }, { "overrating: 2", 2 } };
+    } cases[] = { { "Rating: 0", 0 }, { "x\nRATING: 6\n", 6 }, { "rating: 3 and again Rating: 3.", 3 }, { "Rating: 3, Rating: 4", -1 },
+        { "", -1 }, { "Rating:3", -1 }, { "Rating: ", -1 }, { "rating: 7", -1 }, { "rating: 7, no, rating: 2", 2 }, { "Rating: 10", -1 },
+        { "Rating: 5/6", 5 }, { "**Rating: 4**", 4 }, { "**Rating**: 4", -1 }, { "Rating\xef\xbc\x9a 4", -1 },
+        { "\xe8\xa9\x95\xe4\xbe\xa1 rating: 1 \xe3\x81\xa7\xe3\x81\x99", 1 }, { "The rating is 4", -1 }, { "overrating: 2", 2 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (rating_read(cases[i].reply) != cases[i].rating) fail_msg("\"%s\" is read as %d", cases[i].reply, rating_read(cases[i].reply));
 }
@@ -169,10 +175,12 @@ static void verdicts(void **state) {
     static const struct {
         const char *reply;
         char verdict;
-    } cases[] = { { "[[A]]", 'A' }, { "so B it is: [[B]]\n", 'B' }, { "[[C]] [[C]]", 'C' }, { "[[A]] or [[B]]", 0 }, { "[A]", 0 }, { "[[D]] [[A]]", 'A' }, { "[[a]]", 0 }, { "", 0 },
-        { "[[", 0 }, { "[[[A]]]", 'A' }, { "[[A]", 0 }, { "[[ A ]]", 0 }, { "\xe3\x80\x90[[B]]\xe3\x80\x91", 'B' }, { "[[A|B]]", 0 } };
+    } cases[] = { { "[[A]]", 'A' }, { "so B it is: [[B]]\n", 'B' }, { "[[C]] [[C]]", 'C' }, { "[[A]] or [[B]]", 0 }, { "[A]", 0 },
+        { "[[D]] [[A]]", 'A' }, { "[[a]]", 0 }, { "", 0 }, { "[[", 0 }, { "[[[A]]]", 'A' }, { "[[A]", 0 }, { "[[ A ]]", 0 },
+        { "\xe3\x80\x90[[B]]\xe3\x80\x91", 'B' }, { "[[A|B]]", 0 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        if (verdict_read(cases[i].reply) != cases[i].verdict) fail_msg("\"%s\" is read as %c", cases[i].reply, verdict_read(cases[i].reply) ? verdict_read(cases[i].reply) : '-');
+        if (verdict_read(cases[i].reply) != cases[i].verdict)
+            fail_msg("\"%s\" is read as %c", cases[i].reply, verdict_read(cases[i].reply) ? verdict_read(cases[i].reply) : '-');
 }
 
 static void two_scores(void **state) {
@@ -180,13 +188,15 @@ static void two_scores(void **state) {
     static const struct {
         const char *reply;
         double first, second; /* 0: unread */
-    } cases[] = { { "8 9", 8, 9 }, { " 8,  9.5 \nGood.", 8, 9.5 }, { "8.25\t10\r\n", 8.25, 10 }, { "8", 0, 0 }, { "8 9 7", 0, 0 }, { "8/10 9/10", 0, 0 }, { "0 5", 0, 0 }, { "5 11", 0, 0 },
-        { "", 0, 0 }, { "\n8 9", 0, 0 }, { "Scores: 8 9", 0, 0 }, { "nan 5", 0, 0 }, { "0x8 9", 0, 0 }, { "1e1 5", 0, 0 }, { "-3 5", 0, 0 }, { "8 9\xc2\xa0", 0, 0 }, { "8.5.1 9", 0, 0 },
+    } cases[] = { { "8 9", 8, 9 }, { " 8,  9.5 \nGood.", 8, 9.5 }, { "8.25\t10\r\n", 8.25, 10 }, { "8", 0, 0 }, { "8 9 7", 0, 0 },
+        { "8/10 9/10", 0, 0 }, { "0 5", 0, 0 }, { "5 11", 0, 0 }, { "", 0, 0 }, { "\n8 9", 0, 0 }, { "Scores: 8 9", 0, 0 },
+        { "nan 5", 0, 0 }, { "0x8 9", 0, 0 }, { "1e1 5", 0, 0 }, { "-3 5", 0, 0 }, { "8 9\xc2\xa0", 0, 0 }, { "8.5.1 9", 0, 0 },
         { "89", 0, 0 }, { "8 ,9", 8, 9 }, { "1111111111111111111111111111111111111111111111111111111111111111111111111 2", 0, 0 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         double s[2] = { 0 };
         int unread = scores_read(cases[i].reply, s);
-        if (unread ? cases[i].first != 0 : s[0] != cases[i].first || s[1] != cases[i].second) fail_msg("\"%s\" is read as %g and %g", cases[i].reply, unread ? 0 : s[0], s[1]);
+        if (unread ? cases[i].first != 0 : s[0] != cases[i].first || s[1] != cases[i].second)
+            fail_msg("\"%s\" is read as %g and %g", cases[i].reply, unread ? 0 : s[0], s[1]);
     }
 }
 
@@ -194,15 +204,17 @@ static void objects(void **state) {
     (void)state;
     static const struct {
         const char *reply, *list; /* NULL: unread */
-    } cases[] = { { "[\"dog\", \" cat \"]", "[\"dog\",\"cat\"]" }, { "[]", "[]" }, { "none", "[]" }, { " \"None.\" \n", "[]" }, { "```json\n[\"dog\"]\n```", "[\"dog\"]" },
-        { "{\"objects\": [\"dog\"]}", "[\"dog\"]" }, { "- dog\n* cat\n\xe2\x80\xa2 bus\n3) car\nand talk", "[\"dog\",\"cat\",\"bus\",\"car\"]" }, { "dog, cat", NULL }, { "", NULL },
-        { "[1] see\n- dog", "[\"dog\"]" }, { "[\"dog\", 3]", NULL }, { "[\"dog\"", NULL }, { "none of them\n- dog", "[\"dog\"]" }, { "**bold**", NULL }, { "[\"\xe7\x8a\xac\"]", "[\"\xe7\x8a\xac\"]" },
-        { "[\"\", \"a\"]", "[\"a\"]" }, { "-\n- \n", NULL } };
+    } cases[] = { { "[\"dog\", \" cat \"]", "[\"dog\",\"cat\"]" }, { "[]", "[]" }, { "none", "[]" }, { " \"None.\" \n", "[]" },
+        { "```json\n[\"dog\"]\n```", "[\"dog\"]" }, { "{\"objects\": [\"dog\"]}", "[\"dog\"]" },
+        { "- dog\n* cat\n\xe2\x80\xa2 bus\n3) car\nand talk", "[\"dog\",\"cat\",\"bus\",\"car\"]" }, { "dog, cat", NULL }, { "", NULL },
+        { "[1] see\n- dog", "[\"dog\"]" }, { "[\"dog\", 3]", NULL }, { "[\"dog\"", NULL }, { "none of them\n- dog", "[\"dog\"]" },
+        { "**bold**", NULL }, { "[\"\xe7\x8a\xac\"]", "[\"\xe7\x8a\xac\"]" }, { "[\"\", \"a\"]", "[\"a\"]" }, { "-\n- \n", NULL } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int unread;
         json_t *names = objects_read(cases[i].reply, &unread, NULL);
         char *text = json_dumps(names, JSON_COMPACT);
-        if (unread != !cases[i].list || strcmp(text, cases[i].list ? cases[i].list : "[]")) fail_msg("\"%s\" is read as %s%s", cases[i].reply, text, unread ? ", unread" : "");
+        if (unread != !cases[i].list || strcmp(text, cases[i].list ? cases[i].list : "[]"))
+            fail_msg("\"%s\" is read as %s%s", cases[i].reply, text, unread ? ", unread" : "");
         free(text);
         json_decref(names);
     }
@@ -225,11 +237,13 @@ static void transcripts(void **state) {
     char *text;
     size_t size;
     assert_int_equal(file_read(path, 1000, &text, &size, NULL), 0);
-    assert_string_equal(text, "{\"key\":\"a\",\"reply\":\"1\"}\n{\"key\":\"b\",\"failed\":\"status 500\"}\n{\"key\":\"c\",\"reply\":\"3\"}\n");
+    assert_string_equal(
+        text, "{\"key\":\"a\",\"reply\":\"1\"}\n{\"key\":\"b\",\"failed\":\"status 500\"}\n{\"key\":\"c\",\"reply\":\"3\"}\n");
     free(text);
     static const struct {
         const char *text, *says;
-    } bad[] = { { "{\"reply\":\"1\"}\n", "t.jsonl:1: field \"key\"" }, { "{\"key\":\"a\",\"reply\":1}\n", "field \"reply\"" }, { "{\"key\":\"a\",\"rep\n{\"key\":\"b\"}\n", "t.jsonl:1" },
+    } bad[] = { { "{\"reply\":\"1\"}\n", "t.jsonl:1: field \"key\"" }, { "{\"key\":\"a\",\"reply\":1}\n", "field \"reply\"" },
+        { "{\"key\":\"a\",\"rep\n{\"key\":\"b\"}\n", "t.jsonl:1" },
         { "{\"key\":\"a\",\"reply\":\"1\"}\n{\"key\":\"a\",\"reply\":\"2\"}\n", "two replies to one request" }, { "[]\n", "bad JSON" } };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         for (int adds = 0; adds < 2; adds++) {
@@ -277,7 +291,9 @@ static void judges_refused(void **state) {
     judge_refused(&s, "nothing to replay");
     s.transcript = file("t.jsonl", "{\"key\":\"b\",\"failed\":\"status 500\"}\n");
     judge_refused(&s, "no replies to go by");
-    put(s.transcript, "{\"key\":\"b\",\"reply\":\"x\",\"judge\":{\"name\":\"p\"}}\n{\"key\":\"c\",\"reply\":\"x\",\"judge\":{\"name\":\"q\"}}\n", 92);
+    free((char *)s.transcript);
+    s.transcript = file("t.jsonl",
+        "{\"key\":\"b\",\"reply\":\"x\",\"judge\":{\"name\":\"p\"}}\n{\"key\":\"c\",\"reply\":\"x\",\"judge\":{\"name\":\"q\"}}\n");
     judge_refused(&s, "replies by several judges");
     s.endpoint.model = "r";
     judge_refused(&s, "nothing by \"r\"");
@@ -301,16 +317,22 @@ static void addresses(void **state) {
         const char *url;
         int plain_http;
         const char *whole, *wrong;
-    } cases[] = { { "https://api.openai.com/v1", 0, "https://api.openai.com/v1/chat/completions", NULL }, { "api.openai.com", 0, "https://api.openai.com/v1/chat/completions", NULL },
-        { "https://a.b/c/v1/chat/completions/", 0, "https://a.b/c/v1/chat/completions", NULL }, { "http://localhost:8000/", 0, "http://localhost:8000/v1/chat/completions", NULL },
-        { "http://127.0.0.1:1/v1", 0, "http://127.0.0.1:1/v1/chat/completions", NULL }, { "http://[::1]:1", 0, "http://[::1]:1/v1/chat/completions", NULL },
-        { "http://example.com", 0, NULL, "--plain-http" }, { "http://127.0.0.1.example.com", 0, NULL, "--plain-http" }, { "http://example.com", 1, "http://example.com/v1/chat/completions", NULL },
-        { "ftp://example.com", 1, NULL, "neither https nor http" }, { "file:///etc/passwd", 1, NULL, "bad address" }, { "https://me:secret@example.com", 0, NULL, "a user, password" },
-        { "https://example.com/?key=secret", 0, NULL, "query" }, { "https://", 0, NULL, "bad address" }, { "///", 0, NULL, "no address" }, { "https://exa mple.com", 0, NULL, "no address" } };
+    } cases[] = { { "https://api.openai.com/v1", 0, "https://api.openai.com/v1/chat/completions", NULL },
+        { "api.openai.com", 0, "https://api.openai.com/v1/chat/completions", NULL },
+        { "https://a.b/c/v1/chat/completions/", 0, "https://a.b/c/v1/chat/completions", NULL },
+        { "http://localhost:8000/", 0, "http://localhost:8000/v1/chat/completions", NULL },
+        { "http://127.0.0.1:1/v1", 0, "http://127.0.0.1:1/v1/chat/completions", NULL },
+        { "http://[::1]:1", 0, "http://[::1]:1/v1/chat/completions", NULL }, { "http://example.com", 0, NULL, "--plain-http" },
+        { "http://127.0.0.1.example.com", 0, NULL, "--plain-http" },
+        { "http://example.com", 1, "http://example.com/v1/chat/completions", NULL },
+        { "ftp://example.com", 1, NULL, "neither https nor http" }, { "file:///etc/passwd", 1, NULL, "bad address" },
+        { "https://me:secret@example.com", 0, NULL, "a user, password" }, { "https://example.com/?key=secret", 0, NULL, "query" },
+        { "https://", 0, NULL, "bad address" }, { "///", 0, NULL, "no address" }, { "https://exa mple.com", 0, NULL, "no address" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Error e = { 0 };
         char line[2048], *whole = endpoint_address(cases[i].url, cases[i].plain_http, &e);
-        if (!whole != !cases[i].whole || (whole && strcmp(whole, cases[i].whole))) fail_msg("%s is %s", cases[i].url, whole ? whole : error_text(&e, line, sizeof line));
+        if (!whole != !cases[i].whole || (whole && strcmp(whole, cases[i].whole)))
+            fail_msg("%s is %s", cases[i].url, whole ? whole : error_text(&e, line, sizeof line));
         if (!whole) error_says(&e, cases[i].wrong);
         if (strstr(error_text(&e, line, sizeof line), "secret")) fail_msg("a secret is shown: %s", line);
         free(whole);
@@ -322,10 +344,13 @@ static void completions(void **state) {
     static const struct {
         const char *body, *text, *model, *why;
         int finished;
-    } cases[] = { { "{\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"Hi \\u00e9\"},\"finish_reason\":\"stop\"}]}", "Hi \xc3\xa9", "m", NULL, 1 },
-        { "{\"choices\":[{\"message\":{\"content\":\"cut\"},\"finish_reason\":\"length\"}]}", "cut", "", NULL, 0 }, { "{\"choices\":[{\"message\":{\"content\":null}}]}", "", "", NULL, 1 },
-        { "", NULL, NULL, "malformed JSON", 0 }, { "{\"choices\":[", NULL, NULL, "malformed JSON", 0 }, { "[]", NULL, NULL, "no choices[0].message", 0 },
-        { "{\"choices\":[]}", NULL, NULL, "no choices[0].message", 0 }, { "{\"choices\":[{\"message\":{\"content\":[1]}}]}", NULL, NULL, "an array in place of", 0 },
+    } cases[] = { { "{\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"Hi \\u00e9\"},\"finish_reason\":\"stop\"}]}", "Hi \xc3\xa9",
+                      "m", NULL, 1 },
+        { "{\"choices\":[{\"message\":{\"content\":\"cut\"},\"finish_reason\":\"length\"}]}", "cut", "", NULL, 0 },
+        { "{\"choices\":[{\"message\":{\"content\":null}}]}", "", "", NULL, 1 }, { "", NULL, NULL, "malformed JSON", 0 },
+        { "{\"choices\":[", NULL, NULL, "malformed JSON", 0 }, { "[]", NULL, NULL, "no choices[0].message", 0 },
+        { "{\"choices\":[]}", NULL, NULL, "no choices[0].message", 0 },
+        { "{\"choices\":[{\"message\":{\"content\":[1]}}]}", NULL, NULL, "an array in place of", 0 },
         { "{\"choices\":[{\"message\":{}}]}", NULL, NULL, "nothing in place of", 0 }, { "<html>", NULL, NULL, "malformed JSON", 0 } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         EndpointReply r;
@@ -349,27 +374,23 @@ static void questions_refused(void **state) {
         const char *questions, *answers, *says;
     } cases[] = { { "{\"id\":1,\"gt_answer\":\"x\"}", "{\"id\":1,\"text\":\"y\"}", "question without what is asked: " },
         { "{\"id\":1,\"question\":\"x\"}", "{\"id\":1,\"text\":\"y\"}", "question without an answer to be held against" },
-        { "{\"id\":1,\"question\":\"x\",\"reference\":\"r\"}", "{\"id\":1,\"text\":\"y\"}", "expected a field image_content or context, or a row of --context" },
-        { "{\"id\":1,\"question\":\"x\",\"reference\":\"r\",\"context\":3}", "{\"id\":1,\"text\":\"y\"}", "field \"context\"; found an integer; expected text, or a list of texts" },
-        { "{\"id\":1,\"question\":\"x\",\"reference\":\"r\",\"context\":\"c\"}\n{\"id\":1,\"question\":\"x\",\"reference\":\"r\",\"context\":\"c\"}", "{\"id\":1,\"text\":\"y\"}",
-            "a question for the second time" },
-        { "{\"question\":\"x\",\"reference\":\"r\",\"context\":\"c\"}", "{\"text\":\"y\"}\n{\"text\":\"z\"}", "1 to nothing that was asked (first: 1)" },
-        { "{\"id\":1,\"question\":\"x\",\"reference\":\"r\",\"context\":\"c\",\"category\":\"all\"}", "{\"id\":1,\"text\":\"y\"}", "bad category" } };
+        { "{\"id\":1,\"question\":\"x\",\"reference\":\"r\"}", "{\"id\":1,\"text\":\"y\"}",
+            "expected a field image_content or context, or a row of --context" },
+        { "{\"id\":1,\"question\":\"x\",\"reference\":\"r\",\"context\":3}", "{\"id\":1,\"text\":\"y\"}",
+            "field \"context\"; found an integer; expected text, or a list of texts" },
+        { "{\"id\":1,\"question\":\"x\",\"reference\":\"r\",\"context\":\"c\"}\n{\"id\":1,\"question\":\"x\",\"reference\":\"r\","
+          "\"context\":\"c\"}",
+            "{\"id\":1,\"text\":\"y\"}", "a question for the second time" },
+        { "{\"question\":\"x\",\"reference\":\"r\",\"context\":\"c\"}", "{\"text\":\"y\"}\n{\"text\":\"z\"}",
+            "1 to nothing that was asked (first: 1)" },
+        { "{\"id\":1,\"question\":\"x\",\"reference\":\"r\",\"context\":\"c\",\"category\":\"all\"}", "{\"id\":1,\"text\":\"y\"}",
+            "bad category" } };
     Error e = { 0 };
     EvalSettings s = small;
     JudgeSettings judge = golden_judge();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int last = i + 1 == sizeof cases / sizeof *cases;
-        JudgedFiles f = { .questions = file("q", cases[i].questions), .prompt = file("p", last ? "{answer}" : "{answer} {reference} {context}"), .runs = 1 };
+        JudgedFiles f = { .questions = file("q", cases[i].questions), .prompt = file("p", "{answer} {reference} {context}"), .runs = 1 };
         s.answers = file("a", cases[i].answers);
-        if (last) {
-            TextJudge j;
-            judge.replay = 0;
-            assert_int_equal(text_judge_open(&j, &judge, out(), NULL), 0);
-            reply_add(&j, "y", 0, "Rating: 1");
-            text_judge_close(&j);
-            judge.replay = 1;
-        }
         assert_int_equal(mmhal_eval(&s, &f, &judge, out(), table, &e), -1);
         error_says(&e, cases[i].says);
         assert_false(file_exists(out()));
@@ -388,8 +409,9 @@ static void questions_refused(void **state) {
 static void sheets_there_and_back(void **state) {
     (void)state;
     enum { ROWS = 6, CELLS = 4 };
-    static const char *const cells[ROWS][CELLS] = { { "id", "b", "c", "d" }, { "=1+1", "+x", "-y", "@z" }, { "'quoted'", "''", "'=", "a'b" },
-        { "a,b", "say \"hi\"", "two\nlines\r\nthree", " blanks " }, { "", "\ttab", ";", "\xc3\xa9\xe7\x8a\xac" }, { "", "", "", "x" } };
+    static const char *const cells[ROWS][CELLS] = { { "id", "b", "c", "d" }, { "=1+1", "+x", "-y", "@z" },
+        { "'quoted'", "''", "'=", "a'b" }, { "a,b", "say \"hi\"", "two\nlines\r\nthree", " blanks " },
+        { "", "\ttab", ";", "\xc3\xa9\xe7\x8a\xac" }, { "", "", "", "x" } };
     const char *path = at(folder, "sheet.csv");
     FILE *to = fopen(path, "w");
     sheet_begin(to);
@@ -416,8 +438,8 @@ static void sheets_refused(void **state) {
     (void)state;
     static const struct {
         const char *text, *says;
-    } cases[] = { { "a,b\n\"x,y\nz", ":2; found a quote that does not close" }, { "a,b\nx\"y,z", ":2; found a quote within a cell" }, { "a,b\n\"x\"y,z", ":2; found text after a closing quote" },
-        { "a,\xff", "text that is not UTF-8" } };
+    } cases[] = { { "a,b\n\"x,y\nz", ":2; found a quote that does not close" }, { "a,b\nx\"y,z", ":2; found a quote within a cell" },
+        { "a,b\n\"x\"y,z", ":2; found text after a closing quote" }, { "a,\xff", "text that is not UTF-8" } };
     Sheet s;
     Error e = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -433,7 +455,7 @@ static void sheets_refused(void **state) {
     put(at(folder, "x.csv"), wide, sizeof wide);
     assert_int_equal(sheet_read(&s, at(folder, "x.csv"), &e), -1);
     error_says(&e, "more than 1000 cells");
-    put(at(folder, "x.csv"), "id;b\r\n\r\n1;\r2;c", 14);
+    free((char *)file("x.csv", "id;b\r\n\r\n1;\r2;c"));
     assert_int_equal(sheet_read(&s, at(folder, "x.csv"), NULL), 0);
     assert_int_equal(s.n, 3);
     assert_string_equal(s.rows[1].cells[1], "");
@@ -447,11 +469,14 @@ static void labels_refused(void **state) {
     static const struct {
         const char *text, *says;
     } cases[] = { { "", "no labels" }, { HEADER, "no labels" }, { "id,answer,done\n1,x,yes\n", ":1; found no column object" },
-        { "id,answer,done,object,position,number,attribute,action,other,Object\n1,x,yes,,,,,,,\n", "two columns object" }, { HEADER "1,x,yes,,,,,\n", ":2; found 8 cells; expected 9" },
-        { HEADER "1,x,yes,,,,,,\n,y,yes,,,,,,\n", ":3: column id" }, { HEADER "1,x,yes,,,,,,\n1,y,yes,,,,,,\n", ":3: column id; found \"1\"; expected each id once" },
-        { HEADER "1,x,maybe,,,,,,\n", ":2: column done; found \"maybe\"" }, { HEADER "1,a dog,,dog,,,,,\n", ":2: column done; found \"\"; expected yes in a row that has marks" },
-        { HEADER "1,a dog,yes,cat,,,,,\n", ":2: column object; found \"cat\"" }, { HEADER "1,a dog,yes,dog|dog,,,,,\n", "expected each piece once" },
-        { HEADER "1,a dog,yes,dog||a,,,,,\n", "on each side of |" }, { HEADER "1,a dog,yes,|,,,,,\n", "on each side of |" }, { HEADER "1,a dog,yes,,,,,,dog|\n", "column other" },
+        { "id,answer,done,object,position,number,attribute,action,other,Object\n1,x,yes,,,,,,,\n", "two columns object" },
+        { HEADER "1,x,yes,,,,,\n", ":2; found 8 cells; expected 9" }, { HEADER "1,x,yes,,,,,,\n,y,yes,,,,,,\n", ":3: column id" },
+        { HEADER "1,x,yes,,,,,,\n1,y,yes,,,,,,\n", ":3: column id; found \"1\"; expected each id once" },
+        { HEADER "1,x,maybe,,,,,,\n", ":2: column done; found \"maybe\"" },
+        { HEADER "1,a dog,,dog,,,,,\n", ":2: column done; found \"\"; expected yes in a row that has marks" },
+        { HEADER "1,a dog,yes,cat,,,,,\n", ":2: column object; found \"cat\"" },
+        { HEADER "1,a dog,yes,dog|dog,,,,,\n", "expected each piece once" }, { HEADER "1,a dog,yes,dog||a,,,,,\n", "on each side of |" },
+        { HEADER "1,a dog,yes,|,,,,,\n", "on each side of |" }, { HEADER "1,a dog,yes,,,,,,dog|\n", "column other" },
         { HEADER "1,a dog,no,,,,,,\n", "answers that nobody is done with" } };
     EvalSettings s = small;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -461,7 +486,7 @@ static void labels_refused(void **state) {
         error_says(&e, cases[i].says);
         assert_false(file_exists(out()));
     }
-    put(at(folder, "x.csv"), HEADER "1,A  Dog\there,Y,a dog,,,,,HERE\n", strlen(HEADER) + 31); /* blanks and the size of letters are all one */
+    free((char *)file("x.csv", HEADER "1,A  Dog\there,Y,a dog,,,,,HERE\n")); /* blanks and the size of letters are all one */
     assert_int_equal(mhumaneval_import(&s, at(folder, "x.csv"), "people", out(), table, NULL), 0);
 }
 
@@ -471,9 +496,11 @@ static void commands(void **state) {
     (void)state;
     static const struct {
         const char *words[8], *says;
-    } cases[] = { { { "mmhal" }, "--questions is missing" }, { { "refomb" }, "--questions is missing" }, { { "llava-bench" }, "--questions is missing" }, { { "mhumaneval" }, "expected export or import" },
-        { { "mhumaneval", "exports" }, "found \"exports\"" }, { { "mhumaneval", "export" }, "--questions is missing" }, { { "mhumaneval", "import" }, "--labels is missing" },
-        { { "mmhal", "--judge", "x", "--runs", "0" }, "bad value of --runs" }, { { "chair", "--judge", "x" }, "unknown option --judge" } };
+    } cases[] = { { { "mmhal" }, "--questions is missing" }, { { "refomb" }, "--questions is missing" },
+        { { "llava-bench" }, "--questions is missing" }, { { "mhumaneval" }, "expected export or import" },
+        { { "mhumaneval", "exports" }, "found \"exports\"" }, { { "mhumaneval", "export" }, "--questions is missing" },
+        { { "mhumaneval", "import" }, "--labels is missing" }, { { "mmhal", "--judge", "x", "--runs", "0" }, "bad value of --runs" },
+        { { "chair", "--judge", "x" }, "unknown option --judge" } };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Error e = { 0 };
         int argc = 0, known;
@@ -486,9 +513,10 @@ static void commands(void **state) {
 
 #define SCRATCH(TEST) cmocka_unit_test_setup_teardown(TEST, setup, teardown)
 int main(void) {
-    const struct CMUnitTest tests[] = { SCRATCH(numbers_of_mmhal), SCRATCH(numbers_of_refomb), SCRATCH(numbers_of_llava_bench), SCRATCH(numbers_of_listed_objects),
-        SCRATCH(numbers_of_mhumaneval), cmocka_unit_test(ratings), cmocka_unit_test(verdicts), cmocka_unit_test(two_scores), cmocka_unit_test(objects), SCRATCH(transcripts), SCRATCH(keys),
-        SCRATCH(judges_refused), cmocka_unit_test(addresses), cmocka_unit_test(completions), SCRATCH(questions_refused), SCRATCH(sheets_there_and_back), SCRATCH(sheets_refused),
-        SCRATCH(labels_refused), cmocka_unit_test(commands) };
+    const struct CMUnitTest tests[] = { SCRATCH(numbers_of_mmhal), SCRATCH(numbers_of_refomb), SCRATCH(numbers_of_llava_bench),
+        SCRATCH(numbers_of_listed_objects), SCRATCH(numbers_of_mhumaneval), cmocka_unit_test(ratings), cmocka_unit_test(verdicts),
+        cmocka_unit_test(two_scores), cmocka_unit_test(objects), SCRATCH(transcripts), SCRATCH(keys), SCRATCH(judges_refused),
+        cmocka_unit_test(addresses), cmocka_unit_test(completions), SCRATCH(questions_refused), SCRATCH(sheets_there_and_back),
+        SCRATCH(sheets_refused), SCRATCH(labels_refused), cmocka_unit_test(commands) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
