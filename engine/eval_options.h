@@ -36,6 +36,7 @@ typedef struct Shared {
             0, 0, 0, NULL },                                                                                                               \
         { "temperature", OPTION_NUMBER, &(J).temperature, "T", "0: greedy", 0, 0, 2, NULL },                                               \
         { "max-tokens", OPTION_INT, &(J).max_tokens, "N", "longest reply", 0, 1, 1e6, NULL },                                              \
+        { "limit-field", OPTION_TEXT, &(J).endpoint.limit_field, "NAME", "the server's name of that (max_tokens)", 0, 0, 0, NULL },        \
         { "timeout", OPTION_NUMBER, &(J).endpoint.timeout, "S", "seconds that a request may take", 0, 0.1, 86400, NULL },                  \
         { "retries", OPTION_INT, &(J).endpoint.retries, "N", "tries after the first", 0, 0, 1000, NULL },                                  \
         { "wait", OPTION_NUMBER, &(J).endpoint.wait, "S", "seconds before the second try, doubled before each further one", 0, 0, 60,      \

@@ -1,6 +1,7 @@
 /* answers.h - rows of files, and a model's answers by the ids of what they answer.
  *
- * Both JSONL and one JSON array of objects are read. An answer is {id | question_id | image_id, response | answer | text | model_answer}; ids are whole
+ * Both JSONL and one JSON array of objects are read. An answer is {id | question_id | image_id, response | answer | text | model_answer |
+ * answers: [{text}]}; ids are whole
  * numbers or texts, and 7 is the same id as "7". */
 #ifndef RLAIFV_ENGINE_EVAL_ANSWERS_H
 #define RLAIFV_ENGINE_EVAL_ANSWERS_H
@@ -16,7 +17,7 @@ int rows_each(const char *path, RowTaker *take, void *context, Error *e);
  * of questions, and row_id_or_place reads them. *out is malloc'd. */
 typedef enum IdKind { IDS_OF_QUESTIONS, IDS_OF_IMAGES, IDS_OR_PLACES } IdKind;
 int row_id(const json_t *row, IdKind kind, const char *where, char **out, Error *e);
-/* The same for files whose rows may have no ids: then it is the row's place, counted from 0. */
+/* The same for files whose rows may have no ids: then it is image_id, else the row's place, from 0, as "#0", which is nobody's id. */
 int row_id_or_place(const json_t *row, size_t place, const char *where, char **out, Error *e);
 
 typedef struct Answer {

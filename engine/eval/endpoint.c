@@ -266,8 +266,12 @@ static void sleep_until(double when) {
 }
 
 static char *request_make(const Endpoint *p, const json_t *extra) {
+    const char *limit = p->settings.limit_field;
     json_t *body = json_pack("{s:s}", "model", p->settings.model);
-    char *text = body && !json_object_update(body, (json_t *)extra) ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    int bad = !body || json_object_update(body, (json_t *)extra);
+    if (!bad && limit && strcmp(limit, "max_tokens"))
+        bad = json_object_set(body, limit, json_object_get(body, "max_tokens")) || json_object_del(body, "max_tokens");
+    char *text = bad ? NULL : json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(15));
     json_decref(body);
     return text;
 }

@@ -9,7 +9,8 @@
 
 typedef struct EndpointSettings {
     const char *url, *model;
-    const char *key_env; /* NULL: OPENAI_API_KEY where that is set, else no key; a variable that is named here must be set */
+    const char *key_env;     /* NULL: OPENAI_API_KEY where that is set, else no key; a variable that is named here must be set */
+    const char *limit_field; /* what the server calls the longest reply; NULL: max_tokens */
     int plain_http;
     double timeout, wait;        /* seconds: of one request; before the second try, doubled before each further one */
     int64_t retries, per_minute; /* tries after the first; requests, 0: as many as it takes */

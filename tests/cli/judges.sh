@@ -32,7 +32,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         text = body["messages"][0]["content"]
         step = self.plan.pop(0) if self.plan else "200"
         with open("log", "a") as log:
-            log.write(json.dumps({"time": time.time(), "path": self.path, "step": step, "model": body["model"], "key": self.headers.get("Authorization"), "text": text}) + "\n")
+            log.write(json.dumps({"time": time.time(), "path": self.path, "step": step, "model": body["model"], "limit": body.get("max_tokens", "none"), "other": body.get("max_completion_tokens"), "key": self.headers.get("Authorization"), "text": text}) + "\n")
         if step == "hang":
             time.sleep(3)
         said = re.search(r"SAY\{(.*?)\|(.*?)\}", text)
@@ -128,7 +128,7 @@ cp mmhal.result.transcript.jsonl whole.jsonl
 rm mmhal.result
 head -c -20 whole.jsonl >torn.jsonl
 mmhal --transcript torn.jsonl --replay && fail "replay of a torn transcript"
-grep -q "^rlaifv: replies are missing from the transcript: torn.jsonl; found 1 of 3 missing (first: the rating of question 2)" err || fail "the refusal: $(tail -1 err)"
+grep -q "^rlaifv: replies are missing from the transcript: torn.jsonl; found 1 of 3 missing (first: the rating of question #2)" err || fail "the refusal: $(tail -1 err)"
 [ ! -f mmhal.result ] || fail "a result of half the replies"
 cmp -s torn.jsonl whole.jsonl && fail "replay wrote into the transcript"
 serve
@@ -158,10 +158,11 @@ is 2.0 mmhal.result measures all score
 # ---- a rate; a time-out; what is refused at once ----
 serve
 rm -f mmhal.result*
-mmhal --endpoint "$url" --judge-name judge --per-minute 150 || fail "at a rate: $(tail -1 err)"
+mmhal --endpoint "$url" --judge-name judge --per-minute 150 --limit-field max_completion_tokens --max-tokens 77 || fail "at a rate: $(tail -1 err)"
 python3 -c 'import json,sys
 t = [json.loads(l)["time"] for l in open("log")]
 sys.exit(not all(b - a > 0.35 for a, b in zip(t, t[1:])))' || fail "faster than 150 a minute"
+grep -q '"limit": "none", "other": 77,' log || fail "the limit under another name: $(head -1 log)"
 serve hang hang
 rm -f mmhal.result*
 mmhal --endpoint "$url" --judge-name judge --timeout 0.3 --retries 1 --wait 0 && fail "a server that does not answer"
@@ -256,7 +257,7 @@ head -2 whole.jsonl >mmhal.result.transcript.jsonl
 mmhal --judge "$labeler" --prompt short.txt --max-tokens 8 && cmp -s whole.jsonl mmhal.result.transcript.jsonl || fail "the checkpoint goes on otherwise"
 mmhal --replay --transcript whole.jsonl --prompt short.txt && cmp -s mmhal.result first.result || fail "the checkpoint's replies, replayed: $(tail -1 err)"
 mmhal --judge "$labeler" && fail "a prompt longer than the checkpoint takes"
-grep -q "^rlaifv: .*the judge's prompt for question 0.*a judge with more positions, or a shorter --prompt" err || fail "a long prompt: $(tail -1 err)"
+grep -q "^rlaifv: .*the judge's prompt for question #0.*a judge with more positions, or a shorter --prompt" err || fail "a long prompt: $(tail -1 err)"
 mmhal --judge "$labeler" --prompt short.txt --runs 3 && fail "three runs that are one"
 mmhal --judge "$labeler" --endpoint localhost && fail "two judges"
 mmhal --judge nowhere --prompt short.txt && fail "a folder that is not there"

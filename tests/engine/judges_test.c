@@ -382,7 +382,7 @@ static void questions_refused(void **state) {
           "\"context\":\"c\"}",
             "{\"id\":1,\"text\":\"y\"}", "a question for the second time" },
         { "{\"question\":\"x\",\"reference\":\"r\",\"context\":\"c\"}", "{\"text\":\"y\"}\n{\"text\":\"z\"}",
-            "1 to nothing that was asked (first: 1)" },
+            "1 to nothing that was asked (first: #1)" },
         { "{\"id\":1,\"question\":\"x\",\"reference\":\"r\",\"context\":\"c\",\"category\":\"all\"}", "{\"id\":1,\"text\":\"y\"}",
             "bad category" } };
     Error e = { 0 };
