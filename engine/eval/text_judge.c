@@ -103,15 +103,13 @@ int text_judge_open(TextJudge *j, const JudgeSettings *s, const char *out, Error
     progress_init(&j->progress, stderr);
     if (s->replay && !s->transcript)
         return error_what(e, "nothing to replay"), error_where(e, "--replay"), error_expected(e, "--transcript F");
-    if (!s->replay && !s->folder && !s->endpoint.url) return judge_find(j, e); /* before a transcript is made */
     int n = s->transcript ? snprintf(path, sizeof path, "%s", s->transcript) : snprintf(path, sizeof path, "%s.transcript.jsonl", out);
     if (n >= (int)sizeof path) return error_what(e, "path too long"), error_where(e, "%.100s...", out);
-    if (transcript_open(&j->transcript, path, !s->replay, e)) return -1;
-    if (judge_find(j, e) || !(j->models = json_object())) {
-        text_judge_close(j);
-        return -1;
-    }
-    return 0;
+    int bad = !s->replay && judge_find(j, e); /* before a transcript is made, or from the one that is there */
+    bad = bad || transcript_open(&j->transcript, path, !s->replay, e) || (s->replay && judge_find(j, e));
+    if (!bad && !(j->models = json_object())) bad = out_of_memory(e);
+    if (bad) text_judge_close(j);
+    return bad ? -1 : 0;
 }
 
 void text_judge_close(TextJudge *j) {

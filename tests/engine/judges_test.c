@@ -220,6 +220,48 @@ static void objects(void **state) {
     }
 }
 
+/* Whatever stands in a reply or a sheet, reading it ends, within its bytes (the sanitizers' build): texts cut anywhere, and with each byte
+ * in turn replaced. */
+static void anything(const char *text, size_t size) {
+    EndpointReply r;
+    Sheet sheet;
+    double scores[2];
+    char why[200];
+    int unread;
+    char *exact = malloc(size + 1); /* its end is where the sanitizer looks */
+    memcpy(exact, text, size), exact[size] = 0;
+    assert_in_range(rating_read(exact) + 1, 0, 7);
+    assert_in_range(verdict_read(exact), 0, 'C');
+    if (!scores_read(exact, scores)) assert_true(scores[0] >= 1 && scores[0] <= 10 && scores[1] >= 1 && scores[1] <= 10);
+    json_t *names = objects_read(exact, &unread, NULL);
+    assert_true(!unread || !json_array_size(names));
+    json_decref(names);
+    if (!endpoint_reply_read(exact, size, &r, why, NULL)) endpoint_reply_free(&r);
+    FILE *to = fopen(at(folder, "any"), "w"); /* not flushed to the disk, thousands of times */
+    assert_int_equal(fwrite(exact, 1, size, to), size);
+    assert_int_equal(fclose(to), 0);
+    if (!sheet_read(&sheet, at(folder, "any"), NULL)) sheet_free(&sheet);
+    free(exact);
+}
+
+static void made_up_replies(void **state) {
+    (void)state;
+    static const char *const texts[] = { "Rating: 3 [[A]]\n8 9.5", "8, 9\n- a\n2. b", "[\"a\", \"b\"]", "a;\"b\"\"c\";'=d\r\n\"x\ny\";z",
+        "{\"model\":\"m\",\"choices\":[{\"message\":{\"content\":\"x\"}}]}" };
+    static const char bytes[] = "\"[]{}'|,;\n\r\t\\-*9: A\xff\xc3";
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char text[100];
+        size_t n = strlen(texts[i]);
+        for (size_t cut = 0; cut <= n; cut++) anything(texts[i], cut);
+        for (size_t at_byte = 0; at_byte < n; at_byte++)
+            for (size_t b = 0; b < sizeof bytes; b++) { /* the zero at its end too */
+                memcpy(text, texts[i], n);
+                text[at_byte] = bytes[b];
+                anything(text, n);
+            }
+    }
+}
+
 /* ---- transcripts ---- */
 
 static void transcripts(void **state) {
@@ -515,8 +557,8 @@ static void commands(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = { SCRATCH(numbers_of_mmhal), SCRATCH(numbers_of_refomb), SCRATCH(numbers_of_llava_bench),
         SCRATCH(numbers_of_listed_objects), SCRATCH(numbers_of_mhumaneval), cmocka_unit_test(ratings), cmocka_unit_test(verdicts),
-        cmocka_unit_test(two_scores), cmocka_unit_test(objects), SCRATCH(transcripts), SCRATCH(keys), SCRATCH(judges_refused),
-        cmocka_unit_test(addresses), cmocka_unit_test(completions), SCRATCH(questions_refused), SCRATCH(sheets_there_and_back),
-        SCRATCH(sheets_refused), SCRATCH(labels_refused), cmocka_unit_test(commands) };
+        cmocka_unit_test(two_scores), cmocka_unit_test(objects), SCRATCH(made_up_replies), SCRATCH(transcripts), SCRATCH(keys),
+        SCRATCH(judges_refused), cmocka_unit_test(addresses), cmocka_unit_test(completions), SCRATCH(questions_refused),
+        SCRATCH(sheets_there_and_back), SCRATCH(sheets_refused), SCRATCH(labels_refused), cmocka_unit_test(commands) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
