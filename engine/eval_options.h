@@ -32,6 +32,7 @@ typedef struct Shared {
         { ROLE "-name", OPTION_TEXT, &(J).endpoint.model, "MODEL", "the server's name of the model", 0, 0, 0, NULL },                      \
         { "key-env", OPTION_TEXT, &(J).endpoint.key_env, "VAR", "environment variable with the API key (OPENAI_API_KEY, where it is set)", \
             0, 0, 0, NULL },                                                                                                               \
+        { "ca", OPTION_TEXT, &(J).endpoint.ca_file, "F", "certificates to trust, as PEM; else the system's", 0, 0, 0, NULL },              \
         { "plain-http", OPTION_FLAG, &(J).endpoint.plain_http, NULL, "allow http to other machines; the key is then readable on the way",  \
             0, 0, 0, NULL },                                                                                                               \
         { "temperature", OPTION_NUMBER, &(J).temperature, "T", "0: greedy", 0, 0, 2, NULL },                                               \

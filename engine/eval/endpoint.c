@@ -132,6 +132,7 @@ static int curl_prepare(Endpoint *p, Error *e) {
     bad = curl_easy_setopt(c, CURLOPT_URL, p->address) || curl_easy_setopt(c, CURLOPT_HTTPHEADER, p->headers) ||
           curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, body_take) || curl_easy_setopt(c, CURLOPT_USERAGENT, "rlaifv") ||
           curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, ms) || curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, ms < 30000 ? ms : 30000L);
+    if (!bad && p->settings.ca_file && curl_easy_setopt(c, CURLOPT_CAINFO, p->settings.ca_file)) bad = 1;
     return bad ? (error_what(e, "cannot prepare a request"), error_where(e, "libcurl"), error_found(e, "%s", curl_version())) : 0;
 }
 
@@ -242,6 +243,8 @@ static int try_once(Endpoint *p, const char *request, size_t size, EndpointReply
     curl_easy_setopt(p->curl, CURLOPT_ERRORBUFFER, NULL);
     if (b.n) key_blot(p, b.bytes, b.n);
     curl_easy_getinfo(p->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
+        t->hint = "a server with a certificate of its own: --ca FILE names those to trust";
     if (b.over) snprintf(t->why, sizeof t->why, "a reply above %d bytes", BODY_MOST), got = TRY_REFUSED;
     else if (code == CURLE_OUT_OF_MEMORY || code == CURLE_WRITE_ERROR) got = (error_what(e, "out of memory"), error_where(e, "a reply"));
     else if (code) {
@@ -308,6 +311,5 @@ int endpoint_ask(Endpoint *p, const json_t *extra, const EndpointTries *tries, E
         }
     }
     free(request);
-    if (!bad) out->tries = n;
     return bad ? -1 : 0;
 }

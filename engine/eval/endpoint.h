@@ -10,6 +10,7 @@
 typedef struct EndpointSettings {
     const char *url, *model;
     const char *key_env;     /* NULL: OPENAI_API_KEY where that is set, else no key; a variable that is named here must be set */
+    const char *ca_file;     /* certificates that are trusted, PEM; NULL: the system's */
     const char *limit_field; /* what the server calls the longest reply; NULL: max_tokens */
     int plain_http;
     double timeout, wait;        /* seconds: of one request; before the second try, doubled before each further one */
@@ -29,7 +30,6 @@ void endpoint_close(Endpoint *p);
 typedef struct EndpointReply {
     char *text, *model; /* malloc'd; model: what the reply says made it, "" where it says nothing */
     int finished;       /* 0: cut at its limit */
-    int tries;
 } EndpointReply;
 void endpoint_reply_free(EndpointReply *r);
 /* What a server's answer to a request says. 0; 1 when it is no chat completion, with what is wrong in why (at least 200 bytes); -1 when

@@ -160,7 +160,6 @@ static int reply_keep(TextJudge *j, const Ask *a, const char *key, const char *r
         return error_what(e, "cannot keep a reply"), error_where(e, "question %.100s", a->id),
                error_found(e, "text that is not UTF-8, or no memory");
     }
-    j->asked++;
     progress_add(&j->progress, 1);
     return transcript_add(&j->transcript, row, e);
 }
@@ -256,13 +255,15 @@ static int waiting_find(Waiting *w, size_t n, Error *e) {
 }
 
 static int replies_take(TextJudge *j, Ask *list, size_t n, char (*keys)[HASH_TEXT], Error *e) {
+    size_t cut = 0;
     for (size_t i = 0; i < n; i++) {
         const json_t *row = transcript_find(&j->transcript, keys[i]);
         const char *model = json_string_value(json_object_get(row, "model"));
         list[i].reply = json_string_value(json_object_get(row, "reply"));
-        list[i].finished = !json_is_false(json_object_get(row, "finished"));
+        cut += json_is_false(json_object_get(row, "finished"));
         if (model && *model && json_object_set_new(j->models, model, json_true())) return out_of_memory(e);
     }
+    if (cut) progress_say(&j->progress, "%s: %zu of %zu replies were cut at their limit (--max-tokens)", list->step, cut, n);
     return 0;
 }
 

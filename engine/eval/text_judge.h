@@ -41,7 +41,6 @@ typedef struct Ask {
     const char *step; /* "rating", "review": for whoever reads the transcript */
     int run;
     const char *reply; /* set by text_judge_ask; the judge's, until it is closed */
-    int finished;      /* the reply ended by itself */
 } Ask;
 void asks_free(Ask *list, size_t n); /* the texts and the array; NULL is fine */
 
@@ -53,13 +52,13 @@ typedef struct TextJudge {
     json_t *decoding; /* {temperature, max_tokens}, and the seed where it matters */
     Endpoint *endpoint;
     Progress progress;
-    int64_t asked; /* requests that the transcript did not have */
 } TextJudge;
 
 /* out: the result's file, for the transcript's name. Opens no model and makes no request. Refuses no judge at all, two, replay of a
  * transcript that several judges filled without saying which. 0, or -1 with nothing held. */
 int text_judge_open(TextJudge *j, const JudgeSettings *s, const char *out, Error *e);
-/* Fills in the replies: from the transcript, else by asking. With replay refuses when one is missing. */
+/* Fills in the replies: from the transcript, else by asking; says how many were cut at their limit. With replay refuses when one is
+ * missing. */
 int text_judge_ask(TextJudge *j, Ask *list, size_t n, Error *e);
 /* {name, version, ..., temperature, max_tokens}: for results. A new reference, or NULL when memory is out. */
 json_t *text_judge_describe(const TextJudge *j);

@@ -55,22 +55,29 @@ class Server(http.server.BaseHTTPRequestHandler):
             pass
 
 port = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+if len(sys.argv) > 1:
+    import ssl
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain("own.pem")
+    port.socket = context.wrap_socket(port.socket, server_side=True)
 open("port.new", "w").write(str(port.server_port))
 __import__("os").rename("port.new", "port")
 port.serve_forever()
 END
+tls=
 serve() { # PLAN...
     [ "$server" ] && kill "$server" && wait "$server" 2>/dev/null
     rm -f port log
     echo "$*" >plan
-    python3 server.py 2>server.err &
+    # shellcheck disable=SC2086
+    python3 server.py $tls 2>server.err &
     server=$!
     for i in $(seq 200); do
         [ -f port ] && break
         sleep 0.05
     done
     [ -f port ] || { echo "the server does not start: $(cat server.err)"; exit 1; }
-    url=http://127.0.0.1:$(cat port)
+    url=http${tls:+s}://127.0.0.1:$(cat port)
 }
 asked() { [ -f log ] && wc -l <log || echo 0; }
 value() { # FILE PATH... of a result
@@ -192,6 +199,22 @@ grep -q "^rlaifv: no name of a model: --judge-name" err || fail "no name: $(tail
 mmhal && fail "no judge"
 grep -q "^rlaifv: nobody to ask" err || fail "no judge: $(tail -1 err)"
 
+# ---- TLS: a certificate that nobody vouches for, and one that is named ----
+if command -v openssl >/dev/null && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem 2>/dev/null; then
+    cat key.pem cert.pem >own.pem
+    tls=yes
+    serve
+    tls=
+    rm -f mmhal.result*
+    mmhal --endpoint "$url" --judge-name judge && fail "a certificate of its own was trusted"
+    grep -q "^rlaifv: no answer from the endpoint: $url/v1/chat/completions; found SSL certificate problem.*--ca FILE" err || fail "a certificate of its own: $(tail -1 err)"
+    [ "$(asked)" -eq 0 ] || fail "the key went to a server that nobody vouches for"
+    mmhal --endpoint "$url" --judge-name judge --ca cert.pem || fail "a certificate that is named: $(tail -1 err)"
+    is 2.0 mmhal.result measures all score
+    mmhal --endpoint "$url" --judge-name other --ca nowhere.pem && fail "certificates that are not there"
+    grep -q "^rlaifv: .*--ca FILE" err || fail "certificates that are not there: $(tail -1 err)"
+else echo "not tried: TLS, for want of openssl"; fi
+
 # ---- RefoMB: two questions each, both orders; LLaVA-Bench; CHAIR with an extractor ----
 cat >refomb.jsonl <<'END'
 {"id": 0, "question": "What?", "description": "A dog.", "answer": "A dog.", "type": "OCR"}
@@ -256,6 +279,8 @@ mmhal --judge "$labeler" --prompt short.txt --max-tokens 8 && cmp -s mmhal.resul
 head -2 whole.jsonl >mmhal.result.transcript.jsonl
 mmhal --judge "$labeler" --prompt short.txt --max-tokens 8 && cmp -s whole.jsonl mmhal.result.transcript.jsonl || fail "the checkpoint goes on otherwise"
 mmhal --replay --transcript whole.jsonl --prompt short.txt && cmp -s mmhal.result first.result || fail "the checkpoint's replies, replayed: $(tail -1 err)"
+mmhal --judge "$labeler" --prompt short.txt --max-tokens 1 --transcript cut.jsonl || fail "replies of one token: $(tail -1 err)"
+grep -q "rating: [123] of 3 replies were cut at their limit (--max-tokens)" err || fail "replies that were cut: $(cat err)"
 mmhal --judge "$labeler" && fail "a prompt longer than the checkpoint takes"
 grep -q "^rlaifv: .*the judge's prompt for question #0.*a judge with more positions, or a shorter --prompt" err || fail "a long prompt: $(tail -1 err)"
 mmhal --judge "$labeler" --prompt short.txt --runs 3 && fail "three runs that are one"
