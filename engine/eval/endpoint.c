@@ -282,8 +282,9 @@ static char *request_make(const Endpoint *p, const json_t *extra) {
 static int given_up(const Endpoint *p, const Try *t, int tries, Error *e) {
     if (tries > 1) error_what(e, "no answer from the endpoint in %d tries", tries);
     else error_what(e, "no answer from the endpoint");
-    return error_where(e, "%s", p->address), error_found(e, "%s", t->why),
-           error_expected(e, "a chat completion of \"%.100s\"", p->settings.model), error_hint(e, "%s", t->hint);
+    error_where(e, "%s", p->address), error_found(e, "%s", t->why), error_expected(e, "a chat completion of \"%.100s\"", p->settings.model);
+    return t->wait > ENDPOINT_ASKED_WAIT_MOST ? error_hint(e, "the server says to come back in %.0f s", t->wait)
+                                              : error_hint(e, "%s", t->hint);
 }
 
 int endpoint_ask(Endpoint *p, const json_t *extra, const EndpointTries *tries, EndpointReply *out, Error *e) {
@@ -300,15 +301,12 @@ int endpoint_ask(Endpoint *p, const json_t *extra, const EndpointTries *tries, E
         n++;
         bad = got < 0;
         if (bad || got == TRY_GOOD) break;
-        if (got == TRY_REFUSED || n > s->retries) bad = given_up(p, &t, n, e);
-        else if (t.wait > ENDPOINT_ASKED_WAIT_MOST)
-            bad = given_up(p, &t, n, e), error_hint(e, "the server says to come back in %.0f s", t.wait);
-        else {
-            double pause = t.wait > 0 ? t.wait : wait;
-            bad = tries && tries->failed(tries->context, n, t.why, pause, e);
-            if (p->next < progress_seconds() + pause) p->next = progress_seconds() + pause;
-            wait = 2 * wait < ENDPOINT_WAIT_MOST ? 2 * wait : ENDPOINT_WAIT_MOST;
-        }
+        int again = got == TRY_AGAIN && n <= s->retries && t.wait <= ENDPOINT_ASKED_WAIT_MOST;
+        double pause = t.wait > 0 ? t.wait : wait;
+        bad = tries && tries->failed(tries->context, n, t.why, again ? pause : -1, e);
+        if (!bad && !again) bad = given_up(p, &t, n, e);
+        if (p->next < progress_seconds() + pause) p->next = progress_seconds() + pause;
+        wait = 2 * wait < ENDPOINT_WAIT_MOST ? 2 * wait : ENDPOINT_WAIT_MOST;
     }
     free(request);
     return bad ? -1 : 0;

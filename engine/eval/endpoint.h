@@ -36,7 +36,7 @@ void endpoint_reply_free(EndpointReply *r);
  * memory is out. */
 int endpoint_reply_read(const char *body, size_t size, EndpointReply *out, char why[200], Error *e);
 
-/* Called for each try that failed and is made again after `wait` seconds. Non-zero ends the request with -1. */
+/* Called for each try that failed; it is made again after `wait` seconds, or, below 0, not. Non-zero ends the request with -1. */
 typedef struct EndpointTries {
     void *context;
     int (*failed)(void *context, int number, const char *why, double wait, Error *e);

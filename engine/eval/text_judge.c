@@ -183,7 +183,7 @@ static int try_failed(void *context, int number, const char *why, double wait, E
     json_t *row = try_row(j, &f->w->list[f->place], f->w->keys[f->place], NULL);
     if (!row || json_object_set_new(row, "try", json_integer(number)) || json_object_set_new(row, "failed", json_string(why)))
         return json_decref(row), out_of_memory(e);
-    progress_say(&j->progress, "try %d of question %s: %s; again in %.3g s", number, f->w->list[f->place].id, why, wait);
+    if (wait >= 0) progress_say(&j->progress, "try %d of question %s: %s; again in %.3g s", number, f->w->list[f->place].id, why, wait);
     return transcript_add(&j->transcript, row, e);
 }
 

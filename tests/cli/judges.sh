@@ -174,6 +174,7 @@ serve hang hang
 rm -f mmhal.result*
 mmhal --endpoint "$url" --judge-name judge --timeout 0.3 --retries 1 --wait 0 && fail "a server that does not answer"
 grep -q "^rlaifv: no answer from the endpoint in 2 tries: $url/v1/chat/completions; found .*timed out" err || fail "a time-out: $(tail -1 err)"
+[ "$(grep -c '"try":[12],"failed":"[^"]*timed out' mmhal.result.transcript.jsonl)" -eq 2 ] || fail "the transcript of time-outs: $(cat mmhal.result.transcript.jsonl)"
 serve 401
 mmhal --endpoint "$url" --judge-name judge && fail "a wrong key"
 grep -q "^rlaifv: no answer from the endpoint: .* found status 401: refused, Bearer \*\*\**; expected a chat completion of \"judge\"; is the API key right?" err || fail "a wrong key: $(tail -1 err)"
