@@ -12,7 +12,7 @@ MPI_LIBS := $(shell $(MPICC) --showme:link 2>/dev/null)
 
 WARN = -Wall -Wextra -Werror -Wno-unknown-pragmas
 CFLAGS = -std=c11 -D_GNU_SOURCE -g $(OPT) $(WARN) -fopenmp -fno-math-errno -fno-trapping-math -ffp-contract=fast -I. -MMD -MP $(CFLAGS_EXTRA)
-LDLIBS = -ldnnl -linih -ljansson -ljpeg -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp -Wl,--as-needed $(MPI_LIBS) -Wl,--no-as-needed
+LDLIBS = -ldnnl -linih -ljansson -ljpeg -lpcre2-8 -lutf8proc -lxxhash -lm -fopenmp -Wl,--as-needed -lcurl $(MPI_LIBS) -Wl,--no-as-needed
 
 BASE = $(wildcard base/*.c)
 KERNELS = $(wildcard kernels/*.c kernels/comm/*.c)
@@ -108,8 +108,8 @@ $(foreach r,base kernels tokenizer model engine,$(eval $(call test_rule,$(r))))
 tests: $(TEST_BINS)
 
 # ---- what is needed, and getting it ----
-PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjpeg-dev libjansson-dev libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin libcmocka-dev
-HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jpeglib.h jansson.h pcre2.h utf8proc.h xxhash.h cmocka.h
+PACKAGES = gcc make libdnnl-dev libinih-dev libstb-dev libjpeg-dev libjansson-dev libcurl4-openssl-dev libpcre2-dev libutf8proc-dev libxxhash-dev libopenmpi-dev openmpi-bin libcmocka-dev
+HEADERS_NEEDED = dnnl.h ini.h stb/stb_image.h jpeglib.h jansson.h curl/curl.h pcre2.h utf8proc.h xxhash.h cmocka.h
 # The tests of the benchmarks' own files, where those are, ask for WordNet's lemmas too.
 test check: NEEDED_FILES = $(if $(wildcard $(or $(RLAIFV_SHARED),../shared)/data/AMBER),$(or $(RLAIFV_WORDNET),/usr/share/wordnet)/index.noun)
 deps:

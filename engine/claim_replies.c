@@ -4,6 +4,8 @@
  * models add them whatever they are told; a line of talk within it is not, since it may be half a fact. */
 #include "engine/claim_replies.h"
 
+#include "engine/prompt_text.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,39 +15,13 @@
 /* configs/prompts as the Makefile makes arrays of them. */
 extern const char data_prompts_split_txt[], data_prompts_question_txt[], data_prompts_holistic_txt[];
 
-static size_t times(const char *text, const char *place) {
-    size_t n = 0;
-    for (; (text = strstr(text, place)); text += strlen(place)) n++;
-    return n;
-}
-
-static int places_check(const char *text, const char *where, const char *needed, const char *allowed, Error *e) {
-    size_t n = times(text, needed), m = allowed ? times(text, allowed) : 0;
-    if (n == 1 && m <= 1) return 0;
-    return error_what(e, "not a prompt for claims"), error_where(e, "%s", where),
-           error_found(e, "%s %zu times", n == 1 ? allowed : needed, n == 1 ? m : n),
-           error_expected(e, "%s once", n == 1 ? allowed : needed), error_hint(e, "configs/prompts has the built-in ones");
-}
-
-static int prompt_read(char **out, const char *path, const char *builtin, Error *e) {
-    size_t size;
-    if (path[0]) {
-        if (file_read(path, CLAIM_PROMPT_MOST, out, &size, e)) return -1;
-        if (!memchr(*out, 0, size)) return 0;
-        free(*out), *out = NULL;
-        return error_what(e, "NUL byte in a prompt"), error_where(e, "%s", path), error_expected(e, "text");
-    }
-    if ((*out = strdup(builtin))) return 0;
-    return error_what(e, "out of memory"), error_where(e, "a prompt for claims");
-}
-
 int claim_prompts_load(ClaimPrompts *p, const char *split_path, const char *question_path, Error *e) {
     *p = (ClaimPrompts){ 0 };
     const char *where[2] = { split_path[0] ? split_path : "configs/prompts/split.txt",
         question_path[0] ? question_path : "configs/prompts/question.txt" };
-    if (prompt_read(&p->split, split_path, data_prompts_split_txt, e) ||
-        prompt_read(&p->question, question_path, data_prompts_question_txt, e) ||
-        places_check(p->split, where[0], "{answer}", "{question}", e) || places_check(p->question, where[1], "{facts}", NULL, e))
+    if (prompt_text_load(&p->split, split_path, data_prompts_split_txt, e) ||
+        prompt_text_load(&p->question, question_path, data_prompts_question_txt, e) ||
+        prompt_text_check(p->split, "claims", where[0], "{answer}", "{question}", e) || prompt_text_check(p->question, "claims", where[1], "{facts}", NULL, e))
         return claim_prompts_free(p), -1;
     uint64_t h[2] = { hash64(p->split, strlen(p->split) + 1, 0), hash64(p->question, strlen(p->question) + 1, 1) };
     hash_bytes(h, sizeof h, p->hash);
@@ -57,33 +33,9 @@ void claim_prompts_free(ClaimPrompts *p) {
     *p = (ClaimPrompts){ 0 };
 }
 
-typedef struct Place {
-    const char *name, *text;
-} Place;
-
-/* The prompt with its places filled; text that is put in is not searched for places. */
-static char *prompt_fill(const char *prompt, const Place *places, int n, Error *e) {
-    size_t size = strlen(prompt) + 1, used = 0;
-    for (int i = 0; i < n; i++) size += strlen(places[i].text) * times(prompt, places[i].name);
-    char *out = mem_new(size, 1, "a prompt", e);
-    if (!out) return NULL;
-    while (*prompt) {
-        int i = 0;
-        while (i < n && strncmp(prompt, places[i].name, strlen(places[i].name))) i++;
-        if (i == n) out[used++] = *prompt++;
-        else {
-            memcpy(out + used, places[i].text, strlen(places[i].text));
-            used += strlen(places[i].text);
-            prompt += strlen(places[i].name);
-        }
-    }
-    while (used > 0 && out[used - 1] == '\n') out[--used] = 0; /* a file's last line end is not part of what is said */
-    return out;
-}
-
 int claim_whole_load(char **prompt, char hash[HASH_TEXT], const char *path, Error *e) {
-    if (prompt_read(prompt, path, data_prompts_holistic_txt, e)) return -1;
-    if (places_check(*prompt, path[0] ? path : "configs/prompts/holistic.txt", "{answer}", "{question}", e)) return free(*prompt), *prompt = NULL, -1;
+    if (prompt_text_load(prompt, path, data_prompts_holistic_txt, e)) return -1;
+    if (prompt_text_check(*prompt, "claims", path[0] ? path : "configs/prompts/holistic.txt", "{answer}", "{question}", e)) return free(*prompt), *prompt = NULL, -1;
     hash_bytes(*prompt, strlen(*prompt), hash);
     return 0;
 }
@@ -194,7 +146,7 @@ int claim_facts_read(const char *reply, ClaimList *list, const char **why, Error
 int claim_whole(const char *prompt, const char *question, const char *answer, ClaimList *out, Error *e) {
     *out = (ClaimList){ 0 };
     if (!has_letter(answer, strlen(answer))) return 0;
-    char *text = prompt_fill(prompt, (Place[]){ { "{question}", question }, { "{answer}", answer } }, 2, e);
+    char *text = prompt_text_fill(prompt, (PromptPlace[]){ { "{question}", question }, { "{answer}", answer } }, 2, e);
     int bad = !text || claims_add(out, answer, strlen(answer), text, CLAIM_SOUND, e);
     free(text);
     return bad ? -1 : 0;
@@ -246,14 +198,14 @@ void claim_job_free(ClaimJob *j) {
 }
 
 char *claim_job_prompt(const ClaimJob *j, const ClaimPrompts *p, Error *e) {
-    if (j->stage == CLAIM_SPLIT) return prompt_fill(p->split, (Place[]){ { "{question}", j->question }, { "{answer}", j->answer } }, 2, e);
+    if (j->stage == CLAIM_SPLIT) return prompt_text_fill(p->split, (PromptPlace[]){ { "{question}", j->question }, { "{answer}", j->answer } }, 2, e);
     size_t size = 1, used = 0;
     for (size_t i = 0; i < j->list.count; i++) size += strlen(j->list.claims[i].text) + 3;
     char *facts = mem_new(size, 1, "a prompt", e);
     if (!facts) return NULL;
     for (size_t i = 0; i < j->list.count; i++)
         used += (size_t)snprintf(facts + used, size - used, "%s- %s", i ? "\n" : "", j->list.claims[i].text);
-    char *out = prompt_fill(p->question, (Place[]){ { "{facts}", facts } }, 1, e);
+    char *out = prompt_text_fill(p->question, (PromptPlace[]){ { "{facts}", facts } }, 1, e);
     free(facts);
     return out;
 }

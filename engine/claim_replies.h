@@ -14,7 +14,6 @@
 enum {
     CLAIM_FACTS_MOST = 64,        /* of one answer: more is a model that goes round in circles */
     CLAIM_LINE_MOST = 1000,       /* bytes of a fact or a question */
-    CLAIM_PROMPT_MOST = 64 << 10, /* bytes of a prompt's file */
     CLAIM_REPLY_KEPT = 300        /* bytes of a malformed reply that its row shows */
 };
 #define CLAIM_RETRY_TEMPERATURE 0.7f

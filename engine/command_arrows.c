@@ -139,5 +139,5 @@ int command_eval(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", "model.dir", "data.eval", NULL };
     int known, result = command_benchmark(argc, argv, &known, e);
     if (known) return result;
-    return command_with(argc, argv, "eval CONFIG [--section.key=value]... | eval amber|pope|chair|choice|scenes --answers F --out F ...", needed, eval_lead, e);
+    return command_with(argc, argv, "eval CONFIG [--section.key=value]... | eval amber|pope|chair|choice|scenes|mmhal|refomb|llava-bench|mhumaneval ...", needed, eval_lead, e);
 }

@@ -1,39 +1,23 @@
-/* command_benchmarks.c - `rlaifv eval amber | pope | chair | choice | scenes`: published evaluations over answers in files. Needs no model. */
+/* command_benchmarks.c - `rlaifv eval NAME`: published evaluations over answers in files. amber, pope, chair, choice and scenes stand here; those that people or
+ * a language model judge in command_judges.c. */
 #include "engine/commands.h"
 #include "engine/eval/amber.h"
 #include "engine/eval/chair.h"
 #include "engine/eval/choice.h"
 #include "engine/eval/pope.h"
 #include "engine/eval/scenes_files.h"
-#include "engine/options.h"
+#include "engine/eval_options.h"
 #include "kernels/comm/world.h"
 
 #include <string.h>
 
-typedef struct Shared {
-    EvalSettings settings;
-    const char *out;
-} Shared;
-#define SHARED_DEFAULTS ((Shared){ .settings = { .resamples = RESAMPLES } })
-/* The table lines of every benchmark, for a Shared variable; `answers` explains the file. */
-#define OPTIONS_SHARED(S, ANSWERS) OPTIONS_SHARED_BUT(S, ANSWERS, 1)
-#define OPTIONS_SHARED_BUT(S, ANSWERS, NEEDED)                                                                                             \
-    { "answers", OPTION_TEXT, &(S).settings.answers, "F", ANSWERS, NEEDED, 0, 0, NULL },                                                   \
-        { "out", OPTION_TEXT, &(S).out, "F", "the result, as JSON; a table goes to stdout", 1, 0, 0, NULL },                               \
-        { "rows", OPTION_TEXT, &(S).settings.rows, "F", "what was found in each answer, as JSONL", 0, 0, 0, NULL },                        \
-        { "partial", OPTION_FLAG, &(S).settings.partial, NULL, "count missing and extra answers, do not refuse them", 0, 0, 0, NULL },     \
-        { "resamples", OPTION_INT, &(S).settings.resamples, "N", "of the bootstrap", 0, 100, 1000000, NULL }, {                            \
-        "seed", OPTION_INT, &(S).settings.seed, "N", "of the bootstrap", 0, 0, 9007199254740991.0, NULL                                    \
-    }
-#define ANSWERS_OF_QUESTIONS "rows {question_id | id, response | answer | text}, JSONL or a JSON array"
 #define WORDNET(VALUE)                                                                                                                     \
     {                                                                                                                                      \
         "wordnet", OPTION_TEXT, VALUE, "DIR", "WordNet's noun.exc and index.noun (Debian: /usr/share/wordnet); else built-in rules", 0, 0, \
             0, NULL                                                                                                                        \
     }
 
-/* 1: go on; else what the command returns. */
-static int parsed(const Option *table, int argc, char **argv, const char *synopsis, const char *about, Error *e) {
+int eval_parsed(const Option *table, int argc, char **argv, const char *synopsis, const char *about, Error *e) {
     int got = options_parse(table, argc, argv, NULL, e);
     if (got == OPTIONS_HELP) return options_help(table, synopsis, about, stdout), 0;
     return got ? 2 : 1;
@@ -52,7 +36,7 @@ static int amber(int argc, char **argv, Error *e) {
         OPTIONS_SHARED(s, ANSWERS_OF_QUESTIONS),
         { 0 },
     };
-    int got = parsed(table, argc, argv, "eval amber --answers F --annotations F [--relation F --safe-words F] [--queries F] --out F",
+    int got = eval_parsed(table, argc, argv, "eval amber --answers F --annotations F [--relation F --safe-words F] [--queries F] --out F",
         "AMBER: CHAIR, Cover, Hal and Cog of descriptions; accuracy, precision, recall and F1 of yes/no answers.", e);
     return got == 1 ? amber_eval(&s.settings, &f, s.out, stdout, e) : got;
 }
@@ -65,25 +49,33 @@ static int pope(int argc, char **argv, Error *e) {
         OPTIONS_SHARED(s, "as many files of " ANSWERS_OF_QUESTIONS),
         { 0 },
     };
-    int got = parsed(table, argc, argv, "eval pope --questions F[,F,F] --answers F[,F,F] --out F",
+    int got = eval_parsed(table, argc, argv, "eval pope --questions F[,F,F] --answers F[,F,F] --out F",
         "POPE: accuracy, precision, recall, F1 and share of yes, by file.", e);
     return got == 1 ? pope_eval(&s.settings, questions, s.out, stdout, e) : got;
 }
 
 static int chair(int argc, char **argv, Error *e) {
     Shared s = SHARED_DEFAULTS;
+    JudgeSettings extractor = JUDGE_DEFAULTS("extractor");
     ChairFiles f = { 0 };
     const Option table[] = {
         { "truth", OPTION_TEXT, &f.truth, "F[,F]", "COCO's instances_*.json and captions_*.json, or rows {image_id, objects, captions}", 1,
             0, 0, NULL },
         { "synonyms", OPTION_TEXT, &f.synonyms, "F", "a class of COCO a line with its synonyms, apart by commas", 1, 0, 0, NULL },
         WORDNET(&f.wordnet),
+        { "prompt", OPTION_TEXT, &f.prompt, "F", "what an extractor is asked: a text with {answer}; else the built-in one", 0, 0, 0, NULL },
+        OPTIONS_JUDGE(extractor, "extractor"),
         OPTIONS_SHARED(s, "rows {image_id | image | id, response | answer | text}, JSONL or a JSON array"),
         { 0 },
     };
-    int got = parsed(table, argc, argv, "eval chair --answers F --truth F[,F] --synonyms F --out F",
-        "CHAIR, as Object HalBench counts it without a language model: hallucinated answers and mentions, recall.", e);
-    return got == 1 ? chair_eval(&s.settings, &f, s.out, stdout, e) : got;
+    int got = eval_parsed(table, argc, argv, "eval chair --answers F --truth F[,F] --synonyms F --out F",
+        "CHAIR, as Object HalBench counts it: hallucinated answers and mentions, recall. Objects are found by the words of the answers or, with\n"
+        "--extractor, --endpoint or --replay, listed by a language model.",
+        e);
+    if (got != 1) return got;
+    extractor.seed = s.settings.seed;
+    if (extractor.folder || extractor.endpoint.url || extractor.replay) f.extractor = &extractor;
+    return chair_eval(&s.settings, &f, s.out, stdout, e);
 }
 
 static int choice(int argc, char **argv, Error *e) {
@@ -94,7 +86,7 @@ static int choice(int argc, char **argv, Error *e) {
         OPTIONS_SHARED(s, ANSWERS_OF_QUESTIONS),
         { 0 },
     };
-    int got = parsed(
+    int got = eval_parsed(
         table, argc, argv, "eval choice --questions F --answers F --out F", "Multiple choice, such as MMStar: accuracy by category.", e);
     return got == 1 ? choice_eval(&s.settings, questions, s.out, stdout, e) : got;
 }
@@ -107,10 +99,11 @@ static int scenes(int argc, char **argv, Error *e) {
         { "pairs", OPTION_TEXT, &f.pairs, "F", "pairs.jsonl: how often the truth prefers what it prefers", 0, 0, 0, NULL },
         { "corrections", OPTION_TEXT, &f.corrections, "F", "gets pairs of each answer corrected by the truth and as it was, as people's corrections are", 0, 0, 0,
             NULL },
-        OPTIONS_SHARED_BUT(s, "rows {id, text}, such as candidates.jsonl", 0),
+        { "answers", OPTION_TEXT, &s.settings.answers, "F", "rows {id, text}, such as candidates.jsonl", 0, 0, 0, NULL },
+        OPTIONS_RESULT(s),
         { 0 },
     };
-    int got = parsed(table, argc, argv, "eval scenes --data F [--answers F] [--pairs F] [--corrections F] --out F",
+    int got = eval_parsed(table, argc, argv, "eval scenes --data F [--answers F] [--pairs F] [--corrections F] --out F",
         "The built-in world's truth: hallucination and coverage of answers, agreement of pairs.", e);
     return got == 1 ? scenes_files_eval(&s.settings, &f, s.out, stdout, e) : got;
 }
@@ -119,7 +112,8 @@ int command_benchmark(int argc, char **argv, int *known, Error *e) {
     static const struct {
         const char *name;
         int (*command)(int argc, char **argv, Error *e);
-    } all[] = { { "amber", amber }, { "pope", pope }, { "chair", chair }, { "choice", choice }, { "scenes", scenes } };
+    } all[] = { { "amber", amber }, { "pope", pope }, { "chair", chair }, { "choice", choice }, { "scenes", scenes }, { "mmhal", eval_mmhal }, { "refomb", eval_refomb },
+        { "llava-bench", eval_llava_bench }, { "mhumaneval", eval_mhumaneval } };
     *known = 0;
     for (size_t i = 0; argc > 0 && i < sizeof all / sizeof *all; i++) {
         if (strcmp(argv[0], all[i].name)) continue;

@@ -13,7 +13,7 @@ int command_label(int argc, char **argv, Error *e);
 int command_pair(int argc, char **argv, Error *e);
 int command_train(int argc, char **argv, Error *e);
 int command_eval(int argc, char **argv, Error *e);
-/* What `eval` does when its first argument names a benchmark (amber, pope, chair, choice, scenes), else nothing, and *known is 0. */
+/* What `eval` does when its first argument names a benchmark (eval_options.h; command_benchmarks.c lists them), else nothing, and *known is 0. */
 int command_benchmark(int argc, char **argv, int *known, Error *e);
 int command_sft(int argc, char **argv, Error *e);
 int command_score(int argc, char **argv, Error *e);

@@ -88,6 +88,17 @@ int row_id(const json_t *row, IdKind kind, const char *where, char **out, Error 
     return *out ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
 }
 
+int row_id_or_place(const json_t *row, size_t place, const char *where, char **out, Error *e) {
+    static const char *const keys[] = { "question_id", "id", "index" };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (json_object_get(row, keys[i])) return row_id(row, IDS_OF_QUESTIONS, where, out, e);
+    const json_t *image = json_object_get(row, "image_id");
+    if (json_is_string(image)) *out = strdup(json_string_value(image));
+    else if ((json_is_integer(image) ? asprintf(out, "%lld", (long long)json_integer_value(image)) : asprintf(out, "#%zu", place)) < 0)
+        *out = NULL;
+    return *out ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
+}
+
 /* ---- answers ---- */
 
 typedef struct Reading {
@@ -95,18 +106,28 @@ typedef struct Reading {
     IdKind kind;
 } Reading;
 
+/* The answer of a row that `rlaifv generate` wrote, where it is the only one. */
+static const char *generated(const json_t *row) {
+    const json_t *answers = json_object_get(row, "answers");
+    return json_array_size(answers) == 1 ? json_string_value(json_object_get(json_array_get(answers, 0), "text")) : NULL;
+}
+
 static int answer_add(void *context, const json_t *row, const char *where, Error *e) {
-    static const char *const texts[] = { "response", "answer", "text" };
+    static const char *const texts[] = { "response", "answer", "text", "model_answer" };
     const Reading *r = context;
     AnswerSet *s = r->set;
     const char *text = NULL;
     Answer a = { 0 };
-    for (int i = 0; i < 3 && !text; i++)
+    for (int i = 0; i < 4 && !text; i++)
         if (json_object_get(row, texts[i]) && json_need_string(row, texts[i], where, &text, e)) return -1;
+    if (!text) text = generated(row);
     if (!text)
-        return error_what(e, "row has no answer"), error_where(e, "%s", where), error_expected(e, "a field response, answer or text");
-    if (mem_grow(&s->all, &s->cap, s->n + 1, sizeof *s->all, "answers", e) || row_id(row, r->kind, where, &a.id, e)) return -1;
-    if (r->kind == IDS_OF_QUESTIONS && json_object_get(s->index, a.id)) {
+        return error_what(e, "row has no answer"), error_where(e, "%s", where),
+               error_expected(e, "a field response, answer, text, model_answer, or answers with one {text}");
+    if (mem_grow(&s->all, &s->cap, s->n + 1, sizeof *s->all, "answers", e) ||
+        (r->kind == IDS_OR_PLACES ? row_id_or_place(row, s->n, where, &a.id, e) : row_id(row, r->kind, where, &a.id, e)))
+        return -1;
+    if (r->kind != IDS_OF_IMAGES && json_object_get(s->index, a.id)) {
         error_what(e, "a second answer to one question"), error_where(e, "%s", where), error_found(e, "id %.100s", a.id),
             error_expected(e, "one answer each");
         free(a.id);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+double quotient(double part, double whole) { return whole > 0 ? part / whole : NAN; }
 double share(double part, double whole) { return whole > 0 ? 100 * part / whole : NAN; }
 double harmonic(double a, double b) { return a + b > 0 ? 2 * a * b / (a + b) : NAN; }
 
@@ -59,12 +60,22 @@ int eval_row(EvalResult *r, json_t *row, Error *e) {
     return 0;
 }
 
+/* Who took part, where anybody did: "judge: NAME, version VERSION". */
+static void by_print(const json_t *result, const char *key, FILE *to) {
+    const json_t *by = json_object_get(result, key);
+    const char *version = json_string_value(json_object_get(by, "version"));
+    if (json_is_string(by)) fprintf(to, "%s: %s\n", key, json_string_value(by));
+    else if (by) fprintf(to, "%s: %s, version %s\n", key, json_string_value(json_object_get(by, "name")), version ? version : "not said");
+}
+
 static void table_print(const json_t *result, FILE *to) {
     const char *section, *name;
     json_t *measures, *value;
     fprintf(to, "%s: %lld answers, %lld missing, %lld extra\n", json_string_value(json_object_get(result, "benchmark")),
         (long long)json_integer_value(json_object_get(result, "answers")),
         (long long)json_integer_value(json_object_get(result, "missing")), (long long)json_integer_value(json_object_get(result, "extra")));
+    by_print(result, "judge", to);
+    by_print(result, "extractor", to);
     json_object_foreach(json_object_get(result, "measures"), section, measures) {
         fprintf(to, "\n%-26s %9s   95 %% interval\n", section, "");
         json_object_foreach(measures, name, value) {

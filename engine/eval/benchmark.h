@@ -32,7 +32,8 @@ int eval_row(EvalResult *r, json_t *row, Error *e);
 int eval_finish(EvalResult *r, const char *out, FILE *table, Error *e);
 void eval_abandon(EvalResult *r);
 
-/* 100 * part / whole, NAN for nothing of nothing; the harmonic mean of two shares, NAN where both are 0 or one is undefined. */
+/* part / whole, and the same in percent, NAN for nothing of nothing; the harmonic mean of two shares, NAN where both are 0 or one is undefined. */
+double quotient(double part, double whole);
 double share(double part, double whole);
 double harmonic(double a, double b);
 

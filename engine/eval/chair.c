@@ -1,5 +1,6 @@
-/* chair.c - owns the counts of CHAIR over answers. Every mention counts, also of a class named before, as in Object HalBench's path without
- * a language model. Refuses answers about pictures of which no truth is given. */
+/* chair.c - owns the counts of CHAIR over answers. Without an extractor every mention counts, also of a class named before; with one, each
+ * word once: so Object HalBench has it on either path. Answers whose list of objects cannot be read are left out, and counted. Refuses
+ * answers about pictures of which no truth is given. */
 #include "engine/eval/chair.h"
 
 #include "engine/eval/answers.h"
@@ -20,8 +21,7 @@ static double response_f1(const int64_t *s, int part) {
 }
 static double words(const int64_t *s, int part) { return (void)part, s[ANSWERS] ? (double)s[WORDS] / (double)s[ANSWERS] : NAN; }
 
-/* Pieces between single blanks, of the answer without blanks at its ends: so the original counts words, and an empty answer is one. */
-static int32_t pieces(const char *text) {
+int32_t chair_pieces(const char *text) {
     static const char blanks[] = " \t\r\n\f\v";
     size_t n;
     int32_t count = 1;
@@ -31,12 +31,13 @@ static int32_t pieces(const char *text) {
     return count;
 }
 
-static int answer_add(const Answer *a, const json_t *classes, ChairWords *w, Counts *c, EvalResult *r, Error *e) {
+/* mentions: [word, class] each. */
+static int answer_add(const Answer *a, json_t *mentions, const json_t *classes, Counts *c, EvalResult *r, Error *e) {
     const json_t *pair;
     size_t i;
-    int32_t counts[COLUMNS] = { [ANSWERS] = 1, [PRESENT] = (int32_t)json_object_size(classes), [WORDS] = pieces(a->text) };
-    json_t *mentions = chair_words_find(w, a->text, e), *covered = json_object(), *absent = json_array(), *present = json_array();
-    int bad = !mentions ? -1 : !covered || !absent || !present ? error_what(e, "out of memory") : 0;
+    int32_t counts[COLUMNS] = { [ANSWERS] = 1, [PRESENT] = (int32_t)json_object_size(classes), [WORDS] = chair_pieces(a->text) };
+    json_t *covered = json_object(), *absent = json_array(), *present = json_array();
+    int bad = !covered || !absent || !present ? error_what(e, "out of memory") : 0;
     const char *class;
     json_t *value;
     json_array_foreach(mentions, i, pair) {
@@ -57,7 +58,6 @@ static int answer_add(const Answer *a, const json_t *classes, ChairWords *w, Cou
               json_pack("{s:s, s:O, s:O, s:O, s:i, s:i}", "image_id", a->id, "mentions", mentions, "hallucinated", absent, "present",
                   present, "covered", (int)counts[COVERED], "words", (int)counts[WORDS]),
               e);
-    json_decref(mentions);
     json_decref(covered);
     json_decref(absent);
     json_decref(present);
@@ -77,8 +77,39 @@ static int truth_read(
     return bad;
 }
 
-static int answers_judge(const EvalSettings *s, const ChairFiles *f, AnswerSet *answers, ChairWords *w, Counts *c, EvalResult *r,
-    json_t *truth, json_t *described, Error *e) {
+/* The mentions of all answers that are used: by their words, or by an extractor; NULL: unread. */
+static int mentions_find(
+    const ChairFiles *f, const AnswerSet *answers, ChairWords *w, const char *out, EvalResult *r, json_t **found, Error *e) {
+    size_t n = 0;
+    const char **ids = mem_new(answers->n, sizeof *ids, "answers", e), **texts = mem_new(answers->n, sizeof *texts, "answers", e);
+    int bad = !ids || !texts;
+    for (size_t i = 0; i < answers->n && !bad; i++)
+        if (answers->all[i].used) ids[n] = answers->all[i].id, texts[n++] = answers->all[i].text;
+    if (!bad && f->extractor) bad = chair_objects_find(w, f->extractor, f->prompt, out, ids, texts, n, found, r, e);
+    else if (!bad) bad = eval_note(r, "extractor", "none, the words of the answers", e);
+    for (size_t i = 0; i < n && !bad && !f->extractor; i++) bad = !(found[i] = chair_words_find(w, texts[i], e));
+    free(ids), free(texts);
+    return bad;
+}
+
+static int mentions_count(const AnswerSet *answers, json_t **found, const json_t *truth, Counts *c, EvalResult *r, Error *e) {
+    int unread = 0, bad = 0;
+    for (size_t i = 0, k = 0; i < answers->n && !bad; i++) {
+        const Answer *a = &answers->all[i];
+        if (!a->used) continue;
+        if (!found[k]) unread++, bad = eval_row(r, json_pack("{s:s, s:b}", "image_id", a->id, "unread", 1), e);
+        else bad = answer_add(a, found[k], json_object_get(truth, a->id), c, r, e);
+        k++;
+    }
+    if (!bad && unread && !c->n)
+        return error_what(e, "no reply of the extractor is a list of objects"), error_where(e, "%s", answers->path),
+               error_found(e, "%d replies", unread),
+               error_hint(e, "the transcript has them; is the model one that follows instructions, and its template right?");
+    return bad || (unread && eval_count(r, NULL, "unread", unread, e));
+}
+
+static int answers_judge(const EvalSettings *s, const ChairFiles *f, const char *out, AnswerSet *answers, ChairWords *w, Counts *c,
+    EvalResult *r, json_t *truth, json_t *described, Error *e) {
     if (!truth || !described) return error_what(e, "out of memory");
     if (truth_read(f->truth, answers, w, truth, described, &answers->missing, e)) return -1;
     if (answers->missing) snprintf(answers->first_missing, sizeof answers->first_missing, "an image of --truth");
@@ -89,11 +120,11 @@ static int answers_judge(const EvalSettings *s, const ChairFiles *f, AnswerSet *
         answers->used++;
     }
     if (answers_settle(answers, s->partial, e)) return -1;
-    for (size_t i = 0; i < answers->n; i++) {
-        const Answer *a = &answers->all[i];
-        if (a->used && answer_add(a, json_object_get(truth, a->id), w, c, r, e)) return -1;
-    }
-    return 0;
+    json_t **found = mem_new(answers->n, sizeof *found, "answers", e);
+    int bad = !found || mentions_find(f, answers, w, out, r, found, e) || mentions_count(answers, found, truth, c, r, e);
+    for (size_t i = 0; found && i < answers->n; i++) json_decref(found[i]);
+    free(found);
+    return bad ? -1 : 0;
 }
 
 int chair_eval(const EvalSettings *s, const ChairFiles *files, const char *out, FILE *table, Error *e) {
@@ -108,7 +139,8 @@ int chair_eval(const EvalSettings *s, const ChairFiles *files, const char *out, 
     int bad = chair_words_open(&w, files->synonyms, files->wordnet, e);
     if (!bad) {
         json_t *truth = json_object(), *described = json_object();
-        bad = answers_read(&answers, s->answers, IDS_OF_IMAGES, e) || answers_judge(s, files, &answers, &w, &c, &r, truth, described, e) ||
+        bad = answers_read(&answers, s->answers, IDS_OF_IMAGES, e) ||
+              answers_judge(s, files, out, &answers, &w, &c, &r, truth, described, e) ||
               eval_note(&r, "lemmas", files->wordnet ? "wordnet" : "rules", e) || eval_count(&r, "objects", "answers", (int64_t)c.n, e) ||
               eval_measure(&r, &c, measures, sizeof measures / sizeof *measures, s, e);
         json_decref(truth);

@@ -3,6 +3,7 @@
 #include "engine/eval/choice.h"
 
 #include "engine/eval/answers.h"
+#include "engine/eval/sections.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -111,14 +112,13 @@ char choice_letter(const char *answer, const char *const *options, int n) {
 
 /* ---- questions ---- */
 
-enum { ASKED, CORRECT, UNREAD, COLUMNS }; /* of all, then of each category */
+enum { ASKED, CORRECT, UNREAD, COLUMNS };
 
 typedef struct Choice {
     AnswerSet answers;
     EvalResult *result;
-    json_t *categories, *seen; /* category -> place; ids of questions */
-    int32_t *judged;           /* category, correct, unread of each answer */
-    size_t n, cap;
+    json_t *seen; /* ids of questions */
+    Sections sections;
 } Choice;
 
 static double accuracy(const int64_t *s, int part) { return share((double)s[part * COLUMNS + CORRECT], (double)s[part * COLUMNS + ASKED]); }
@@ -140,22 +140,8 @@ static int options_read(const json_t *row, const char *where, const char *texts[
     return n;
 }
 
-static int judged_add(Choice *c, const char *category, int correct, int is_unread, Error *e) {
-    json_t *place = json_object_get(c->categories, category);
-    size_t cells = c->cap * 3;
-    if (!place) {
-        place = json_integer((json_int_t)json_object_size(c->categories));
-        if (json_object_set_new(c->categories, category, place)) return error_what(e, "out of memory"), error_where(e, "categories");
-    }
-    if (c->n == c->cap && mem_grow(&c->judged, &cells, (c->n + 1) * 3, sizeof *c->judged, "answers", e)) return -1;
-    c->cap = cells / 3;
-    int32_t *to = c->judged + 3 * c->n++;
-    to[0] = (int32_t)json_integer_value(place), to[1] = correct, to[2] = is_unread;
-    return 0;
-}
-
 static int answer_judge(Choice *c, const json_t *row, const char *id, const char *where, Error *e) {
-    const char *texts[CHOICES_MOST] = { 0 }, *right, *category = "uncategorised";
+    const char *texts[CHOICES_MOST] = { 0 }, *right, *category = CATEGORY_NONE;
     if (json_need_string(row, "answer", where, &right, e) || json_may_string(row, "category", where, &category, e)) return -1;
     int n = options_read(row, where, texts, e);
     if (n < 0) return -1;
@@ -168,7 +154,8 @@ static int answer_judge(Choice *c, const json_t *row, const char *id, const char
     const Answer *a = answers_take(&c->answers, id);
     if (!a) return 0;
     char said[2] = { choice_letter(a->text, texts, n), 0 };
-    return judged_add(c, category, said[0] == right[0], !said[0], e) ||
+    const int32_t counts[COLUMNS] = { 1, said[0] == right[0], !said[0] };
+    return sections_add(&c->sections, category, counts, e) ||
                    eval_row(c->result,
                        json_pack("{s:s, s:s, s:s, s:s, s:b}", "id", id, "category", category, "right", right, "said", said, "correct",
                            said[0] == right[0]),
@@ -185,70 +172,23 @@ static int question_add(void *context, const json_t *row, const char *where, Err
     return bad;
 }
 
-/* Rows of counts: of all answers, and of each category. */
-static int counts_make(const Choice *c, Counts *counts, Error *e) {
-    enum { CATEGORIES_MOST = 1000 };
-    size_t categories = json_object_size(c->categories);
-    if (categories > CATEGORIES_MOST)
-        return error_what(e, "too many categories"), error_found(e, "%zu", categories), error_expected(e, "at most %d", CATEGORIES_MOST);
-    counts->columns = (int)(1 + categories) * COLUMNS;
-    int32_t *row = mem_new((size_t)counts->columns, sizeof *row, "counts", e);
-    int bad = !row;
-    for (size_t i = 0; i < c->n && !bad; i++) {
-        const int32_t *j = c->judged + 3 * i, values[COLUMNS] = { 1, j[1], j[2] };
-        memset(row, 0, (size_t)counts->columns * sizeof *row);
-        memcpy(row, values, sizeof values);
-        memcpy(row + (1 + j[0]) * COLUMNS, values, sizeof values);
-        bad = counts_add(counts, row, e);
-    }
-    free(row);
-    return bad ? -1 : 0;
-}
-
-static int choice_measure(const Choice *c, const EvalSettings *s, Error *e) {
-    Counts counts = { 0 };
-    const char *category;
-    json_t *place;
-    int n = 0, bad = counts_make(c, &counts, e);
-    Measure *measures = mem_new(2 * (1 + json_object_size(c->categories)), sizeof *measures, "measures", e);
-    bad = bad || !measures || eval_count(c->result, "all", "answers", (int64_t)counts.n, e);
-    if (!bad) {
-        measures[n++] = (Measure){ "all", "accuracy", accuracy, 0 };
-        measures[n++] = (Measure){ "all", "unread", unread, 0 };
-        json_object_foreach(c->categories, category, place) {
-            int part = 1 + (int)json_integer_value(place);
-            int64_t asked = 0;
-            if (!strcmp(category, "all"))
-                bad = error_what(e, "bad category"), error_found(e, "\"all\", which is the section of all answers");
-            for (size_t i = 0; i < counts.n; i++) asked += counts.rows[i * (size_t)counts.columns + (size_t)(part * COLUMNS + ASKED)];
-            bad = bad || eval_count(c->result, category, "answers", asked, e);
-            measures[n++] = (Measure){ category, "accuracy", accuracy, part };
-            measures[n++] = (Measure){ category, "unread", unread, part };
-        }
-    }
-    bad = bad || eval_measure(c->result, &counts, measures, n, s, e);
-    free(measures);
-    counts_free(&counts);
-    return bad ? -1 : 0;
-}
-
 int choice_eval(const EvalSettings *s, const char *questions, const char *out, FILE *table, Error *e) {
+    static const SectionMeasure measures[] = { { "accuracy", accuracy }, { "unread", unread } };
     EvalResult r;
-    Choice c = { .result = &r, .categories = json_object(), .seen = json_object() };
+    Choice c = { .result = &r, .seen = json_object(), .sections = { .columns = COLUMNS } };
     int bad = eval_open(&r, "choice", s, e);
     if (!bad) {
-        bad = !c.categories || !c.seen ? error_what(e, "out of memory") : 0;
+        bad = !c.seen ? error_what(e, "out of memory") : 0;
         bad = bad || answers_read(&c.answers, s->answers, IDS_OF_QUESTIONS, e) || rows_each(questions, question_add, &c, e) ||
-              answers_settle(&c.answers, s->partial, e) || choice_measure(&c, s, e);
-        r.answers = (int)c.n;
+              answers_settle(&c.answers, s->partial, e) || sections_measure(&c.sections, measures, 2, &r, s, e);
+        r.answers = (int)c.sections.n;
         r.missing = c.answers.missing;
         r.extra = (int)c.answers.n - c.answers.used;
         answers_free(&c.answers);
         if (bad) eval_abandon(&r);
         else bad = eval_finish(&r, out, table, e);
     }
-    json_decref(c.categories);
     json_decref(c.seen);
-    free(c.judged);
+    sections_free(&c.sections);
     return bad ? -1 : 0;
 }

@@ -48,8 +48,11 @@ expect 2 train --train.learning_rat=1
 
 # ---- evaluations over files ----
 small=tests/golden/eval
-for name in amber pope chair choice; do expect 2 eval $name --answers x; expect 0 eval $name --help; done
+for name in amber pope chair choice mmhal refomb llava-bench; do expect 2 eval $name --answers x; expect 0 eval $name --help; done
+for name in export import; do expect 2 eval mhumaneval $name --answer x; expect 0 eval mhumaneval $name --help; done
 expect 2 eval pope --annotations x
+expect 1 eval mmhal --answers "$small/mmhal.json" --questions "$small/mmhal.json" --out "$temporary/never"
+says "expected --judge DIR, --endpoint URL"
 expect 1 eval choice --answers "$small/choice_answers.jsonl" --questions "$temporary/absent" --out "$temporary/never"
 says absent
 expect 1 eval pope --answers "$small/choice_answers.jsonl" --questions "$small/pope_questions.jsonl" --out "$temporary/never"

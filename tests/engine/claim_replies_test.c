@@ -2,6 +2,8 @@
  * the rows. */
 #include "engine/claim_replies.h"
 
+#include "engine/prompt_text.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -266,7 +268,7 @@ static void the_built_in_prompts(void **state) {
 
 static void prompts_that_are_none(void **state) {
     (void)state;
-    static char big[CLAIM_PROMPT_MOST + 2];
+    static char big[PROMPT_TEXT_MOST + 2];
     memset(big, 'x', sizeof big - 1);
     const struct {
         const char *split, *question, *what, *found;

@@ -216,7 +216,7 @@ static void chair_with(const char *dictionary, const char *expect) {
         assert_int_equal(rows_each(captions, row_keep, all, NULL), 0);
         char *truth = truth_make(all, names), *rows = strdup(at(folder, "rows.jsonl"));
         EvalSettings s = { .answers = captions, .rows = rows, .resamples = 200 };
-        ChairFiles f = { synonyms, truth, dictionary };
+        ChairFiles f = { .synonyms = synonyms, .truth = truth, .wordnet = dictionary };
         assert_int_equal(chair_eval(&s, &f, at(folder, "r.json"), table, NULL), 0);
         result_agrees(at(folder, "r.json"), expected("real", expect));
         int64_t mark = json_integer_value(json_object_get(json_object_get(expected("real", expect), "objects"), "mark"));
@@ -288,7 +288,7 @@ static void gpt4_answers(void **state) {
         }
         assert_int_equal(fclose(to), 0);
         EvalSettings s = { .answers = rows, .resamples = RESAMPLES, .partial = 1 };
-        ChairFiles f = { synonyms, truth, NULL };
+        ChairFiles f = { .synonyms = synonyms, .truth = truth };
         assert_int_equal(chair_eval(&s, &f, at(folder, "r.json"), stdout, NULL), 0);
         json_decref(said), json_decref(asked), json_decref(seen), json_decref(image_of);
         free(truth), free(rows);

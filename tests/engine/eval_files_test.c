@@ -256,6 +256,15 @@ static void id_is(const char *row, IdKind kind, const char *expect) {
     json_decref(json);
 }
 
+static void place_is(const char *row, const char *expect) {
+    json_t *json = json_loads(row, 0, NULL);
+    char *id;
+    assert_int_equal(row_id_or_place(json, 5, "here", &id, NULL), 0);
+    assert_string_equal(id, expect);
+    free(id);
+    json_decref(json);
+}
+
 static void ids_of_rows(void **state) {
     (void)state;
     id_is("{\"id\":\"a\",\"question_id\":7}", IDS_OF_QUESTIONS, "7");
@@ -264,6 +273,10 @@ static void ids_of_rows(void **state) {
     id_is("{\"image\":\"v/COCO_val2014_000000310196.jpg\"}", IDS_OF_IMAGES, "310196");
     id_is("{\"image\":\"000000.jpg\"}", IDS_OF_IMAGES, "0");
     id_is("{\"image\":\"cat.jpg\"}", IDS_OF_IMAGES, "cat.jpg");
+    place_is("{\"id\":7,\"image_id\":\"x\"}", "7");
+    place_is("{\"image_id\":\"x_012.jpg\"}", "x_012.jpg");
+    place_is("{\"image_id\":3}", "3");
+    place_is("{\"image\":\"3.jpg\"}", "#5");
     json_t *row = json_pack("{s:s}", "id", "");
     Error e = { 0 };
     char *id;
@@ -280,7 +293,8 @@ static void answers_refused(void **state) {
     static const struct {
         const char *text, *says;
     } cases[] = { { "", "no answers to evaluate" }, { "[]", "no answers to evaluate" }, { "{\"id\":1}", "row has no answer" },
-        { "{\"id\":1,\"text\":3}", "field \"text\"" }, { "{\"text\":\"x\"}", "row has no id" },
+        { "{\"id\":1,\"text\":3}", "field \"text\"" }, { "{\"id\":1,\"answers\":[{\"text\":\"x\"},{\"text\":\"y\"}]}", "row has no answer" },
+        { "{\"id\":1,\"answers\":[{\"text\":3}]}", "row has no answer" }, { "{\"text\":\"x\"}", "row has no id" },
         { "[{\"id\":1,\"text\":\"x\"},3]", "x.json[1]" },
         { "{\"id\":1,\"text\":\"x\"}\n{\"id\":\"1\",\"text\":\"y\"}", "a second answer to one question: " },
         { "{\"id\":1,\"text\":\"x\"}\n{", "x.json:2" }, { "[{\"id\":1,", "bad JSON" } };
@@ -291,6 +305,17 @@ static void answers_refused(void **state) {
         assert_int_equal(answers_read(&s, at(folder, "x.json"), IDS_OF_QUESTIONS, &e), -1);
         error_says(&e, cases[i].says);
     }
+}
+
+/* What `rlaifv generate` writes. */
+static void answers_generated(void **state) {
+    (void)state;
+    AnswerSet s;
+    const char *path = file("g.jsonl", "{\"id\":\"7\",\"image\":\"a.jpg\",\"question\":\"x\",\"answers\":[{\"text\":\"y\",\"ids\":[1],\"logp\":-1}]}\n");
+    assert_int_equal(answers_read(&s, path, IDS_OF_QUESTIONS, NULL), 0);
+    assert_string_equal(answers_take(&s, "7")->text, "y");
+    answers_free(&s);
+    free((char *)path);
 }
 
 static void missing_and_extra(void **state) {
@@ -571,6 +596,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(lemmas_of_wordnet, setup, teardown), cmocka_unit_test(nouns_and_verbs),
         cmocka_unit_test(objects_of_a_caption), cmocka_unit_test(pope_reads), cmocka_unit_test(choice_reads), cmocka_unit_test(ids_of_rows),
         cmocka_unit_test_setup_teardown(answers_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(answers_generated, setup, teardown),
         cmocka_unit_test_setup_teardown(missing_and_extra, setup, teardown), cmocka_unit_test_setup_teardown(pope_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(amber_refuses, setup, teardown), cmocka_unit_test_setup_teardown(amber_queries, setup, teardown),
         cmocka_unit_test_setup_teardown(chair_refuses, setup, teardown), cmocka_unit_test_setup_teardown(coco_cut, setup, teardown),

@@ -1,6 +1,7 @@
 """The evaluations of docs/evaluations.md a second time, in Python and by other means (regular expressions, sets, running sums as in the official
 programs). Writes tests/golden/eval/expect.json: what engine/eval must say of the small files there, and of answers made by the rules below to AMBER's,
 POPE's and CHAIR's own files. Run: python3 eval_twin.py SHARED [WORDNET]; SHARED holds data/AMBER, data/POPE, data/CHAIR, WORDNET noun.exc and index.noun."""
+import csv
 import json
 import math
 import pathlib
@@ -285,6 +286,108 @@ def choice_measures(answers, category):
     return {"accuracy": share(sum(a[1] == a[2] for a in mine), len(mine)), "unread": share(sum(a[2] is None for a in mine), len(mine))}
 
 
+# ---- evaluations by a judge, whose prompts are here the answers alone; replies by (prompt, run) ----
+def by_category(answers, measures, resamples, seed):
+    """answers: list of (category, what was counted)."""
+    names = list(dict.fromkeys(c for c, _ in answers))
+    return {name: bootstrap(answers, lambda drawn: measures([x for c, x in drawn if name in ("all", c)]), resamples, seed) for name in ["all", *names]}
+
+
+def mean(values):
+    return sum(values) / len(values) if values else None
+
+
+def mmhal(judge, runs, resamples, seed):
+    types = "attribute adversarial comparison counting relation environment holistic other".split()
+    answers = []
+    for i, row in enumerate(rows(HERE / "mmhal.json")):
+        ratings = []
+        for run in range(runs):
+            found = {int(m[1]) for m in re.finditer(r"rating: (\d+)", judge[row["model_answer"], run].lower())}
+            found = {f for f in found if f < 7} if all(f < 10 for f in found) else set()
+            ratings.append(found.pop() if len(found) == 1 else None)
+        answers.append((row.get("question_type", types[i % 8]), ratings))
+
+    def measures(drawn):
+        all_ = [r for ratings in drawn for r in ratings]
+        known = [r or 0 for r in all_]
+        return {"score": mean(known), "hallucination": share(sum(r < 3 for r in known), len(known)),
+                "informativeness": None if not known else mean([r - 3 if r >= 3 else r for r in known]) / 3 * 100, "unread": share(sum(r is None for r in all_), len(all_))}
+
+    return by_category(answers, measures, resamples, seed)
+
+
+def refomb(judge, swap, resamples, seed):
+    def verdict(text, better):
+        found = set(re.findall(r"\[\[([ABC])\]\]", text))
+        return None if len(found) != 1 else .5 if found == {"C"} else float(found == {better})
+
+    given = {str(r["id"]): r["answer"] for r in rows(HERE / "refomb_answers.jsonl")}
+    answers = []
+    for row in rows(HERE / "refomb_questions.jsonl"):
+        seen = []
+        for prompt, better in ((given[str(row["id"])], "B"), (row["answer"], "A"))[: 1 + swap]:
+            review = judge[prompt, 0]
+            seen.append((verdict(review, better), verdict(judge[review, 0], better)))
+        answers.append((row.get("type", "uncategorised"), seen))
+
+    def measures(drawn):
+        out = {}
+        for k, name in enumerate(("win", "trust")):
+            points = [pair[k] for seen in drawn for pair in seen]
+            read = [x for x in points if x is not None]
+            out |= {name: share(sum(read), len(read)), name + "_ties": share(read.count(.5), len(read)), name + "_unread": share(points.count(None), len(points))}
+        return out
+
+    return by_category(answers, measures, resamples, seed)
+
+
+def llava_bench(judge, resamples, seed):
+    given = {r["question_id"]: r["text"] for r in rows(HERE / "llava_answers.jsonl")}
+    answers = []
+    for row in rows(HERE / "llava_questions.jsonl"):
+        try:
+            scores = [float(x) for x in judge[given[row["question_id"]], 0].splitlines()[0].replace(",", " ").split()]
+        except ValueError:
+            scores = []
+        answers.append((row["category"], scores if len(scores) == 2 and min(scores) >= 1 and max(scores) <= 10 else None))
+
+    def measures(drawn):
+        read = [x for x in drawn if x]
+        reference, model = mean([x[0] for x in read]), mean([x[1] for x in read])
+        return {"score": None if reference is None else 100 * model / reference, "reference_mean": reference, "model_mean": model,
+                "unread": share(drawn.count(None), len(drawn))}
+
+    return by_category(answers, measures, resamples, seed)
+
+
+def chair_listed(chair, truth, answers, judge):
+    """As chair_answers, of the objects that the judge lists: each word once, none of answers of three words."""
+    out = []
+    for image, text in answers:
+        names = []
+        if len(text.strip().split(" ")) > 3:
+            reply = judge[text, 0]
+            array = re.search(r"\[.*\]", reply, re.S)
+            names = json.loads(array[0]) if array else [m[1] for m in re.finditer(r"^\s*(?:[-*]|\d+\.)(.*)$", reply, re.M)]
+        found = list(dict.fromkeys(pair for name in names for pair in chair.find(name)))
+        found = [(w, c) for w, c in found if not (w == "seat" and ("toilet", "toilet") in found)]
+        classes = {chair.class_of[o] for o in truth[image]["objects"]} | {c for t in truth[image]["captions"] for _, c in chair.find(t)}
+        out.append({"mentions": len(found), "false": sum(c not in classes for _, c in found), "covered": len({c for _, c in found} & classes), "present": len(classes),
+                    "words": len(text.strip().split(" "))})
+    return out
+
+
+def people(resamples, seed):
+    kinds = "object position number attribute action other".split()
+    with open(HERE / "mhumaneval.csv", newline="") as f:
+        done = [r for r in csv.DictReader(f) if r["done"]]
+    marked = [{k: [p for p in r[k].split("|") if p.strip()] for k in kinds} for r in done]
+    shares = lambda drawn: {"all": share(sum(any(m.values()) for m in drawn), len(drawn))} | {k: share(sum(bool(m[k]) for m in drawn), len(drawn)) for k in kinds}
+    pieces = lambda drawn: {"all": mean([sum(map(len, m.values())) for m in drawn])} | {k: mean([len(m[k]) for m in drawn]) for k in kinds}
+    return {"responses": bootstrap(marked, shares, resamples, seed), "pieces": bootstrap(marked, pieces, resamples, seed)}
+
+
 def small():
     by = lambda name, keys: {str(next(r[k] for k in keys if k in r)): r.get("response", r.get("answer", r.get("text"))) for r in rows(HERE / name)}
     resamples, seed = 1000, 5
@@ -298,6 +401,12 @@ def small():
     out["chair"] = {"objects": bootstrap(chair_answers(chair, truth, texts), chair_measures, resamples, seed)}
     answers = [(q.get("category") or "uncategorised", q["answer"], c) for q, c in zip(rows(HERE / "choice_questions.jsonl"), CHOSEN)]
     out["choice"] = {c or "all": bootstrap(answers, lambda a: choice_measures(a, c), resamples, seed) for c in (None, "coarse", "math", "uncategorised")}
+    judge = {(r["text"], r["run"]): r["reply"] for r in rows(HERE / "judge_replies.jsonl")}
+    out["mmhal"] = {runs: mmhal(judge, runs, resamples, seed) for runs in (1, 2)}
+    out["refomb"] = {orders: refomb(judge, orders == "both", resamples, seed) for orders in ("one", "both")}
+    out["llava-bench"] = llava_bench(judge, resamples, seed)
+    out["chair_listed"] = {"objects": bootstrap(chair_listed(chair, truth, texts, judge), chair_measures, resamples, seed)}
+    out["mhumaneval"] = people(resamples, seed)
     return out
 
 
