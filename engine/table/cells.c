@@ -96,6 +96,7 @@ static int cell_measure(TableFilled *f, const TableColumn *c, TableCell *cell, E
             error_hint(e, "measure all seeds alike, or move the others away"), bad = 1;
         } else if (asprintf(&file, "%s/%s", run->name, got->file) < 0) error_what(e, "out of memory"), error_where(e, "cells"), bad = 1;
         else {
+            if (!cell->place) snprintf(cell->judge, JUDGE_TEXT, "%s", got->judge);
             cell->place = got->place;
             bad = sample_add(&cell->measured, run->seed, got->value, file, e);
             cell_size(cell, run->size, got->answers);

@@ -34,6 +34,7 @@ typedef struct TableCell {
     Samples measured;
     const TablePlace *place; /* of all its values; NULL of a change */
     char size[SIZE_TEXT + 64];
+    char judge[JUDGE_TEXT]; /* of its first value (runs.h) */
 } TableCell;
 
 typedef enum CheckVerdict { CHECK_HOLDS, CHECK_FAILS, CHECK_OPEN } CheckVerdict; /* open: not measured */

@@ -129,6 +129,22 @@ static void sources_print(const TableFilled *f, FILE *to) {
     if (!first) fputc('\n', to);
 }
 
+/* Which models had a say in the numbers, each once by column. */
+static void judges_print(const TableFilled *f, FILE *to) {
+    int first = 1;
+    for (int j = 0; j < f->table->columns_n; j++) {
+        const char *last = "";
+        for (int row = 0; row < f->table->rows_n; row++) {
+            const char *judge = table_cell(f, row, j)->judge;
+            if (!*judge || !strcmp(judge, last)) continue;
+            last = judge;
+            fprintf(to, "%s\n- %s: %s", first ? "\nJudged by:\n" : "", column_at(f, j)->name, judge);
+            first = 0;
+        }
+    }
+    if (!first) fputc('\n', to);
+}
+
 static int runs_print(const TableFilled *f, FILE *to, Error *e) {
     char ledger[HASH_TEXT], read[HASH_TEXT];
     int first = 1;
@@ -173,6 +189,7 @@ int table_print_markdown(const TableFilled *f, FILE *to, Error *e) {
         check_print(f, i, to);
     }
     sources_print(f, to);
+    judges_print(f, to);
     if (runs_print(f, to, e)) return -1;
     fputc('\n', to);
     return 0;
@@ -196,7 +213,7 @@ static void csv_number(double x, const char *end, FILE *to) {
 }
 
 void csv_heading_print(FILE *to) {
-    fputs("table,row,column,unit,paper,paper_source,paper_also,measured,spread,seeds,measured_by,size,source,fill_command\n", to);
+    fputs("table,row,column,unit,paper,paper_source,paper_also,measured,spread,seeds,measured_by,judge,size,source,fill_command\n", to);
 }
 
 static void csv_also(const TableFilled *f, const TableCell *cell, FILE *to) {
@@ -218,7 +235,7 @@ static int csv_cell(const TableFilled *f, int row, int j, FILE *to, Error *e) {
     csv_also(f, cell, to);
     csv_number(s->mean, ",", to), csv_number(s->n ? s->spread : NAN, ",", to);
     fprintf(to, "%d,", s->n);
-    csv_text(cell->place ? cell->place->from : "", ",", to), csv_text(cell->size, ",", to);
+    csv_text(cell->place ? cell->place->from : "", ",", to), csv_text(cell->judge, ",", to), csv_text(cell->size, ",", to);
     for (int i = 0; i < s->n; i++)
         if (s->list[i].file) fprintf(to, "%s%s", i ? " " : "", s->list[i].file); /* a run's name and a file of the spec: no commas */
     fputc(',', to);

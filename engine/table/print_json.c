@@ -32,9 +32,9 @@ static json_t *cell_json(const TableFilled *f, int row, int j, Error *e) {
     const Samples *s = &cell->measured;
     char *command = cell->from ? table_command(f, cell, j, 1, e) : NULL;
     if (cell->from && !command) return NULL;
-    json_t *out = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "row", f->table->rows[row].key, "column",
+    json_t *out = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "row", f->table->rows[row].key, "column",
         f->spec->columns[f->table->columns[j]].key, "paper", papers_json(f, cell), "measured", number(s->mean), "spread", number(s->spread),
-        "seeds", samples_json(s), "measured_by", text(cell->place ? cell->place->from : NULL), "size", text(cell->size), "fill_command",
+        "seeds", samples_json(s), "measured_by", text(cell->place ? cell->place->from : NULL), "judge", text(cell->judge), "size", text(cell->size), "fill_command",
         text(command));
     free(command);
     return out;

@@ -149,6 +149,14 @@ static int rate_of(const json_t *top, const char *path, const TablePlace *p, Rea
     return taken(p, value, out);
 }
 
+/* A judge, or what lists the objects of answers; of results without one nothing, or a text. */
+static void judge_of(const json_t *top, char out[JUDGE_TEXT]) {
+    const json_t *judge = json_object_get(top, "judge"), *who = judge ? judge : json_object_get(top, "extractor");
+    const char *name = json_string_value(json_object_get(who, "name")), *version = json_string_value(json_object_get(who, "version"));
+    out[0] = 0;
+    if (name) snprintf(out, JUDGE_TEXT, "%.100s, version %.80s", name, version ? version : "not said");
+}
+
 /* Of a result of `rlaifv eval NAME`. 0: of another benchmark, without the section where that may be, or undefined. */
 static int measure_of(const json_t *top, const char *path, const TablePlace *p, int must, Reading *out, Error *e) {
     const char *benchmark;
@@ -172,6 +180,7 @@ static int measure_of(const json_t *top, const char *path, const TablePlace *p, 
                error_found(e, "%s", json_kind(value)),
                error_expected(e, "{\"value\": a number or null}, as `rlaifv eval %s` writes", p->benchmark);
     if (json_may_integer(section, "answers", path, 0, INT32_MAX, &out->answers, e)) return -1;
+    judge_of(top, out->judge);
     return taken(p, json_number_value(value), out);
 }
 

@@ -34,10 +34,12 @@ void runs_close(TableRuns *r);
 /* Forgets what was read: for the next table. */
 void runs_forget(TableRuns *r);
 
+enum { JUDGE_TEXT = 200 };
 typedef struct Reading {
     double value;
     const TablePlace *place;
     int64_t answers;      /* that it is of; 0: not said */
+    char judge[JUDGE_TEXT]; /* "NAME, version VERSION" of a result that a model had a say in; else empty */
     char file[PATH_SIZE]; /* below the run */
 } Reading;
 /* What `m` says of the column in list[i]. 1; 0: not there yet; -1: the run is broken. */

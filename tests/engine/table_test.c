@@ -305,16 +305,16 @@ static void csv(void **state) {
     char *text = table_text("csv"), *again = table_text("csv");
     assert_string_equal(text, again);
     static const char heading[] =
-        "table,row,column,unit,paper,paper_source,paper_also,measured,spread,seeds,measured_by,size,source,fill_command\n";
+        "table,row,column,unit,paper,paper_source,paper_also,measured,spread,seeds,measured_by,judge,size,source,fill_command\n";
     assert_memory_equal(text, heading, sizeof heading - 1);
     int lines = 0, quoted = 0;
     for (const char *p = text; *p; p++) quoted ^= *p == '"', lines += *p == '\n' && !quoted;
     assert_int_equal(lines, 1 + 5 * 5);
-    has(text, "one,after,rsp,%,10.5,a,b 8.5,10,4,3,scenes,\"policy of ");
+    has(text, "one,after,rsp,%,10.5,a,b 8.5,10,4,3,scenes,,\"policy of ");
     has(text, " prompts an iteration, 400 answers\",full-1/iter-2/eval.json full-2/iter-2/eval.json full-3/iter-2/eval.json,run full\n");
-    has(text, "one,after,change,%,-79,a,b -70,-83.33333333,5.773502692,3,,");
-    has(text, "one,x,rsp,%,,,,,,0,,,,run full-x\n");
-    has(text, "one,v,rsp,%,13.6,b,,,,0,,,,\n");
+    has(text, "one,after,change,%,-79,a,b -70,-83.33333333,5.773502692,3,,,");
+    has(text, "one,x,rsp,%,,,,,,0,,,,,run full-x\n");
+    has(text, "one,v,rsp,%,13.6,b,,,,0,,,,,\n");
     has(text, ",full-2/iter-0/evals/mmstar.json,\"run big, then rlaifv eval choice");
     free(text), free(again);
 }
@@ -547,6 +547,7 @@ static void at_the_papers_size(void **state) {
     json_object_set_new(objects, "chair_i", json_pack("{s:f}", "value", 25.2));
     json_object_set_new(objects, "recall", json_pack("{s:n}", "value"));
     json_object_set_new(objects, "words", json_pack("{s:f}", "value", 79.5));
+    json_object_set_new(chair, "extractor", json_pack("{s:s, s:s}", "name", "lister", "version", "7b-v2"));
     json_put("runs/full-1/iter-0/evals/chair.json", chair);
     strcpy(in, at(folder, "runs")), strcpy(to, at(folder, "out"));
     if (command_table(5, (char *[]){ word, runs, in, out, to }, &e)) fail_msg("%s", error_text(&e, line, sizeof line));
@@ -554,6 +555,7 @@ static void at_the_papers_size(void **state) {
     has(text, " 54.5 (v2), 53.6 (v1) | 53.6, n = 1, by chair | | | 27.8 (v2), 25.2 (v1) | 25.2, n = 1, by chair |");
     has(text, " 62.5, n = 1, by labeler |");
     has(text, " 79.5, n = 1, by chair |");
+    has(text, "Judged by:\n\n- answers naming an absent object: lister, version 7b-v2\n");
     free(text);
 }
 
