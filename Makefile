@@ -18,7 +18,7 @@ BASE = $(wildcard base/*.c)
 KERNELS = $(wildcard kernels/*.c kernels/comm/*.c)
 TOKENIZER = $(wildcard tokenizer/*.c)
 MODEL = $(wildcard model/*.c)
-ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c engine/report/*.c bench/*.c))
+ENGINE = $(filter-out engine/main.c,$(wildcard engine/*.c engine/eval/*.c engine/scenes/*.c engine/report/*.c engine/table/*.c bench/*.c))
 
 MACHINE := $(shell uname -m)
 # The CPU backend is compiled once per instruction set; each copy exports one table, and kernels/open.c picks (docs/kernels.md).
@@ -33,6 +33,7 @@ ISA_avx512bf16 = $(ISA_avx512) -mavx512bf16
 # some gets their objects with its own.
 PROMPTS = $(wildcard configs/prompts/*.txt)
 REPORT_PARTS = $(wildcard configs/report/*)
+TABLES = configs/tables/tables.json
 data_object = $(patsubst configs/%,$(BUILD)/data/%.o,$(1))
 .PRECIOUS: $(BUILD)/data/%.c
 $(BUILD)/data/%.c: configs/%
@@ -68,7 +69,7 @@ $(eval $(call library,base,$(call object,$(BASE))))
 $(eval $(call library,kernels,$(call object,$(KERNELS)) $(ISA_OBJECTS)))
 $(eval $(call library,tokenizer,$(call object,$(TOKENIZER)) $(BUILD)/tokenizer/chat_builtins.o))
 $(eval $(call library,model,$(call object,$(MODEL))))
-$(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS) $(REPORT_PARTS))))
+$(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS) $(REPORT_PARTS) $(TABLES))))
 
 # The chat templates of configs/chat as an array of strings.
 CHAT_TEMPLATES = $(sort $(wildcard configs/chat/*.chat))
@@ -165,6 +166,10 @@ fuzz-image: $(BUILD)/tests/fuzz/image_fuzz
 demo: deps
 	$(MAKE) -j$$(nproc) all
 	sh configs/demo/run.sh $(BUILD)/rlaifv
+# The paper's tables, filled at the size of the demo's world: docs/tables.md. Under an hour on two cores; a stopped one goes on.
+tables: deps
+	$(MAKE) -j$$(nproc) all
+	sh configs/tables/tables.sh $(BUILD)/rlaifv
 # Trains tower, labeler and policy from nothing: about a quarter of an hour on two cores. The results stand in configs/demo/{policy,labeler}.
 base: deps
 	$(MAKE) all
@@ -200,6 +205,7 @@ format:
 help:
 	@echo "make            build ./rlaifv"
 	@echo "make demo       the whole method on the built-in world, in minutes"
+	@echo "make tables     the paper's tables at that size, into docs/tables.md: under an hour on two cores"
 	@echo "make test       the checks of a change  make check     without sanitizers     make sanitize  those alone"
 	@echo "make simt-matrix  CUDA kernels on the emulator under every schedule and tool, a quarter of an hour"
 	@echo "make base       train the demo's base models again     make bench  kernel microbenchmarks"
@@ -212,7 +218,7 @@ help:
 	@echo "make peer-tokenizer peer-export peer-models peer-parquet  beside SentencePiece, Transformers, timm and pyarrow (installed into build/venv)"
 clean:
 	rm -rf build build-* rlaifv
-.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo base bench format help
+.PHONY: all rlaifv clean tests deps found test check sanitize sanitize-build debug demo tables base bench format help
 .PHONY: report-check peer-tokenizer peer-export peer-models peer-parquet
 .PHONY: fuzz-pickle fuzz-safetensors fuzz-image fuzz-tokenizer
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

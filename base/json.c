@@ -67,6 +67,11 @@ int json_read_object(const char *path, json_t **out, Error *e) { return read_top
 int json_read_array(const char *path, json_t **out, Error *e) { return read_top(path, 0, JSON_ARRAY, out, e); }
 int json_read_reals(const char *path, json_t **out, Error *e) { return read_top(path, JSON_DECODE_INT_AS_REAL, JSON_OBJECT, out, e); }
 
+int json_text_object(const char *text, const char *name, json_t **out, Error *e) {
+    *out = parse_top(text, strlen(text), 0, JSON_OBJECT, name, 1, e);
+    return *out ? 0 : -1;
+}
+
 /* ---- fields ---- */
 
 static int field_error(const char *what, const char *key, const char *where, const char *found, const char *expected, Error *e) {

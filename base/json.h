@@ -14,6 +14,8 @@
 int json_read_object(const char *path, json_t **out, Error *e);
 /* The same for a file whose top is an array. */
 int json_read_array(const char *path, json_t **out, Error *e);
+/* An object out of text that is no file; `name` stands for its path in messages. */
+int json_text_object(const char *text, const char *name, json_t **out, Error *e);
 /* An object's file with whole numbers as reals, for files that hold some beyond 64 bits (tokenizer_config.json's model_max_length). */
 int json_read_reals(const char *path, json_t **out, Error *e);
 

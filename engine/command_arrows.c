@@ -4,6 +4,7 @@
 #include "engine/crew.h"
 #include "engine/iteration.h"
 #include "engine/judge.h"
+#include "engine/mixed.h"
 #include "engine/pairs.h"
 #include "engine/plan.h"
 #include "engine/train.h"
@@ -25,7 +26,7 @@ static int command_with(int argc, char **argv, const char *synopsis, const char 
 static int sample_lead(Loop *l, void *context, Error *e) {
     (void)context;
     const RunConfig *c = l->config;
-    char folder[PATH_SIZE], out[PATH_SIZE], unpack[PATH_SIZE], line[512];
+    char folder[PATH_SIZE], unpack[PATH_SIZE], line[512];
     Dataset set = { 0 };
     SampleCounts counts;
     DataOptions options = { .need = DATA_IMAGE | DATA_QUESTION | DATA_UNIQUE,
@@ -33,14 +34,14 @@ static int sample_lead(Loop *l, void *context, Error *e) {
         .unpack = unpack,
         .strict = c->data.strict,
         .limit = c->data.per_iteration };
-    if (loop_plan(l, PLAN_OF_SAMPLE, e) || arrow_folder(c, 1, folder, e) || path_join(out, folder, "candidates.jsonl", e) || path_join(unpack, c->run.dir, "images", e) ||
+    if (loop_plan(l, PLAN_OF_SAMPLE, e) || arrow_folder(c, 1, folder, e) || path_join(unpack, c->run.dir, "images", e) ||
         dataset_read(&set, c->data.prompts, &options, e))
         return -1;
     for (int i = 0; i < set.drops_n; i++) progress_say(&l->progress, "row dropped: %s", set.drops[i].reason);
-    int bad = crew_sample(l, c->model.dir, c, (uint64_t)c->run.seed, &set, out, &counts, e);
+    int bad = mixed_sample(l, c->model.dir, (uint64_t)c->run.seed, &set, folder, &counts, e);
     if (!bad) {
         progress_say(&l->progress, "%s", dataset_summary(&set, line, sizeof line));
-        printf("%s: %lld answers to %d prompts, %lld tokens, %lld ended by themselves, %d prompts dropped\n", out, (long long)counts.candidates,
+        printf("%s/candidates.jsonl: %lld answers to %d prompts, %lld tokens, %lld ended by themselves, %d prompts dropped\n", folder, (long long)counts.candidates,
             counts.prompts - counts.refused, (long long)counts.tokens, (long long)counts.finished, counts.refused + set.drops_n);
     }
     dataset_free(&set);
@@ -85,10 +86,10 @@ static int pair_work(const RunConfig *c, Error *e) {
         path_join(labels, folder, "labels.jsonl", e) || path_join(out, folder, "pairs.jsonl", e) ||
         pairs_write(c, candidates, labels, out, 1, &n, e))
         return -1;
-    printf("%s: %d pairs = %d drawn - %d dropped for length, of %lld possible; %d prompts, %d without pairs; %d answers, %d without a "
+    printf("%s: %d pairs = %d drawn - %d dropped for length - %d past pair.most, of %lld possible; %d prompts, %d without pairs; %d answers, %d without a "
            "score, %d repeat another; "
            "words %.1f chosen, %.1f rejected\n",
-        out, n.kept, n.drawn, n.balanced_away, (long long)n.possible, n.prompts, n.prompts_without, n.candidates, n.unscored, n.duplicates,
+        out, n.kept, n.drawn, n.balanced_away, n.past_most, (long long)n.possible, n.prompts, n.prompts_without, n.candidates, n.unscored, n.duplicates,
         n.words_chosen, n.words_rejected);
     return 0;
 }
@@ -138,5 +139,5 @@ int command_eval(int argc, char **argv, Error *e) {
     static const char *const needed[] = { "run.dir", "model.dir", "data.eval", NULL };
     int known, result = command_benchmark(argc, argv, &known, e);
     if (known) return result;
-    return command_with(argc, argv, "eval CONFIG [--section.key=value]... | eval amber|pope|chair|choice|mmhal|refomb|llava-bench|mhumaneval ...", needed, eval_lead, e);
+    return command_with(argc, argv, "eval CONFIG [--section.key=value]... | eval amber|pope|chair|choice|scenes|mmhal|refomb|llava-bench|mhumaneval ...", needed, eval_lead, e);
 }

@@ -1,10 +1,11 @@
-/* command_benchmarks.c - `rlaifv eval NAME`: published evaluations over answers in files. amber, pope, chair and choice stand here; those that people or
+/* command_benchmarks.c - `rlaifv eval NAME`: published evaluations over answers in files. amber, pope, chair, choice and scenes stand here; those that people or
  * a language model judge in command_judges.c. */
 #include "engine/commands.h"
 #include "engine/eval/amber.h"
 #include "engine/eval/chair.h"
 #include "engine/eval/choice.h"
 #include "engine/eval/pope.h"
+#include "engine/eval/scenes_files.h"
 #include "engine/eval_options.h"
 #include "kernels/comm/world.h"
 
@@ -90,11 +91,28 @@ static int choice(int argc, char **argv, Error *e) {
     return got == 1 ? choice_eval(&s.settings, questions, s.out, stdout, e) : got;
 }
 
+static int scenes(int argc, char **argv, Error *e) {
+    Shared s = SHARED_DEFAULTS;
+    ScenesFiles f = { 0 };
+    const Option table[] = {
+        { "data", OPTION_TEXT, &f.data, "F", "prompts.jsonl of `rlaifv scenes`: rows {id, image, question, truth}", 1, 0, 0, NULL },
+        { "pairs", OPTION_TEXT, &f.pairs, "F", "pairs.jsonl: how often the truth prefers what it prefers", 0, 0, 0, NULL },
+        { "corrections", OPTION_TEXT, &f.corrections, "F", "gets pairs of each answer corrected by the truth and as it was, as people's corrections are", 0, 0, 0,
+            NULL },
+        { "answers", OPTION_TEXT, &s.settings.answers, "F", "rows {id, text}, such as candidates.jsonl", 0, 0, 0, NULL },
+        OPTIONS_RESULT(s),
+        { 0 },
+    };
+    int got = eval_parsed(table, argc, argv, "eval scenes --data F [--answers F] [--pairs F] [--corrections F] --out F",
+        "The built-in world's truth: hallucination and coverage of answers, agreement of pairs.", e);
+    return got == 1 ? scenes_files_eval(&s.settings, &f, s.out, stdout, e) : got;
+}
+
 int command_benchmark(int argc, char **argv, int *known, Error *e) {
     static const struct {
         const char *name;
         int (*command)(int argc, char **argv, Error *e);
-    } all[] = { { "amber", amber }, { "pope", pope }, { "chair", chair }, { "choice", choice }, { "mmhal", eval_mmhal }, { "refomb", eval_refomb },
+    } all[] = { { "amber", amber }, { "pope", pope }, { "chair", chair }, { "choice", choice }, { "scenes", scenes }, { "mmhal", eval_mmhal }, { "refomb", eval_refomb },
         { "llava-bench", eval_llava_bench }, { "mhumaneval", eval_mhumaneval } };
     *known = 0;
     for (size_t i = 0; argc > 0 && i < sizeof all / sizeof *all; i++) {

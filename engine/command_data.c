@@ -209,7 +209,7 @@ int command_scenes(int argc, char **argv, Error *e) {
         .seed = (uint64_t)common.seed,
         .first = (uint64_t)first,
         .count = (int)count,
-        .mix = { (int)captions, (int)yes_no, (int)open, weight, clean ? scene_noise_none : scene_noise_default },
+        .mix = { (int)captions, (int)yes_no, (int)open, weight, 0, clean ? scene_noise_none : scene_noise_default },
         .progress = scenes_progress,
         .context = &progress,
     };

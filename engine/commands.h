@@ -26,6 +26,7 @@ int command_inspect(int argc, char **argv, Error *e);
 int command_convert(int argc, char **argv, Error *e);
 int command_scenes(int argc, char **argv, Error *e);
 int command_report(int argc, char **argv, Error *e);
+int command_table(int argc, char **argv, Error *e);
 int command_plan(int argc, char **argv, Error *e);
 int command_bench(int argc, char **argv, Error *e);
 

@@ -24,6 +24,7 @@ static const char *const dtypes[] = { [FP32] = "fp32", [BF16] = "bf16", NULL };
 static const char *const claim_modes[] = { [CLAIM_BY_RULE] = "rule", [CLAIM_BY_MODEL] = "model", NULL };
 static const char *const compats[] = { [COMPAT_NONE] = "none", [COMPAT_UPSTREAM] = "upstream", NULL };
 static const char *const pair_caps[] = { [CAP_PROMPT] = "prompt", [CAP_IMAGE] = "image", NULL };
+static const char *const pair_betweens[] = { [BETWEEN_ANY] = "any", [BETWEEN_MODELS] = "models", NULL };
 static const char *const pairs_aspects[] = { [PAIRS_SAME] = "same", [PAIRS_PAD] = "pad", [PAIRS_CROP] = "crop", NULL };
 static const char *const label_modes[] = { [LABEL_CLAIMS] = "claims", [LABEL_HOLISTIC] = "holistic", NULL };
 static const char *const label_scores[] = { [SCORE_LOG_ODDS] = "log_odds", [SCORE_P_YES] = "p_yes", NULL };
@@ -55,6 +56,8 @@ static const char *const shards[] = { [SHARD_NONE] = "none",
     [SHARD_GRADIENTS] = "gradients",
     [SHARD_PARAMETERS] = "parameters",
     NULL };
+/* In the order of SentenceForm. */
+static const char *const sentence_forms[] = { "there_is", "i_see", "is_in", NULL };
 static const char *const sft_sources[] = { [SFT_ROWS] = "rows", [SFT_SCENES] = "scenes", NULL };
 
 typedef enum KeyType {
@@ -127,6 +130,7 @@ static const Key keys[] = {
 
     PATH("data", "prompts", data.prompts, "JSONL of {image, question} to sample answers for"),
     PATH("data", "train", data.train, "JSONL of preference pairs (train) or of {image, question, answer} (sft)"),
+    PATH("data", "pairs", data.pairs, "JSONL of preference pairs, in any form that train reads, which every iteration trains on beside its own"),
     PATH("data", "validation", data.validation, "JSONL of prompts that choose the checkpoint; never the evaluation's"),
     PATH("data", "eval", data.eval, "JSONL of prompts to evaluate on"),
     PATH("data", "images", data.images, "folder searched by file name for images that are not where a row says"),
@@ -140,6 +144,10 @@ static const Key keys[] = {
     NUMBER("sample", "top_p", sample.top_p, "1", 1e-6, 1, "1: off. Upstream inherits what the checkpoint says; LLaVA-1.5's says nothing"),
     WHOLE("sample", "top_k", sample.top_k, "0", 0, 1e9, "0: off. Upstream's 50 is a library default that nobody chose"),
     WHOLE("sample", "max_new_tokens", sample.max_new_tokens, "512", 1, 1e6, "longest answer"),
+    PATH("sample", "other", sample.other, "checkpoint folder of a second model that answers, for pairs that differ in more than truth; empty: the policy, at other_temperature"),
+    WHOLE("sample", "other_n", sample.other_n, "0", 0, 1000, "answers of the second model for each prompt, beside the policy's n"),
+    NUMBER("sample", "other_temperature", sample.other_temperature, "-1", -1, 100, "of the second model; below 0: temperature"),
+    { "sample", "other_template", KEY_CHAT, AT(sample.other_template), TEMPLATE_AUTO, 0, 0, NULL, "chat template of the second model" },
     WHOLE("sample", "batch", sample.batch, "64", 1, 65536, "answers that grow together; changes speed and memory, not results"),
 
     CHOICE("label", "mode", label.mode, "claims", label_modes, "claims: an answer's claims one by one, as in the paper; holistic: one question about the whole answer, its ablation"),
@@ -148,6 +156,8 @@ static const Key keys[] = {
     WHOLE("label", "batch", label.batch, "2048", 1, 1e7, "token rows of one step; changes speed and memory, not results"),
 
     WHOLE("pair", "per_prompt", pair.per_prompt, "2", 1, 1e6, "pairs kept of a prompt"),
+    WHOLE("pair", "most", pair.most, "0", 0, 1e9, "pairs kept of an iteration, at random; 0: all. For comparisons at equal numbers"),
+    CHOICE("pair", "between", pair.between, "any", pair_betweens, "models: the two answers are by different models (sample.other)"),
     CHOICE("pair", "cap", pair.cap, "prompt", pair_caps, "what per_prompt counts: the pairs of a prompt, or, as upstream, of all prompts about one image"),
     NUMBER("pair", "min_gap", pair.min_gap, "1", 1e-9, 1e9, "least difference of scores, in rejected claims; with label.mode = holistic in units of label.score"),
     CHOICE("pair", "balance_length", pair.balance_length, "ratio", balances, "ratio: the paper's filter; mean: drop the shortest chosen until length_delta is met"),
@@ -214,6 +224,7 @@ static const Key keys[] = {
     WHOLE("sft", "captions", sft.captions, "1", 0, 64, "captions of each scene (source = scenes)"),
     WHOLE("sft", "yes_no", sft.yes_no, "9", 0, 64, "yes/no questions of each scene"),
     WHOLE("sft", "open", sft.open, "6", 0, 64, "one-word questions of each scene"),
+    SET("sft", "forms", sft.forms, "there_is, i_see, is_in", sentence_forms, "how captions put what they say of an object: a model's style"),
     NUMBER("sft", "noise_partner", sft.noise_partner, ".85", 0, 1, "captions name the absent partner of a present kind this often"),
     NUMBER("sft", "noise_colour", sft.noise_colour, ".35", 0, 1, "captions give a kind its typical colour instead of the true one this often"),
     NUMBER("sft", "noise_position", sft.noise_position, ".12", 0, 1, "captions give a wrong position this often"),

@@ -24,6 +24,7 @@
 
 typedef enum ClaimMode { CLAIM_BY_RULE, CLAIM_BY_MODEL } ClaimMode;
 typedef enum Compat { COMPAT_NONE, COMPAT_UPSTREAM } Compat;
+typedef enum PairBetween { BETWEEN_ANY, BETWEEN_MODELS } PairBetween;
 typedef enum PairCap { CAP_PROMPT, CAP_IMAGE } PairCap;
 typedef enum PairsAspect { PAIRS_SAME, PAIRS_PAD, PAIRS_CROP } PairsAspect;
 typedef enum LabelMode { LABEL_CLAIMS, LABEL_HOLISTIC } LabelMode;
@@ -86,7 +87,7 @@ typedef struct RunConfig {
         ClaimGrammar grammar;
     } claims;
     struct {
-        char prompts[PATH_SIZE], train[PATH_SIZE], validation[PATH_SIZE], eval[PATH_SIZE], images[PATH_SIZE];
+        char prompts[PATH_SIZE], train[PATH_SIZE], pairs[PATH_SIZE], validation[PATH_SIZE], eval[PATH_SIZE], images[PATH_SIZE];
         int per_iteration; /* prompts an iteration takes, each iteration the next ones; 0: all of them every time */
         int strict;
         ImageExif exif;
@@ -97,6 +98,9 @@ typedef struct RunConfig {
         double temperature, top_p;
         int top_k, max_new_tokens;
         int batch; /* leaves that grow together */
+        char other[PATH_SIZE], other_template[PATH_SIZE]; /* a second model that answers; empty: the policy */
+        int other_n;                                      /* its answers a prompt, beside n; 0: none */
+        double other_temperature;                         /* below 0: temperature */
     } sample;
     struct {
         LabelMode mode;
@@ -106,7 +110,9 @@ typedef struct RunConfig {
     } label;
     struct {
         int per_prompt;
+        int most; /* kept of an iteration; 0: all */
         PairCap cap;
+        PairBetween between;
         double min_gap;
         LengthBalance balance_length;
         double length_delta;      /* words; for BALANCE_MEAN */
@@ -153,6 +159,7 @@ typedef struct RunConfig {
         int random;            /* start from random weights */
         char tower[PATH_SIZE]; /* checkpoint whose tower is taken; empty: the model's own */
         int captions, yes_no, open; /* turns of each scene */
+        unsigned forms; /* of captions' sentences about objects: bits 1 << SentenceForm */
         double noise_partner, noise_colour, noise_position, noise_count;
         int batch_images;
         double one_word_weight; /* weight of answers of one word in the loss */

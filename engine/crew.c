@@ -7,9 +7,10 @@
 #include <string.h>
 
 typedef enum Job { JOB_END, JOB_OPEN, JOB_SAMPLE, JOB_CLAIMS, JOB_LABEL, JOB_TRAIN } Job;
+typedef enum As { AS_POLICY, AS_JUDGED, AS_OTHER } As; /* whose [sample] settings: Loop's config, answering, other */
 typedef struct Order {
     Job job;
-    int answering; /* with the config of answers that are judged */
+    As as;
     int reopen;    /* the model's folder may hold another than before */
     int iteration;
     uint64_t seed;
@@ -68,7 +69,9 @@ static int prompts_read(const char *text, json_t **top, Dataset *d, Error *e) {
 /* ---- orders, on every rank ---- */
 
 static int model_open(Loop *l, const Order *o, Vlm **v, Error *e) {
-    const char *chat = o->job == JOB_CLAIMS ? claims_template(l->config) : l->config->chat.template_name;
+    const char *chat = o->job == JOB_CLAIMS                           ? claims_template(l->config)
+                       : o->as == AS_OTHER && l->config->sample.other[0] ? l->config->sample.other_template
+                                                                         : l->config->chat.template_name;
     if (o->reopen && !ranks_lead(&l->ranks)) loop_model_drop(l);
     if (loop_model(l, o->model, chat, v, e)) return -1;
     vlm_release(*v); /* what the order before needed */
@@ -76,9 +79,10 @@ static int model_open(Loop *l, const Order *o, Vlm **v, Error *e) {
 }
 
 static int sample_do(Loop *l, const Order *o, const Dataset *prompts, SampleCounts *counts, Error *e) {
+    const RunConfig *c = o->as == AS_JUDGED ? l->answering : o->as == AS_OTHER ? l->other : l->config;
     Vlm *v;
     return model_open(l, o, &v, e) ||
-                   arrow_sample(&l->ranks, v, o->answering ? l->answering : l->config, o->seed, prompts, o->out, counts, loop_progress(l), e)
+                   arrow_sample(&l->ranks, v, c, o->seed, prompts, o->out, counts, loop_progress(l), e)
                ? -1
                : 0;
 }
@@ -113,7 +117,7 @@ static Order order_of(const Loop *l, Job job, const char *model) {
 int crew_sample(Loop *l, const char *model, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
     Error *e) {
     Order o = order_of(l, JOB_SAMPLE, model);
-    o.answering = c == l->answering, o.seed = seed;
+    o.as = c == l->answering ? AS_JUDGED : c == l->other ? AS_OTHER : AS_POLICY, o.seed = seed;
     order_path(o.out, out);
     char *text = alone() ? NULL : prompts_text(prompts);
     if (!text && !alone()) return error_what(e, "out of memory"), error_where(e, "prompts");

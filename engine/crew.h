@@ -16,7 +16,7 @@ int crew_run(const RunConfig *c, int (*lead)(Loop *l, void *context, Error *e), 
 
 /* For `lead` alone. The model is opened on all ranks. */
 int crew_sample(Loop *l, const char *model, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
-    Error *e); /* c: the loop's config or its answering */
+    Error *e); /* c: the loop's config, its answering or its other */
 /* claims.jsonl in the mode of the config; model: who labels. Without a claims model rank 0 does it alone. */
 int crew_claims(Loop *l, const char *model, const char *candidates, const char *out, ClaimCounts *counts, Error *e);
 int crew_label(Loop *l, const char *model, const char *candidates, const char *claims, const char *out, LabelCounts *counts, Error *e);

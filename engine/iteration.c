@@ -3,6 +3,7 @@
 #include "engine/iteration.h"
 
 #include "engine/checkpoint.h"
+#include "engine/mixed.h"
 #include "engine/pairs.h"
 #include "engine/train.h"
 
@@ -50,6 +51,10 @@ static int counts_record(Loop *l, Arrow *a, const Count *list, int n, Error *e) 
 
 /* ---- sample ---- */
 
+#define SAMPLE_SETTINGS                                                                                                                    \
+    "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens run.seed run.dtype chat train.image_aspect data.exif "    \
+    "data.images data.per_iteration data.strict"
+
 /* Where this iteration's prompts begin: windows of per_iteration, one after another, from the start again when they run out. */
 static int window_first(Loop *l, int iteration, int *first, Error *e) {
     const RunConfig *c = l->config;
@@ -66,40 +71,60 @@ static int window_first(Loop *l, int iteration, int *first, Error *e) {
     return 0;
 }
 
-static int sample_run(Loop *l, Arrow *a, const char *policy, const char *out, Error *e) {
+/* Who answers an iteration's prompts, and where the answers go. */
+typedef struct Answering {
+    const char *arrow, *file, *model;
+    const RunConfig *config;
+    uint64_t seed;
+} Answering;
+
+/* w->model NULL: the answers stand in files by model, and are joined. */
+static int sample_run(Loop *l, Arrow *a, const Answering *w, Error *e) {
     const RunConfig *c = l->config;
+    char out[PATH_SIZE], own[PATH_SIZE], other[PATH_SIZE];
     Dataset set;
     SampleCounts n;
     int first;
-    if (window_first(l, a->iteration, &first, e) || loop_dataset(l, c->data.prompts, first, c->data.per_iteration, &set, e)) return -1;
+    if (file_of(l, a->iteration, w->file, out, e) || file_of(l, a->iteration, "policy.jsonl", own, e) || file_of(l, a->iteration, "other.jsonl", other, e) ||
+        window_first(l, a->iteration, &first, e) || loop_dataset(l, c->data.prompts, first, c->data.per_iteration, &set, e))
+        return -1;
     loop_dataset_say(l, &set);
-    int bad = crew_sample(l, policy, c, loop_seed(c, a->iteration), &set, out, &n, e) ||
-              output(l, a, "candidates.jsonl", e);
+    int bad = (w->model ? crew_sample(l, w->model, w->config, w->seed, &set, out, &n, e) : answers_join(&set, own, other, out, &n, e)) || output(l, a, w->file, e);
     int dropped = set.drops_n, lines[2] = { set.rows[0].line, set.rows[set.n - 1].line };
     dataset_free(&set);
     if (bad) return -1;
     progress_say(&l->progress,
-        "  sample: lines %d to %d of the prompts; %d prompts = %d answered + %d refused; %lld answers = %lld ended by themselves + %lld cut at their limit; %lld tokens",
-        lines[0], lines[1], n.prompts, n.prompts - n.refused, n.refused, (long long)n.candidates, (long long)n.finished, (long long)(n.candidates - n.finished),
+        "  %s: lines %d to %d of the prompts; %d prompts = %d answered + %d refused; %lld answers = %lld ended by themselves + %lld cut at their limit; %lld tokens",
+        a->name, lines[0], lines[1], n.prompts, n.prompts - n.refused, n.refused, (long long)n.candidates, (long long)n.finished, (long long)(n.candidates - n.finished),
         (long long)n.tokens);
     return COUNTS_RECORD(l, a, e, { "prompts", n.prompts }, { "refused", n.refused }, { "dropped_rows", dropped },
         { "first_line", lines[0] }, { "last_line", lines[1] }, { "answers", (double)n.candidates }, { "finished", (double)n.finished }, { "tokens", (double)n.tokens });
 }
 
-static int sample_arrow(Loop *l, int iteration, const char *policy, Error *e) {
+static int answering_arrow(Loop *l, int iteration, const Answering *w, Error *e) {
     const RunConfig *c = l->config;
-    char out[PATH_SIZE];
+    char own[PATH_SIZE], other[PATH_SIZE];
     Arrow a;
-    if (file_of(l, iteration, "candidates.jsonl", out, e) || arrow_begin(&a, iteration, "sample", e)) return -1;
-    int bad = loop_input_model(l, &a, "model", policy, e) || arrow_input_file(&a, "prompts", c->data.prompts, e) ||
-              loop_input_settings(l, &a,
-                  "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens run.seed run.dtype chat train.image_aspect data.exif "
-                  "data.images data.per_iteration data.strict",
-                  e);
+    if (file_of(l, iteration, "policy.jsonl", own, e) || file_of(l, iteration, "other.jsonl", other, e) || arrow_begin(&a, iteration, w->arrow, e)) return -1;
+    int bad = (w->model ? loop_input_model(l, &a, "model", w->model, e)
+                        : arrow_input_file(&a, "policy", own, e) || arrow_input_file(&a, "other", other, e)) ||
+              arrow_input_file(&a, "prompts", c->data.prompts, e) ||
+              loop_input_settings(l, &a, w->config == l->other ? SAMPLE_SETTINGS " sample.other_n sample.other_temperature sample.other_template" : SAMPLE_SETTINGS, e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
-    if (skip == 0) skip = sample_run(l, &a, policy, out, e);
+    if (skip == 0) skip = sample_run(l, &a, w, e);
     arrow_free(&a);
     return skip < 0 ? -1 : 0;
+}
+
+static int sample_arrow(Loop *l, int iteration, const char *policy, Error *e) {
+    const RunConfig *c = l->config;
+    uint64_t seed = loop_seed(c, iteration);
+    if (c->sample.other_n == 0) return answering_arrow(l, iteration, &(Answering){ "sample", "candidates.jsonl", policy, c, seed }, e);
+    return answering_arrow(l, iteration, &(Answering){ "sample-policy", "policy.jsonl", policy, c, seed }, e) ||
+                   answering_arrow(l, iteration, &(Answering){ "sample-other", "other.jsonl", other_model(c, policy), l->other, other_seed(seed) }, e) ||
+                   answering_arrow(l, iteration, &(Answering){ .arrow = "sample", .file = "candidates.jsonl" }, e)
+               ? -1
+               : 0;
 }
 
 /* ---- claims ---- */
@@ -216,11 +241,11 @@ static int pair_run(Loop *l, Arrow *a, const char *candidates, const char *label
     progress_say(&l->progress,
         "  pair: %d prompts = %d with pairs + %d without; %d answers, %d without a score, %d repeat another; %lld possible pairs, %d drawn "
         "= %d kept + %d "
-        "dropped for length; words %.1f chosen, %.1f rejected",
+        "dropped for length + %d past pair.most; words %.1f chosen, %.1f rejected",
         n.prompts, n.prompts - n.prompts_without, n.prompts_without, n.candidates, n.unscored, n.duplicates, (long long)n.possible, n.drawn,
-        n.kept, n.balanced_away, n.words_chosen, n.words_rejected);
+        n.kept, n.balanced_away, n.past_most, n.words_chosen, n.words_rejected);
     return COUNTS_RECORD(l, a, e, { "prompts", n.prompts }, { "prompts_without", n.prompts_without }, { "duplicates", n.duplicates },
-        { "unscored", n.unscored }, { "possible", (double)n.possible }, { "drawn", n.drawn }, { "balanced_away", n.balanced_away },
+        { "unscored", n.unscored }, { "possible", (double)n.possible }, { "drawn", n.drawn }, { "balanced_away", n.balanced_away }, { "past_most", n.past_most },
         { "pairs", n.kept }, { "words_chosen", n.words_chosen }, { "words_rejected", n.words_rejected });
 }
 
@@ -240,9 +265,36 @@ static int pair_arrow(Loop *l, int iteration, Error *e) {
     return json_number_value(json_object_get(json_object_get(row, "counts"), "pairs")) > 0 ? 0 : ITERATION_WITHOUT_PAIRS;
 }
 
+/* ---- merge ---- */
+
+/* What is trained on: the iteration's own pairs, or these and data.pairs. */
+static const char *trained_pairs(const RunConfig *c) { return c->data.pairs[0] ? "merged.jsonl" : "pairs.jsonl"; }
+
+static int merge_run(Loop *l, Arrow *a, const char *pairs, const char *out, Error *e) {
+    MergeCounts n;
+    if (pairs_merge(l->config, pairs, out, &n, e) || output(l, a, "merged.jsonl", e)) return -1;
+    progress_say(&l->progress, "  merge: %d pairs = %d of this iteration + %d of data.pairs, where %d rows were dropped", n.own + n.other, n.own, n.other, n.dropped);
+    return COUNTS_RECORD(l, a, e, { "own", n.own }, { "other", n.other }, { "dropped", n.dropped });
+}
+
+static int merge_arrow(Loop *l, int iteration, Error *e) {
+    const RunConfig *c = l->config;
+    char pairs[PATH_SIZE], out[PATH_SIZE];
+    Arrow a;
+    if (!c->data.pairs[0]) return 0;
+    if (file_of(l, iteration, "pairs.jsonl", pairs, e) || file_of(l, iteration, "merged.jsonl", out, e) || arrow_begin(&a, iteration, "merge", e)) return -1;
+    int bad = arrow_input_file(&a, "pairs", pairs, e) || arrow_input_file(&a, "other", c->data.pairs, e) ||
+              loop_input_settings(l, &a, "data.images data.strict", e);
+    int skip = bad ? -1 : loop_skip(l, &a, e);
+    if (skip == 0) skip = merge_run(l, &a, pairs, out, e);
+    arrow_free(&a);
+    return skip < 0 ? -1 : 0;
+}
+
 int iteration_data(Loop *l, int iteration, const char *policy, Error *e) {
     if (sample_arrow(l, iteration, policy, e) || iteration_claims(l, iteration, policy, NULL, e) || label_arrow(l, iteration, policy, e)) return -1;
-    return pair_arrow(l, iteration, e);
+    int got = pair_arrow(l, iteration, e);
+    return got ? got : merge_arrow(l, iteration, e);
 }
 
 /* ---- train ---- */
@@ -325,7 +377,7 @@ static int train_run(Loop *l, Arrow *a, const char *policy, const char *pairs, c
 static int train_arrow(Loop *l, int iteration, const char *policy, int again, Error *e) {
     char pairs[PATH_SIZE], folder[PATH_SIZE];
     Arrow a;
-    if (file_of(l, iteration, "pairs.jsonl", pairs, e) || arrow_folder(l->config, iteration, folder, e) ||
+    if (file_of(l, iteration, trained_pairs(l->config), pairs, e) || arrow_folder(l->config, iteration, folder, e) ||
         arrow_begin(&a, iteration, "train", e))
         return -1;
     int bad = loop_input_model(l, &a, "model", policy, e) || arrow_input_file(&a, "pairs", pairs, e) ||

@@ -33,13 +33,17 @@ static int begin(Loop *l, const RunConfig *c, Error *e) {
     l->config = c;
     l->lock = -1;
     l->answering = mem_new(1, sizeof *l->answering, "config", e);
-    if (!l->answering) return -1;
+    l->other = mem_new(1, sizeof *l->other, "config", e);
+    if (!l->answering || !l->other) return -1;
     *l->answering = *c;
     l->answering->sample.n = c->eval.n;
     l->answering->sample.temperature = c->eval.temperature;
     l->answering->sample.top_p = c->eval.top_p;
     l->answering->sample.top_k = c->eval.top_k;
     l->answering->sample.max_new_tokens = c->eval.max_new_tokens;
+    *l->other = *c;
+    l->other->sample.n = c->sample.other_n;
+    if (c->sample.other_temperature >= 0) l->other->sample.temperature = c->sample.other_temperature;
     return 0;
 }
 
@@ -79,6 +83,7 @@ void loop_close(Loop *l) {
     json_decref(l->told);
     free(l->known);
     free(l->answering);
+    free(l->other);
     if (l->lock >= 0) close(l->lock);
     memset(l, 0, sizeof *l);
     l->lock = -1;

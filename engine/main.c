@@ -25,6 +25,7 @@ static const struct {
     { "eval", command_eval, 1, "answers on evaluation prompts, and how far they can be trusted" },
     { "plan", command_plan, 0, "the memory that a run needs, and what it costs, before it begins" },
     { "report", command_report, 0, "a run as one HTML page: curves, tables, answers, pairs" },
+    { "table", command_table, 0, "the paper's tables: published numbers beside measured ones" },
     { "sft", command_sft, 0, "supervised fine-tuning on the same engine" },
     { "score", command_score, 0, "log-probs of chosen and rejected answers" },
     { "generate", command_generate, 0, "answers to prompts" },

@@ -28,6 +28,7 @@ int words_count(const char *text) {
 }
 
 static int pair_allowed(const RunConfig *c, const PairCandidate *a, const PairCandidate *b) {
+    if (c->pair.between == BETWEEN_MODELS && a->other == b->other) return 0;
     if (!a->scored || !b->scored || fabs(a->score - b->score) < c->pair.min_gap || a->score == b->score) return 0;
     const PairCandidate *chosen = a->score > b->score ? a : b, *rejected = a->score > b->score ? b : a;
     if (c->pair.max_length_change > 0 && fabs((double)(chosen->words - rejected->words)) > c->pair.max_length_change * rejected->words) return 0;
@@ -82,18 +83,31 @@ done:
     return result;
 }
 
-int pairs_cap_image(const RunConfig *c, const char *const *images, uint64_t stream, PairList *list, PairCounts *counts, Error *e) {
-    json_t *taken = json_object(); /* by image: its pairs */
-    size_t *order = mem_new(list->n + 1, sizeof *order, "pair order", e), kept = 0;
-    unsigned char *keep = mem_new(list->n + 1, 1, "pairs", e);
-    int bad = !taken || !order || !keep;
+/* The numbers 0 .. n - 1 in an order drawn at random. */
+static size_t *order_draw(const RunConfig *c, uint64_t stream, size_t n, Error *e) {
+    size_t *order = mem_new(n + 1, sizeof *order, "pair order", e);
     Rng rng = { (uint64_t)c->run.seed, stream, 0 };
-    for (size_t i = 0; i < list->n && !bad; i++) order[i] = i;
-    for (size_t i = bad ? 0 : list->n; i > 1; i--) {
+    for (size_t i = 0; order && i < n; i++) order[i] = i;
+    for (size_t i = order ? n : 0; i > 1; i--) {
         size_t j = rng_below(&rng, (uint32_t)i), t = order[i - 1];
         order[i - 1] = order[j];
         order[j] = t;
     }
+    return order;
+}
+
+static void list_keep(PairList *list, const unsigned char *keep) {
+    size_t kept = 0;
+    for (size_t i = 0; i < list->n; i++)
+        if (keep[i]) list->list[kept++] = list->list[i];
+    list->n = kept;
+}
+
+int pairs_cap_image(const RunConfig *c, const char *const *images, uint64_t stream, PairList *list, PairCounts *counts, Error *e) {
+    json_t *taken = json_object(); /* by image: its pairs */
+    size_t *order = order_draw(c, stream, list->n, e);
+    unsigned char *keep = mem_new(list->n + 1, 1, "pairs", e);
+    int bad = !taken || !order || !keep;
     for (size_t i = 0; i < list->n && !bad; i++) {
         const char *image = images[list->list[order[i]].prompt];
         json_int_t n = json_integer_value(json_object_get(taken, image));
@@ -102,9 +116,7 @@ int pairs_cap_image(const RunConfig *c, const char *const *images, uint64_t stre
         bad = json_object_set_new(taken, image, json_integer(n + 1));
         if (bad) error_what(e, "cannot keep an image's name"), error_where(e, "%.300s", image), error_expected(e, "UTF-8, and memory");
     }
-    for (size_t i = 0; i < list->n && !bad; i++)
-        if (keep[i]) list->list[kept++] = list->list[i];
-    if (!bad) list->n = kept, counts->drawn = (int)kept;
+    if (!bad) list_keep(list, keep), counts->drawn = (int)list->n;
     json_decref(taken);
     free(order);
     free(keep);
@@ -152,31 +164,41 @@ static int mean_mark(const PairList *list, double delta, unsigned char *drop, Er
     return 0;
 }
 
-int pairs_balance_length(const RunConfig *c, PairList *list, PairCounts *counts, Error *e) {
-    unsigned char *drop = mem_new(list->n, 1, "pairs", e);
+static int most_keep(const RunConfig *c, uint64_t stream, PairList *list, PairCounts *counts, Error *e) {
+    size_t most = (size_t)c->pair.most;
+    if (most == 0 || list->n <= most) return 0;
+    size_t *order = order_draw(c, stream, list->n, e);
+    unsigned char *keep = mem_new(list->n, 1, "pairs", e);
+    int bad = !order || !keep;
+    for (size_t i = 0; i < most && !bad; i++) keep[order[i]] = 1;
+    if (!bad) counts->past_most = (int)(list->n - most), list_keep(list, keep);
+    free(order);
+    free(keep);
+    return bad ? -1 : 0;
+}
+
+int pairs_filter(const RunConfig *c, uint64_t stream, PairList *list, PairCounts *counts, Error *e) {
+    size_t drawn = list->n;
+    unsigned char *drop = mem_new(drawn, 1, "pairs", e);
     if (!drop) return -1;
     counts->ratio = 1;
     if (c->pair.balance_length == BALANCE_RATIO) {
         counts->ratio = ratio_choose(list);
-        for (size_t i = 0; i < list->n; i++) drop[i] = shortening(&list->list[i]) > counts->ratio;
+        for (size_t i = 0; i < drawn; i++) drop[i] = shortening(&list->list[i]) > counts->ratio;
     } else if (c->pair.balance_length == BALANCE_MEAN && mean_mark(list, c->pair.length_delta, drop, e)) {
         free(drop);
         return -1;
     }
-    size_t kept = 0;
-    double chosen = 0, rejected = 0;
-    for (size_t i = 0; i < list->n; i++) {
-        if (drop[i]) continue;
-        chosen += list->list[i].words_chosen;
-        rejected += list->list[i].words_rejected;
-        list->list[kept++] = list->list[i];
-    }
+    for (size_t i = 0; i < drawn; i++) drop[i] = !drop[i]; /* what is kept */
+    list_keep(list, drop);
     free(drop);
-    counts->balanced_away = (int)(list->n - kept);
-    counts->kept = (int)kept;
-    counts->words_chosen = kept ? chosen / (double)kept : 0;
-    counts->words_rejected = kept ? rejected / (double)kept : 0;
-    list->n = kept;
+    counts->balanced_away = (int)(drawn - list->n);
+    if (most_keep(c, stream, list, counts, e)) return -1;
+    double chosen = 0, rejected = 0, kept = (double)list->n;
+    for (size_t i = 0; i < list->n; i++) chosen += list->list[i].words_chosen, rejected += list->list[i].words_rejected;
+    counts->kept = (int)list->n;
+    counts->words_chosen = list->n ? chosen / kept : 0;
+    counts->words_rejected = list->n ? rejected / kept : 0;
     return 0;
 }
 
@@ -240,10 +262,10 @@ static json_t *labels_read(const char *path, Error *e) {
 }
 
 static int table_add(Table *t, json_t *row, const json_t *labels, const char *where, Error *e) {
-    const char *id, *text, *question;
+    const char *id, *text, *question, *model = NULL;
     int64_t candidate;
     char key[1024];
-    if (json_need_string(row, "id", where, &id, e) || json_need_string(row, "text", where, &text, e) || json_need_string(row, "question", where, &question, e) ||
+    if (json_may_string(row, "model", where, &model, e) || json_need_string(row, "id", where, &id, e) || json_need_string(row, "text", where, &text, e) || json_need_string(row, "question", where, &question, e) ||
         json_need_integer(row, "candidate", where, 0, 1 << 20, &candidate, e))
         return -1;
     snprintf(key, sizeof key, "%.900s\n%lld", id, (long long)candidate);
@@ -259,6 +281,7 @@ static int table_add(Table *t, json_t *row, const json_t *labels, const char *wh
     const json_t *score = json_object_get(label, "score");
     p->candidates[p->n++] = (PairCandidate){ .text = text,
         .candidate = (int)candidate,
+        .other = model && !strcmp(model, "other"),
         .scored = json_is_number(score),
         .score = json_number_value(score),
         .words = words_count(text),
@@ -326,7 +349,7 @@ int pairs_write(const RunConfig *c, const char *candidates, const char *labels_p
         if (pairs_draw(c, (int)i, hash64(id, strlen(id), (uint64_t)iteration + 0x70616972u), t.prompts[i].candidates, t.prompts[i].n, &list, counts, e)) goto done;
     }
     if (c->pair.cap == CAP_IMAGE && table_cap(c, &t, iteration, &list, counts, e)) goto done;
-    if (pairs_balance_length(c, &list, counts, e) || file_create(&file, out, e)) goto done;
+    if (pairs_filter(c, hash64(&iteration, sizeof iteration, 0x6d6f7374u), &list, counts, e) || file_create(&file, out, e)) goto done;
     for (size_t i = 0; i < list.n; i++)
         if (pair_row(&t, &list.list[i], file.stream, e)) {
             file_abandon(&file);

@@ -7,6 +7,7 @@
 typedef struct PairCandidate {
     const char *text;
     int candidate;    /* its number among the prompt's */
+    int other;        /* by the second model (sample.other) */
     int scored;       /* 0: no score (no claims, or questions that do not match the facts): cannot be paired */
     double score;
     int words;        /* by white space */
@@ -28,7 +29,7 @@ typedef struct PairCounts {
     int prompts, prompts_without, candidates, unscored, duplicates;
     int64_t possible;        /* unordered pairs with enough gap */
     int drawn;               /* after the cap per prompt */
-    int balanced_away, kept;
+    int balanced_away, past_most, kept;
     double ratio;            /* the sweep's choice, for BALANCE_RATIO */
     double words_chosen, words_rejected; /* means of what is kept */
 } PairCounts;
@@ -43,8 +44,8 @@ int pairs_draw(const RunConfig *c, int prompt, uint64_t stream, const PairCandid
 /* With cap = image: of the pairs drawn, at most per_prompt of each image, at random by (run.seed, stream), in place. images: by prompt, equal texts are
  * one image. */
 int pairs_cap_image(const RunConfig *c, const char *const *images, uint64_t stream, PairList *list, PairCounts *counts, Error *e);
-/* The global length filter over all pairs drawn, in place. */
-int pairs_balance_length(const RunConfig *c, PairList *list, PairCounts *counts, Error *e);
+/* The global length filter over all pairs drawn, in place; then the draw of pair.most of the rest by (run.seed, stream). */
+int pairs_filter(const RunConfig *c, uint64_t stream, PairList *list, PairCounts *counts, Error *e);
 void pairs_free(PairList *list);
 
 /* The arrow: candidates.jsonl + labels.jsonl (rows of the same id and candidate) -> pairs.jsonl. Every candidate must be labelled. `iteration` enters the seed. */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *const plan_phase_names[PLAN_PHASES] = { "load", "sample", "claims", "label", "reference", "train", "checkpoint", "evaluate" };
+const char *const plan_phase_names[PLAN_PHASES] = { "load", "sample", "sample-other", "claims", "label", "reference", "train", "checkpoint", "evaluate" };
 
 static int model_read(ModelConfig *m, const char *folder, const RunConfig *c, Error *e) {
     return config_load(folder, m, e) || config_slice(m, 0, c->ranks.tensor, folder, e) ? -1 : 0;
@@ -23,6 +23,8 @@ int plan_models(PlanModels *m, const RunConfig *c, Error *e) {
     m->labeler = m->policy;
     if (c->labeler.dir[0] && model_read(&m->labeler, c->labeler.dir, c, e)) return -1;
     m->claims = m->labeler;
+    m->other = m->policy;
+    if (c->sample.other_n > 0 && c->sample.other[0] && model_read(&m->other, c->sample.other, c, e)) return -1;
     return claims_by_model(c) && c->claims.dir[0] && model_read(&m->claims, c->claims.dir, c, e) ? -1 : 0;
 }
 
@@ -52,7 +54,7 @@ typedef struct Making {
     DType dtype;
     int64_t size; /* of an element */
     int copies, threads, parts, passes;
-    Params policy, labeler, claims;
+    Params policy, labeler, claims, other;
 } Making;
 
 /* Elements of a unit that are factors of products: those that a CPU keeps packed. -1: of all units. */
@@ -126,17 +128,22 @@ static int64_t share(const Making *m, int64_t n) { return (n + m->copies - 1) / 
 
 /* ---- the phases ---- */
 
-static void sample_add(const Making *m, PlanPhase *phase, SampleConfig config, const PlanNumber *prompt, int64_t prompts) {
+/* Prompts were measured as the policy has them; of another model they have another number of image rows. */
+static void sample_add(const Making *m, PlanPhase *phase, const Params *params, SampleConfig config, const PlanNumber *prompt, int64_t prompts) {
     const PlanData *d = m->plan->data;
+    const ModelConfig *model = params->config;
     int leaves;
-    int64_t mine = share(m, prompts);
-    StepSize s = sample_step_size(&m->plan->policy[0], &config, d->head, prompt->most, mine, d->images ? mine : 0, &leaves);
-    step_add(m, phase, &m->policy, &s, 0, prompt->most + config.max_new_tokens, leaves);
-    features_add(m, phase, m->plan->policy, mine);
+    int64_t mine = share(m, prompts), longest = prompt->most + (d->images ? model->image_tokens - m->plan->policy->image_tokens : 0);
+    StepSize s = sample_step_size(model, &config, d->head, longest, mine, d->images ? mine : 0, &leaves);
+    step_add(m, phase, params, &s, 0, longest + config.max_new_tokens, leaves);
+    features_add(m, phase, model, mine);
 }
 
 static SampleConfig sample_settings(const RunConfig *c) {
     return (SampleConfig){ .n = c->sample.n, .max_new_tokens = c->sample.max_new_tokens, .leaves = c->sample.batch };
+}
+static SampleConfig other_settings(const RunConfig *c) {
+    return (SampleConfig){ .n = c->sample.other_n, .max_new_tokens = c->sample.max_new_tokens, .leaves = c->sample.batch };
 }
 static SampleConfig eval_settings(const RunConfig *c) {
     return (SampleConfig){ .n = c->eval.n, .max_new_tokens = c->eval.max_new_tokens, .leaves = c->sample.batch };
@@ -147,13 +154,13 @@ static void by_model_add(const Making *m, PlanPhase *phase) {
     const PlanData *d = m->plan->data;
     SampleConfig config = { .n = 1, .max_new_tokens = m->c->claims.max_new_tokens, .leaves = m->c->sample.batch };
     int leaves;
-    StepSize s = sample_step_size(m->plan->claims, &config, d->claims_head, d->claims_prompt.most, share(m, d->prompts.most * m->c->sample.n), 0, &leaves);
+    StepSize s = sample_step_size(m->plan->claims, &config, d->claims_head, d->claims_prompt.most, share(m, d->prompts.most * plan_answers(m->c)), 0, &leaves);
     step_add(m, phase, &m->claims, &s, 0, d->claims_head + d->claims_prompt.most + config.max_new_tokens, leaves);
 }
 
 static void label_add(const Making *m, PlanPhase *phase) {
     const PlanData *d = m->plan->data;
-    int64_t prompts = share(m, d->prompts.most), probes = (int64_t)((double)prompts * m->c->sample.n * d->claims.mean) + 1;
+    int64_t prompts = share(m, d->prompts.most), probes = (int64_t)((double)prompts * plan_answers(m->c) * d->claims.mean) + 1;
     StepSize s =
         label_step_size(m->plan->labeler, m->c->label.batch, d->probe.most, probes * d->probe.most, probes, d->images ? probes : 0);
     step_add(m, phase, &m->labeler, &s, 0, 0, 0);
@@ -206,10 +213,12 @@ static void own_weights_add(void *phase, const char *what, int64_t bytes) {
 }
 
 static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
-    const unsigned of_labeler = 1u << PLAN_LABEL, of_claims = 1u << PLAN_CLAIMS, of_policy = ~(of_labeler | of_claims | 1u << PLAN_LOAD);
+    const unsigned of_labeler = 1u << PLAN_LABEL, of_claims = 1u << PLAN_CLAIMS, of_other = 1u << PLAN_OTHER,
+                   of_policy = ~(of_labeler | of_claims | of_other | 1u << PLAN_LOAD);
     int labeler = phases & of_labeler && (!(phases & of_policy) || m->labeler.count > m->policy.count);
     const Params *most = labeler ? &m->labeler : &m->policy;
     if (claims_by_model(m->c) && phases & of_claims && m->claims.count > most->count) most = &m->claims;
+    if (m->c->sample.other_n > 0 && phases & of_other && m->other.count > most->count) most = &m->other;
     int deals = phases >> PLAN_TRAIN & 1 && m->c->ranks.shard == SHARD_PARAMETERS;
     on_device(phase, "weights", most->count * m->size);
     if (!deals || most != &m->policy) return;
@@ -218,7 +227,7 @@ static void load_add(const Making *m, PlanPhase *phase, unsigned phases) {
 }
 
 int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanData *d, int ranks, unsigned phases, Error *e) {
-    *p = (Plan){ .config = c, .policy = &models->policy, .labeler = &models->labeler, .claims = &models->claims, .data = d, .ranks = ranks };
+    *p = (Plan){ .config = c, .policy = &models->policy, .labeler = &models->labeler, .claims = &models->claims, .other = &models->other, .data = d, .ranks = ranks };
     if (ranks_check(c, ranks, e)) return -1;
     Making m = { .plan = p,
         .c = c,
@@ -228,16 +237,19 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanD
         .parts = ranks_parts(c, ranks),
         .threads = c->run.threads ? c->run.threads : (int)sysconf(_SC_NPROCESSORS_ONLN) };
     m.passes = m.parts / m.copies;
-    int bad = params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e) || params_plan(&m.claims, p->claims, e);
+    int bad = params_plan(&m.policy, p->policy, e) || params_plan(&m.labeler, p->labeler, e) || params_plan(&m.claims, p->claims, e) || params_plan(&m.other, p->other, e);
     for (int i = 0; i < PLAN_PHASES && !bad; i++) {
         PlanPhase *phase = &p->phases[i];
-        if (!(phase->wanted = (int)(phases >> i & 1) && (i != PLAN_CLAIMS || claims_by_model(c)))) continue;
+        if (!(phase->wanted = (int)(phases >> i & 1) && (i != PLAN_CLAIMS || claims_by_model(c)) && (i != PLAN_OTHER || c->sample.other_n > 0))) continue;
         switch ((PlanPhaseKind)i) {
         case PLAN_LOAD:
             load_add(&m, phase, phases);
             break;
         case PLAN_SAMPLE:
-            sample_add(&m, phase, sample_settings(c), &d->prompt, d->prompts.most);
+            sample_add(&m, phase, &m.policy, sample_settings(c), &d->prompt, d->prompts.most);
+            break;
+        case PLAN_OTHER:
+            sample_add(&m, phase, &m.other, other_settings(c), &d->prompt, d->prompts.most);
             break;
         case PLAN_CLAIMS:
             by_model_add(&m, phase);
@@ -255,7 +267,7 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanD
             checkpoint_add(&m, phase);
             break;
         case PLAN_EVALUATE:
-            sample_add(&m, phase, eval_settings(c), &d->eval_prompt, d->eval_prompts.most);
+            sample_add(&m, phase, &m.policy, eval_settings(c), &d->eval_prompt, d->eval_prompts.most);
             break;
         case PLAN_PHASES:
             break;
@@ -265,6 +277,7 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *models, const PlanD
     params_plan_free(&m.policy);
     params_plan_free(&m.labeler);
     params_plan_free(&m.claims);
+    params_plan_free(&m.other);
     return bad ? -1 : 0;
 }
 

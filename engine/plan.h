@@ -17,6 +17,7 @@ typedef enum PlanPhaseKind {
     PLAN_LOAD,   /* the larger of the models in memory alone; in mode parameters the policy whole while it is dealt, and when it is gathered
                     again */
     PLAN_SAMPLE, /* answers of the policy */
+    PLAN_OTHER,  /* answers of a second model (sample.other) */
     PLAN_CLAIMS, /* claims of the answers, where a model finds them */
     PLAN_LABEL,  /* probes of the labeler */
     PLAN_REFERENCE,  /* log-probs under the starting weights */
@@ -29,8 +30,8 @@ extern const char *const plan_phase_names[PLAN_PHASES];
 
 enum {
     PLAN_OF_TRAIN = 1 << PLAN_LOAD | 1 << PLAN_REFERENCE | 1 << PLAN_TRAIN | 1 << PLAN_CHECKPOINT, /* rlaifv train */
-    PLAN_OF_RUN = PLAN_OF_TRAIN | 1 << PLAN_SAMPLE | 1 << PLAN_CLAIMS | 1 << PLAN_LABEL | 1 << PLAN_EVALUATE, /* rlaifv run */
-    PLAN_OF_SAMPLE = 1 << PLAN_LOAD | 1 << PLAN_SAMPLE,                                            /* and so on */
+    PLAN_OF_RUN = PLAN_OF_TRAIN | 1 << PLAN_SAMPLE | 1 << PLAN_OTHER | 1 << PLAN_CLAIMS | 1 << PLAN_LABEL | 1 << PLAN_EVALUATE, /* rlaifv run */
+    PLAN_OF_SAMPLE = 1 << PLAN_LOAD | 1 << PLAN_SAMPLE | 1 << PLAN_OTHER,                          /* and so on */
     PLAN_OF_LABEL = 1 << PLAN_LOAD | 1 << PLAN_CLAIMS | 1 << PLAN_LABEL,
     PLAN_OF_EVAL = 1 << PLAN_LOAD | 1 << PLAN_EVALUATE,
     PLAN_BUFFERS = 64
@@ -76,7 +77,7 @@ typedef struct PlanSpeeds {
 
 typedef struct Plan {
     const RunConfig *config;
-    const ModelConfig *policy, *labeler, *claims;
+    const ModelConfig *policy, *labeler, *claims, *other;
     const PlanData *data;
     int ranks; /* of the world */
     PlanPhase phases[PLAN_PHASES];
@@ -84,9 +85,10 @@ typedef struct Plan {
     int64_t peak; /* bytes of device memory (on a CPU: of memory) in the largest phase */
 } Plan;
 
-/* The models' shapes as a rank of the config holds them: config.json of model.dir, labeler.dir, and where claims are by model claims.dir. */
+/* The models' shapes as a rank of the config holds them: config.json of model.dir, labeler.dir, where claims are by model claims.dir, and sample.other
+ * where that answers. */
 typedef struct PlanModels {
-    ModelConfig policy, labeler, claims;
+    ModelConfig policy, labeler, claims, other;
 } PlanModels;
 int plan_models(PlanModels *m, const RunConfig *c, Error *e);
 
@@ -103,6 +105,8 @@ int plan_make(Plan *p, const RunConfig *c, const PlanModels *m, const PlanData *
 int plan_work(Plan *p, const PlanSpeeds *s, Error *e);
 
 static inline int plan_on_cpu(const RunConfig *c) { return c->run.device[0] == 'c' && c->run.device[1] == 'p'; }
+/* Answers to a prompt, of both models. */
+static inline int plan_answers(const RunConfig *c) { return c->sample.n + c->sample.other_n; }
 /* What is needed of the memory that `phase` is computed in. */
 int64_t plan_phase_bytes(const Plan *p, PlanPhaseKind phase);
 

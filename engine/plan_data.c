@@ -185,7 +185,8 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
         constant((d->images ? trunk : 0) + (given->probe_text ? given->probe_text : PROBE), given->probe_text ? given_text : assumed);
     if (c->label.mode == LABEL_HOLISTIC && !given->probe_text) whole_measure(d, c, phases, trunk);
     if (c->train.max_tokens < limit) limit = c->train.max_tokens;
-    d->pairs = constant(d->prompts.most * c->pair.per_prompt, bound);
+    int64_t own = d->prompts.most * c->pair.per_prompt;
+    d->pairs = constant((c->pair.most > 0 && c->pair.most < own ? c->pair.most : own) + (c->data.pairs[0] ? arrow_lines(c->data.pairs) : 0), bound);
     d->pair = pair_bound(d, c, limit, image_tokens);
     if (!samples && file_measure(&m, c, c->data.train, DATA_PAIR, 0, limit)) {
         d->pairs = constant(m.n, measured);

@@ -95,7 +95,7 @@ static void changes_say(const Search *s, char *out, size_t size) {
 }
 
 static int search(Search *s, unsigned phases, Error *e) {
-    const unsigned draws = phases & (1u << PLAN_SAMPLE | 1u << PLAN_CLAIMS | 1u << PLAN_EVALUATE), label = phases & 1u << PLAN_LABEL,
+    const unsigned draws = phases & (1u << PLAN_SAMPLE | 1u << PLAN_OTHER | 1u << PLAN_CLAIMS | 1u << PLAN_EVALUATE), label = phases & 1u << PLAN_LABEL,
                    reference = phases & 1u << PLAN_REFERENCE;
     const unsigned training = phases & (1u << PLAN_TRAIN | 1u << PLAN_CHECKPOINT | 1u << PLAN_LOAD);
     int got = 1;

@@ -71,7 +71,7 @@ static void sample_work(
 /* Two prompts an answer, each below a beginning that is held once; facts and questions are about as long as the answer. */
 static void claims_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSpeeds *s, double prompts) {
     const PlanData *d = p->data;
-    double all = 2 * prompts * p->config->sample.n, tail = d->claims_prompt.mean, reply = d->answer.mean, head = (double)d->claims_head;
+    double all = 2 * prompts * plan_answers(p->config), tail = d->claims_prompt.mean, reply = d->answer.mean, head = (double)d->claims_head;
     double steps = ceil(fmax(all / p->config->sample.batch, 1)) * reply, first = all * forward(r, tail, head),
            decode = all * reply * (r->row + r->key * (head + tail + reply / 2) + r->scored);
     double read = steps * (r->weights + head * r->kv) + all * reply * (tail + reply / 2) * r->kv;
@@ -85,7 +85,7 @@ static void claims_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanS
 static void label_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSpeeds *s, double prompts) {
     const PlanData *d = p->data;
     double trunk = d->images ? (double)d->head + p->labeler->image_tokens : 0, tail = d->probe.mean - trunk;
-    double probes = prompts * p->config->sample.n * d->claims.mean;
+    double probes = prompts * plan_answers(p->config) * d->claims.mean;
     x->tokens = prompts * trunk + probes * tail;
     x->flops = forward(r, trunk, 0) * prompts + images_flops(p, r, prompts) + probes * (forward(r, tail, trunk) + r->scored);
     x->steps = ceil(x->tokens / p->config->label.batch);
@@ -164,13 +164,16 @@ static void train_work(const Plan *p, PlanPhase *x, const Rates *r, const PlanSp
 int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
     const RunConfig *c = p->config;
     const PlanData *d = p->data;
-    Rates policy = rates_of(p->policy, c->run.dtype), labeler = rates_of(p->labeler, c->run.dtype), claims = rates_of(p->claims, c->run.dtype);
+    Rates policy = rates_of(p->policy, c->run.dtype), labeler = rates_of(p->labeler, c->run.dtype), claims = rates_of(p->claims, c->run.dtype),
+          other = rates_of(p->other, c->run.dtype);
     double copies = ranks_copies(c, p->ranks), prompts = (double)d->prompts.most / copies, pairs = (double)d->pairs.most / copies;
     Trained trained;
     if (trained_count(p, &trained, e)) return -1;
     PlanPhase *x = p->phases;
     if (x[PLAN_SAMPLE].wanted)
         sample_work(p, &x[PLAN_SAMPLE], &policy, s, prompts, d->prompt.mean, c->sample.n, d->answer.mean, c->sample.batch);
+    if (x[PLAN_OTHER].wanted)
+        sample_work(p, &x[PLAN_OTHER], &other, s, prompts, d->prompt.mean, c->sample.other_n, d->answer.mean, c->sample.batch);
     if (x[PLAN_CLAIMS].wanted) claims_work(p, &x[PLAN_CLAIMS], &claims, s, prompts);
     if (x[PLAN_LABEL].wanted) label_work(p, &x[PLAN_LABEL], &labeler, s, prompts);
     if (x[PLAN_REFERENCE].wanted) {
@@ -182,6 +185,7 @@ int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
         y->seconds = seconds(s, y->flops, y->traffic);
     }
     slices_add(&x[PLAN_SAMPLE], &policy, s);
+    slices_add(&x[PLAN_OTHER], &other, s);
     slices_add(&x[PLAN_CLAIMS], &claims, s);
     slices_add(&x[PLAN_LABEL], &labeler, s);
     slices_add(&x[PLAN_REFERENCE], &policy, s);

@@ -143,6 +143,7 @@ static int scene_group(Sft *s, uint64_t index, Group *g, Error *e) {
         .yes_no = c->sft.yes_no,
         .open = c->sft.open,
         .short_weight = c->sft.one_word_weight,
+        .forms = c->sft.forms,
         .noise = { .partner = c->sft.noise_partner,
             .colour = c->sft.noise_colour,
             .position = c->sft.noise_position,

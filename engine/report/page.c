@@ -189,6 +189,7 @@ int page_make(const char *folder, const PageOptions *o, Error *e) {
     FileOut file;
     char path[PATH_SIZE];
     if (run_folder_open(&r, folder, e)) return -1;
+    run_folder_truth_read(&r);
     int bad = (o->out ? path_join(path, ".", o->out, e) : path_join(path, folder, "report.html", e)) || file_create(&file, path, e);
     if (!bad && (bad = page_write(&r, o, file.stream, e))) file_abandon(&file);
     else if (!bad) bad = file_commit(&file, e);

@@ -112,12 +112,15 @@ int run_folder_open(RunFolder *r, const char *folder, Error *e) {
     if (config_read(r->config, path, e) || ledger_read(&r->ledger, folder, e)) goto fail;
     ledger_look(r);
     if (table_read(r, e)) goto fail;
-    truth_read(r->config, r->config->data.eval, &r->truth[TRUTH_EVAL]);
-    truth_read(r->config, r->config->data.prompts, &r->truth[TRUTH_PROMPTS]);
     return 0;
 fail:
     run_folder_close(r);
     return -1;
+}
+
+void run_folder_truth_read(RunFolder *r) {
+    truth_read(r->config, r->config->data.eval, &r->truth[TRUTH_EVAL]);
+    truth_read(r->config, r->config->data.prompts, &r->truth[TRUTH_PROMPTS]);
 }
 
 void run_folder_close(RunFolder *r) {

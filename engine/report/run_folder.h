@@ -21,6 +21,8 @@ enum { TRUTH_EVAL, TRUTH_PROMPTS };
 
 /* Refuses a folder without config.ini, and evaluations that are not of the kind it says. */
 int run_folder_open(RunFolder *r, const char *folder, Error *e);
+/* Reads truth[] from the data that the settings name: for readers of answers. */
+void run_folder_truth_read(RunFolder *r);
 void run_folder_close(RunFolder *r);
 
 /* 1 with its path; 0: not made, or not yet. -1: the ledger says it was made, and it is gone. */

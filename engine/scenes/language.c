@@ -67,10 +67,12 @@ static int absent_kind(const Scene *s, Rng *rng) {
 /* ---- captions ---- */
 
 /* How `o` is described, before any noise. */
-static SceneSentence object_sentence(const SceneObject *o, Rng *rng) {
+static SceneSentence object_sentence(const SceneObject *o, unsigned forms, Rng *rng) {
     SceneSentence s = { .kind = o->kind, .size = -1, .colour = -1, .cell = -1, .value = -1 };
-    double form = rng_uniform(rng);
-    s.form = form < FORM_THERE_IS ? SENTENCE_THERE_IS : form < FORM_THERE_IS + FORM_I_SEE ? SENTENCE_I_SEE : SENTENCE_IS_IN;
+    do {
+        double form = rng_uniform(rng);
+        s.form = form < FORM_THERE_IS ? SENTENCE_THERE_IS : form < FORM_THERE_IS + FORM_I_SEE ? SENTENCE_I_SEE : SENTENCE_IS_IN;
+    } while (forms && !(forms & 1u << s.form));
     if (chance(rng, SAY_SIZE)) s.size = o->size;
     if (chance(rng, SAY_COLOUR)) s.colour = o->colour;
     if (chance(rng, SAY_POSITION) || s.form == SENTENCE_IS_IN) s.cell = o->cell;
@@ -87,7 +89,7 @@ static int sentence_spoil(SceneSentence *s, const SceneNoise *noise, Rng *rng) {
     return planted;
 }
 
-void caption_draw(const Scene *s, const SceneNoise *noise, Rng *rng, SceneCaption *out) {
+void caption_draw(const Scene *s, const SceneNoise *noise, unsigned forms, Rng *rng, SceneCaption *out) {
     memset(out, 0, sizeof *out);
     out->absent_kind = -1;
     if (chance(rng, SAY_COUNT)) {
@@ -106,7 +108,7 @@ void caption_draw(const Scene *s, const SceneNoise *noise, Rng *rng, SceneCaptio
         if (!chance(rng, SAY_OBJECT) && !last_chance) continue;
         said++;
         SceneSentence *sentence = &out->sentences[out->count++];
-        *sentence = object_sentence(o, rng);
+        *sentence = object_sentence(o, forms, rng);
         out->false_facts += sentence_spoil(sentence, noise, rng);
         if (lone_seen || !partner_missing(s, o->kind)) continue;
         lone_seen = 1;
@@ -114,7 +116,7 @@ void caption_draw(const Scene *s, const SceneNoise *noise, Rng *rng, SceneCaptio
         SceneObject ghost = { .kind = scene_partner(o->kind), .size = (int)rng_below(rng, SCENE_SIZES), .cell = empty_cell(s, rng) };
         ghost.colour = scene_colour_draw(ghost.kind, rng);
         sentence = &out->sentences[out->count++];
-        *sentence = object_sentence(&ghost, rng);
+        *sentence = object_sentence(&ghost, forms, rng);
         SceneFact facts[SENTENCE_FACTS_MOST];
         out->absent_kind = ghost.kind;
         out->false_facts += sentence_facts(sentence, facts);

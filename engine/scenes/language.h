@@ -26,7 +26,8 @@ typedef struct SceneCaption {
     int false_facts; /* planted by the noise, all kinds together */
 } SceneCaption;
 
-void caption_draw(const Scene *s, const SceneNoise *noise, Rng *rng, SceneCaption *out);
+/* forms: of sentences about objects, bits 1 << SentenceForm; 0: all. What is drawn when all are is not moved by there being a choice. */
+void caption_draw(const Scene *s, const SceneNoise *noise, unsigned forms, Rng *rng, SceneCaption *out);
 void caption_write(const SceneCaption *c, char out[CAPTION_TEXT]);
 
 const char *instruction_draw(Rng *rng);

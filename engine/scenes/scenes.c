@@ -32,7 +32,7 @@ int scenes_sft_example(uint64_t seed, uint64_t index, const ScenesMix *mix, Scen
         if (i < mix->captions) {
             SceneCaption caption;
             snprintf(turn->question, sizeof turn->question, "%s", instruction_draw(&rng));
-            caption_draw(&out->scene, &mix->noise, &rng, &caption);
+            caption_draw(&out->scene, &mix->noise, mix->forms, &rng, &caption);
             caption_write(&caption, turn->answer);
             turn->weight = 1;
             continue;

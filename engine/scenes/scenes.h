@@ -13,6 +13,7 @@ enum { SCENES_TURNS_MOST = 64, SCENES_QUESTION = 160, SCENES_COUNT_MOST = 100000
 typedef struct ScenesMix {
     int captions, yes_no, open; /* turns per scene; together at most SCENES_TURNS_MOST */
     double short_weight;        /* loss weight of one-word answers beside 1 for captions */
+    unsigned forms;             /* of the captions' sentences (caption_draw) */
     SceneNoise noise;           /* of the captions; questions are always answered truly */
 } ScenesMix;
 

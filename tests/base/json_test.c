@@ -58,6 +58,17 @@ static void arrays(void **state) {
     error_says(&e, "found an object; expected an array");
 }
 
+static void text_of_no_file(void **state) {
+    (void)state;
+    Error e;
+    json_t *out;
+    assert_int_equal(json_text_object("{\"a\": 1}", "built in", &out, &e), 0);
+    assert_int_equal(json_integer_value(json_object_get(out, "a")), 1);
+    json_decref(out);
+    assert_int_equal(json_text_object("{\"a\":\n1,}", "built in", &out, &e), -1);
+    error_says(&e, "built in:2");
+}
+
 static void fields(void **state) {
     (void)state;
     Error e;
@@ -200,6 +211,7 @@ static void writing(void **state) {
 
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
-    const struct CMUnitTest tests[] = { TEST(malformed_files), TEST(arrays), TEST(fields), TEST(rows), TEST(long_lines), TEST(writing) };
+    const struct CMUnitTest tests[] = { TEST(malformed_files), TEST(arrays), TEST(text_of_no_file), TEST(fields), TEST(rows),
+        TEST(long_lines), TEST(writing) };
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);
 }

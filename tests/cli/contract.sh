@@ -62,6 +62,18 @@ expect 0 eval choice --answers "$small/choice_answers.jsonl" --questions "$small
 grep -q "^  accuracy  *66.67 " "$out" || fail "no accuracy in the table of eval choice"
 grep -q '"value": 66.66' "$temporary/choice.json" || fail "no accuracy in the result of eval choice"
 
+# ---- tables ----
+expect 2 table wun
+says ablation-split
+expect 2 table main transfer
+expect 1 table main --runs "$temporary/absent"
+says "no such folder"
+expect 0 table all --runs "$temporary" --format csv
+grep -q '^main,rlaif-v,object_responses,%,10.5,v2,v1 8.5,,,0,,,,rlaifv run ' "$out" || fail "no empty cell with its command in the table"
+expect 1 table main --runs "$temporary" --check
+says "0 checks that do not hold"
+grep -q '^| + RLAIF-V ' "$out" || fail "no table beside what --check says"
+
 # ---- checkpoints that are refused ----
 fresh() { # NAME: a copy of the checkpoint to spoil, in $model
     model=$temporary/$1

@@ -70,7 +70,7 @@ static void captions_are_judged_through_their_questions(void **state) {
         char text[CAPTION_TEXT];
         scene_make(21, (uint64_t)i, &s, NULL);
         Rng rng = scene_rng(21, (uint64_t)i, SCENE_FOR_TURNS);
-        caption_draw(&s, i % 2 ? &scene_noise_default : &scene_noise_none, &rng, &c);
+        caption_draw(&s, i % 2 ? &scene_noise_default : &scene_noise_none, 0, &rng, &c);
         caption_write(&c, text);
         ClaimList l = claims_of(CLAIM_GRAMMAR_SCENES, text);
         int rejected = 0;

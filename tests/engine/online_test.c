@@ -236,21 +236,6 @@ static int run_with_kills(const char *name) {
     return 0;
 }
 
-static void a_killed_run_goes_on_to_the_same_files(void **state) {
-    (void)state;
-    char a[PATH_SIZE], b[PATH_SIZE];
-    inputs_make("");
-    path_join(a, folder, "a", NULL);
-    path_join(b, folder, "b", NULL);
-    finish_well(start(command_run, "a"), "a");
-    int kills = run_with_kills("b"), files = folders_equal(a, b);
-    assert_int_equal(folders_equal(b, a), files); /* and nothing is left over */
-    print_message("%d kills, %d files\n", kills, files);
-    assert_true(kills > 10);
-}
-
-/* ---- what changed is done again, and no more ---- */
-
 static int64_t ledger_rows(const char *name, const char *arrow) {
     JsonLines lines;
     json_t *row;
@@ -265,6 +250,99 @@ static int64_t ledger_rows(const char *name, const char *arrow) {
     jsonl_close(&lines);
     return n;
 }
+
+static void goes_on_to_the_same_files(const char *more) {
+    char a[PATH_SIZE], b[PATH_SIZE];
+    inputs_make(more);
+    path_join(a, folder, "a", NULL);
+    path_join(b, folder, "b", NULL);
+    finish_well(start(command_run, "a"), "a");
+    int kills = run_with_kills("b"), files = folders_equal(a, b);
+    assert_int_equal(folders_equal(b, a), files); /* and nothing is left over */
+    print_message("%d kills, %d files\n", kills, files);
+    assert_true(kills > 10);
+}
+
+static void a_killed_run_goes_on_to_the_same_files(void **state) {
+    (void)state;
+    goes_on_to_the_same_files("");
+}
+
+/* Answers of a second model among the candidates, pairs between the two alone, of these so many, and pairs of a file beside them. */
+static const char mixed[] = "[sample]\nother_n = 4\nother_temperature = 0.5\n[pair]\nbetween = models\nmost = 5\n[data]\npairs = other.jsonl\n";
+enum { OTHERS = 3, OTHERS_BAD = 1 };
+
+static void other_pairs_make(void) {
+    char here[PATH_SIZE], text[4096];
+    int n = 0;
+    assert_non_null(getcwd(here, sizeof here));
+    for (int i = 0; i < OTHERS; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "{\"id\": \"o%d\", \"image\": \"%s/%s/%d.png\", \"question\": \"What is it?\", \"chosen\": \"A cat %d.\", \"rejected\": \"A dog.\"}\n", i,
+            here, images, i, i);
+    n += snprintf(text + n, sizeof text - (size_t)n, "{\"id\": \"bad\", \"question\": \"What is it?\", \"chosen\": \"A cat.\"}\n");
+    put(at(folder, "other.jsonl"), text, (size_t)n);
+}
+
+static int rows_with(const char *name, const char *part) {
+    char *text;
+    int n = 0;
+    assert_int_equal(file_read(at(folder, name), 1 << 22, &text, NULL, NULL), 0);
+    for (const char *p = text; (p = strstr(p, part)); p++) n++;
+    free(text);
+    return n;
+}
+
+static void answers_and_pairs_are_mixed(void **state) {
+    (void)state;
+    other_pairs_make();
+    inputs_make(mixed);
+    finish_well(start(command_run, "m"), "m");
+    for (int i = 1; i <= 2; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "m/iter-%d/candidates.jsonl", i);
+        assert_int_equal(rows_with(name, "\"model\":\"policy\""), 4 * 10);
+        assert_int_equal(rows_with(name, "\"model\":\"other\""), 4 * 4);
+        assert_int_equal(rows_with(name, "\"candidate\":13,"), 4); /* numbered through */
+        snprintf(name, sizeof name, "m/iter-%d/labels.jsonl", i);
+        assert_int_equal(lines_of(at(folder, name)), 4 * 14);
+        snprintf(name, sizeof name, "m/iter-%d/pairs.jsonl", i);
+        int own = lines_of(at(folder, name));
+        assert_in_range(own, 1, 5);
+        assert_int_equal(rows_with(name, "\"from\""), 0);
+        JsonLines lines;
+        json_t *row;
+        assert_int_equal(jsonl_open(&lines, at(folder, name), NULL), 0);
+        while (jsonl_next(&lines, &row, NULL) == 1) { /* candidates 10 to 13 are the other model's */
+            int chosen = json_integer_value(json_object_get(row, "chosen_candidate")) > 9, rejected = json_integer_value(json_object_get(row, "rejected_candidate")) > 9;
+            assert_true(chosen != rejected);
+            json_decref(row);
+        }
+        jsonl_close(&lines);
+        snprintf(name, sizeof name, "m/iter-%d/merged.jsonl", i);
+        assert_int_equal(lines_of(at(folder, name)), own + OTHERS);
+        assert_int_equal(rows_with(name, "\"from\":\"data.pairs\""), OTHERS);
+        snprintf(name, sizeof name, "m/iter-%d/train.json", i);
+        json_t *trained = object_of(name);
+        assert_int_equal(json_integer_value(json_object_get(trained, "pairs")), own + OTHERS);
+        json_decref(trained);
+    }
+    char *text = log_of("m");
+    if (!strstr(text, "+ 3 of data.pairs, where 1 rows were dropped")) fail_msg("the merge is not said: %s", text);
+    free(text);
+    /* the same command does nothing again; a change of the other model's temperature samples only its answers again */
+    inputs_make("[sample]\nother_n = 4\nother_temperature = 0.6\n[pair]\nbetween = models\nmost = 5\n[data]\npairs = other.jsonl\n");
+    finish_well(start(command_run, "m"), "m");
+    assert_int_equal(ledger_rows("m", "sample-policy"), 2 + 1); /* iteration 2 has another policy now */
+    assert_int_equal(ledger_rows("m", "sample-other"), 2 + 2);
+}
+
+static void a_killed_mixed_run_goes_on_to_the_same_files(void **state) {
+    (void)state;
+    other_pairs_make();
+    goes_on_to_the_same_files(mixed);
+}
+
+/* ---- what changed is done again, and no more ---- */
 
 static void a_changed_setting_redoes_what_depends_on_it(void **state) {
     (void)state;
@@ -399,7 +477,7 @@ static void the_arrows_one_by_one(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_run_leaves_what_it_should, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_killed_run_goes_on_to_the_same_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_killed_run_goes_on_to_the_same_files, setup, teardown), cmocka_unit_test_setup_teardown(answers_and_pairs_are_mixed, setup, teardown), cmocka_unit_test_setup_teardown(a_killed_mixed_run_goes_on_to_the_same_files, setup, teardown),
         cmocka_unit_test_setup_teardown(a_changed_setting_redoes_what_depends_on_it, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_input_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(whole_answers, setup, teardown),

@@ -82,6 +82,55 @@ static void cap_of_an_image(void **state) {
     free(c);
 }
 
+/* Answers 0 and 2 by the policy, 1 and 3 by the other model: of the couples with a gap, 0-1 and 1-2 are between the two. */
+static void between_models(void **state) {
+    (void)state;
+    RunConfig *c = fresh();
+    Error e = { 0 };
+    c->pair.between = BETWEEN_MODELS;
+    for (int between = 0; between < 2; between++) {
+        PairList list = { 0 };
+        PairCounts n = { 0 };
+        c->pair.between = between ? BETWEEN_MODELS : BETWEEN_ANY;
+        PairCandidate of[3];
+        for (int i = 0; i < 3; i++) of[i] = (PairCandidate){ .text = i == 0 ? "a" : i == 1 ? "b" : "c", .candidate = i, .other = i == 1, .scored = 1, .score = -i, .words = 1 };
+        assert_int_equal(pairs_draw(c, 0, 1, of, 3, &list, &n, &e), 0);
+        assert_int_equal(n.possible, between ? 2 : 3);
+        pairs_free(&list);
+    }
+    free(c);
+}
+
+/* Of the pairs past the filter so many are kept: at random, in the file's order, the same for the same seed. */
+static void the_most(void **state) {
+    (void)state;
+    RunConfig *c = fresh();
+    Error e = { 0 };
+    int seen[PROMPTS] = { 0 };
+    c->pair.balance_length = BALANCE_OFF;
+    c->pair.most = 5;
+    for (uint64_t stream = 0; stream < 60; stream++) {
+        PairList list, again;
+        PairCounts n;
+        drawn(c, &list, &n);
+        assert_int_equal(pairs_filter(c, stream, &list, &n, &e), 0);
+        assert_true(list.n == 5 && n.kept == 5 && n.past_most == 2 * PROMPTS - 5 && n.balanced_away == 0);
+        double words = 0;
+        for (size_t i = 0; i < list.n; i++) {
+            seen[list.list[i].prompt]++, words += list.list[i].words_chosen;
+            assert_true(i == 0 || list.list[i].prompt >= list.list[i - 1].prompt);
+        }
+        assert_true(words / 5 == n.words_chosen);
+        drawn(c, &again, &n);
+        assert_int_equal(pairs_filter(c, stream, &again, &n, &e), 0);
+        assert_memory_equal(list.list, again.list, list.n * sizeof *list.list);
+        pairs_free(&list);
+        pairs_free(&again);
+    }
+    for (int p = 0; p < PROMPTS; p++) assert_true(seen[p] > 10);
+    free(c);
+}
+
 /* From files: prompts of one image share the cap only where that is asked for. */
 static void from_files(void **state) {
     (void)state;
@@ -133,7 +182,8 @@ static void upstream_by_keys(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(cap_of_a_prompt), cmocka_unit_test(cap_of_an_image), cmocka_unit_test(from_files),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(cap_of_a_prompt), cmocka_unit_test(cap_of_an_image), cmocka_unit_test(between_models), cmocka_unit_test(the_most),
+        cmocka_unit_test(from_files),
         cmocka_unit_test(upstream_by_keys) };
     return cmocka_run_group_tests_name("pairs", tests, NULL, NULL);
 }

@@ -225,7 +225,7 @@ static void a_whole_run(void **state) {
     has(page, "Finished. The result is iteration 1 of 1.");
     /* The table, and the paper beside it. */
     has(page, "<tr class=\"chosen\"><th scope=\"row\">iteration 1 *</th><td>10.0 %</td>");
-    has(page, "<th scope=\"row\">object hallucination, responses</th><td>50.0 %</td><td>10.0 %</td><td>-80.0 %</td><td>-82.9 %</td>");
+    has(page, "<th scope=\"row\">object hallucination, responses</th><td>50.0 %</td><td>10.0 %</td><td>-80.0 %</td><td>-84.1 %</td>");
     has(page, "iteration 1: step 7, fewest ");
     /* Answers: marked where the labeler rejects, claims with verdict, P(yes) and truth. */
     has(page, "A <mark>red</mark> box is in the north.");

@@ -119,13 +119,30 @@ static void clean_captions_are_true(void **state) {
         int facts;
         scene_make(11, (uint64_t)i, &s, NULL);
         Rng rng = scene_rng(11, (uint64_t)i, SCENE_FOR_TURNS);
-        caption_draw(&s, &scene_noise_none, &rng, &c);
+        caption_draw(&s, &scene_noise_none, 0, &rng, &c);
         caption_write(&c, text);
         assert_int_equal(false_facts(&s, text, &facts), 0);
         assert_int_equal(c.false_facts, 0);
         assert_int_equal(c.absent_kind, -1);
         assert_true(facts > 0);
     }
+}
+
+/* With a choice of forms there are no others, and of all forms the draw is the one without a choice. */
+static void captions_keep_to_their_forms(void **state) {
+    (void)state;
+    for (int i = 0; i < 500; i++)
+        for (unsigned forms = 1; forms < 8; forms++) {
+            Scene s;
+            SceneCaption c, all;
+            scene_make(13, (uint64_t)i, &s, NULL);
+            Rng rng = scene_rng(13, (uint64_t)i, SCENE_FOR_TURNS), same = rng;
+            caption_draw(&s, &scene_noise_default, forms, &rng, &c);
+            for (int k = 0; k < c.count; k++)
+                if (sentence_is_object(&c.sentences[k])) assert_true(forms >> c.sentences[k].form & 1);
+            caption_draw(&s, &scene_noise_default, 0, &same, &all);
+            if (forms == 7) assert_memory_equal(&c, &all, sizeof c);
+        }
 }
 
 static void noisy_captions_have_what_was_planted(void **state) {
@@ -139,7 +156,7 @@ static void noisy_captions_have_what_was_planted(void **state) {
         int facts;
         scene_make(12, (uint64_t)i, &s, NULL);
         Rng rng = scene_rng(12, (uint64_t)i, SCENE_FOR_TURNS);
-        caption_draw(&s, &scene_noise_default, &rng, &c);
+        caption_draw(&s, &scene_noise_default, 0, &rng, &c);
         caption_write(&c, text);
         assert_in_range(c.count, 1, CAPTION_SENTENCES_MOST);
         assert_int_equal(false_facts(&s, text, &facts), c.false_facts);
@@ -241,7 +258,7 @@ int main(void) {
         cmocka_unit_test(every_fact_has_its_question),
         cmocka_unit_test(the_words_are_these),
         cmocka_unit_test(clean_captions_are_true),
-        cmocka_unit_test(noisy_captions_have_what_was_planted),
+        cmocka_unit_test(captions_keep_to_their_forms), cmocka_unit_test(noisy_captions_have_what_was_planted),
         cmocka_unit_test(questions_are_answered_truly),
         cmocka_unit_test(open_questions_are_answered_truly),
         cmocka_unit_test(sentences_are_cut_at_full_stops),

@@ -49,6 +49,30 @@ static void answers_are_judged_exactly(void **state) {
     }
 }
 
+static void answers_are_corrected(void **state) {
+    (void)state;
+    static const struct {
+        const char *answer, *corrected; /* NULL: nothing to correct, or nothing left */
+    } cases[] = {
+        { "There is a small red ball in the north.", NULL },
+        { "", NULL },
+        { "There is a box.", NULL }, /* nothing is left */
+        { "There is a large blue ball in the south.", "There is a small red ball in the north." },
+        { "A blue ball is in the east. There is a box. I can see a moon.", "A red ball is in the north. I can see a moon." },
+        { "There are five objects. The background is black. There is a ball.", "There are two objects. The background is gray. There is a ball." },
+        { "There is a moon. nonsense. There is a ball.", "There is a moon. There is a ball." },
+        { "There is a blue ball. There is a red ball.", "There is a red ball." }, /* the same, once mended */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char out[512];
+        int got = truth_correct(&scene, cases[i].answer, out, sizeof out);
+        if (got != (cases[i].corrected != NULL) || (got && strcmp(out, cases[i].corrected))) fail_msg("case %zu: %d \"%s\"", i, got, out);
+        TruthAnswer a;
+        truth_answer(&scene, out, &a);
+        assert_int_equal(a.false_claims, 0);
+    }
+}
+
 static void rates_add_up(void **state) {
     (void)state;
     static const char *const answers[] = { "There is a red ball. I can see a moon.", "There is a blue ball. There is a box.",
@@ -103,7 +127,7 @@ static void captions_score_as_they_were_made(void **state) {
             char text[CAPTION_TEXT];
             scene_make(31, (uint64_t)i, &s, NULL);
             Rng rng = scene_rng(31, (uint64_t)i, SCENE_FOR_TURNS);
-            caption_draw(&s, n ? &scene_noise_default : &scene_noise_none, &rng, &c);
+            caption_draw(&s, n ? &scene_noise_default : &scene_noise_none, 0, &rng, &c);
             caption_write(&c, text);
             truth_answer(&s, text, &a);
             assert_int_equal(a.false_claims, c.false_facts);
@@ -123,7 +147,7 @@ static void captions_score_as_they_were_made(void **state) {
 int main(void) {
     const struct CMUnitTest scenes_truth_test[] = {
         cmocka_unit_test(answers_are_judged_exactly),
-        cmocka_unit_test(rates_add_up),
+        cmocka_unit_test(answers_are_corrected), cmocka_unit_test(rates_add_up),
         cmocka_unit_test(kinds_are_named_without_truth),
         cmocka_unit_test(captions_score_as_they_were_made),
     };

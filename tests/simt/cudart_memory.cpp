@@ -16,13 +16,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, GUARD = 256 * PAGE, ALIGN = 256, FRAMES = 12, PAINT = 0xA5, FREED_KEPT = 1000 };
+enum { SHOWN_MOST = 1 << 16, PAGE = 4096, GUARD = 256 * PAGE, ALIGN = 256, FRAMES = 12, PAINT = 0xA5, FREED_KEPT = 1000 };
 static const int64_t DEVICE_BYTES = (int64_t)80 << 30;
 
 /* [guard][paint][bytes][paint][guard]; the bytes end as near to the guard as their alignment lets them. */
 struct Allocation {
     MemoryKind kind;
     int freed; /* kept for a while, so that who comes late is told what it was */
+    int shown; /* in sight since the device that runs reached for it */
     char *map, *at;
     size_t mapped, bytes;
     uint64_t number;
@@ -35,7 +36,9 @@ static std::map<uintptr_t, Allocation> allocations; /* by the end of the mapping
 static std::deque<uintptr_t> freed;                 /* keys of the freed ones, the oldest first */
 static uint64_t allocations_made;
 static size_t device_live;
-static int device_shown;
+static int device_shown;                            /* the device runs: what it reaches for comes in sight */
+static Allocation *shown[SHOWN_MOST];               /* what has, since the host ran last */
+static int shown_n;
 static struct sigaction fault_before;
 
 static Allocation *allocation_around(const void *at) {
@@ -85,8 +88,25 @@ void runtime_fail(const char *format, ...) {
 
 /* ---- faults ---- */
 
+static void pages_protect(const Allocation &a, int protection) { mprotect(a.map + GUARD, a.mapped - 2 * GUARD, protection); }
+
+/* Changing the protection of all memory at each launch would cost more than most launches, so a launch's first touch of an allocation faults, and
+ * brings that one in sight. Several threads may touch it at once. */
+static void allocation_show(Allocation *a) {
+    pages_protect(*a, PROT_READ | PROT_WRITE);
+    if (__atomic_exchange_n(&a->shown, 1, __ATOMIC_SEQ_CST)) return;
+    int i = __atomic_fetch_add(&shown_n, 1, __ATOMIC_SEQ_CST);
+    if (i >= SHOWN_MOST) runtime_fail("more than %d allocations in one launch", SHOWN_MOST);
+    shown[i] = a;
+}
+
 static void fault(int number, siginfo_t *info, void *context) {
-    const Allocation *a = allocation_around(info->si_addr);
+    Allocation *a = allocation_around(info->si_addr);
+    const char *touched = (const char *)info->si_addr;
+    if (a && device_shown && !a->freed && a->kind == MEMORY_DEVICE && touched >= a->map + GUARD && touched < a->map + a->mapped - GUARD) {
+        allocation_show(a);
+        return; /* and tries again */
+    }
     if (!a) {
         sigaction(number, &fault_before, NULL);
         if (fault_before.sa_flags & SA_SIGINFO) fault_before.sa_sigaction(number, info, context);
@@ -126,7 +146,6 @@ static void faults_watch(void) {
 
 /* ---- allocations ---- */
 
-static int device_protection(void) { return device_shown ? PROT_READ | PROT_WRITE : PROT_NONE; }
 static int64_t device_bytes(void) { return runtime_setting("SIMT_MEMORY", DEVICE_BYTES); }
 
 void *memory_new(MemoryKind kind, size_t bytes) {
@@ -151,7 +170,7 @@ void *memory_new(MemoryKind kind, size_t bytes) {
     ASAN_POISON_MEMORY_REGION(a.at + bytes, room - bytes);
     if (kind == MEMORY_DEVICE) {
         device_live += bytes;
-        mprotect(from, pages, device_protection());
+        mprotect(from, pages, PROT_NONE);
         checker_region_new(a.at, bytes, NULL);
     }
     allocations[(uintptr_t)a.map + a.mapped] = a;
@@ -168,7 +187,7 @@ static void paint_check(const Allocation &a) {
 int memory_free(MemoryKind kind, void *at) {
     Allocation *a = allocation_live(at);
     if (!a || a->kind != kind || a->at != at) return -1;
-    mprotect(a->map + GUARD, a->mapped - 2 * GUARD, PROT_READ | PROT_WRITE);
+    pages_protect(*a, PROT_READ | PROT_WRITE);
     paint_check(*a);
     if (kind == MEMORY_DEVICE) {
         device_live -= a->bytes;
@@ -203,10 +222,13 @@ void memory_check(const char *call, const void *at, size_t bytes) {
 void memory_show(int device_runs) {
     if (device_shown == device_runs) return;
     device_shown = device_runs;
-    if (!device_runs) faults_watch();
-    for (const auto &entry : allocations)
-        if (entry.second.kind == MEMORY_DEVICE && !entry.second.freed)
-            mprotect(entry.second.map + GUARD, entry.second.mapped - 2 * GUARD, device_protection());
+    faults_watch();
+    if (device_runs) return;
+    for (int i = 0; i < shown_n; i++) {
+        shown[i]->shown = 0;
+        if (!shown[i]->freed) pages_protect(*shown[i], PROT_NONE);
+    }
+    shown_n = 0;
 }
 
 void memory_written(const void *at, size_t bytes) { checker_region_written(at, bytes); }
