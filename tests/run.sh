@@ -21,7 +21,7 @@ job() { # KIND NAME SECONDS COMMAND...
 program() { job program "$@"; }
 script() { job script "$@"; }
 together() { # runs what was given, one on each core
-    xargs -L 1 -P "$(nproc)" sh tests/run_job.sh "$results" <"$jobs" || { echo "FAILED: checks that did not come to an end"; lost=1; }
+    xargs -r -L 1 -P "$(nproc)" sh tests/run_job.sh "$results" <"$jobs" || { echo "FAILED: checks that did not come to an end"; lost=1; }
     : >"$jobs"
 }
 skipped() { # WHY

@@ -148,7 +148,7 @@ grep -q "^rlaifv: replies by several judges" err || fail "the refusal: $(tail -1
 # ---- killed, then on to the end ----
 serve 200 200 hang
 rm -f mmhal.result*
-mmhal --endpoint "$url" --judge-name judge &
+"$program" eval mmhal --questions mmhal.json --answers mmhal.json --out mmhal.result --endpoint "$url" --judge-name judge >out 2>err & # no function: it would outlive the kill
 pid=$!
 for i in $(seq 200); do
     [ "$(asked)" -ge 3 ] && break
