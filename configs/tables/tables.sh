@@ -5,9 +5,9 @@
 # tables.sh --one PROGRAM NAME SEED: one run of that name.
 set -e
 here=$(dirname "$0")
-runs=runs/tables
+runs=runs/tables data=runs/demo/data
 if [ "$1" = --one ]; then
-    program=$2 name=$3 seed=$4 dir=$runs/$3-$4 data=runs/demo/data
+    program=$2 name=$3 seed=$4 dir=$runs/$3-$4
     with="--threads=1 --run.quiet=true"
     run() { "$program" run "$here/$1.ini" $with --seed="$seed" --run.dir="$dir" $2; }
     evaluate() { "$program" eval "$here/$name.ini" $with --seed="$seed" --run.dir="$dir" --model.dir="$dir/model"; }
@@ -65,7 +65,13 @@ fi
     jobs "large full human"
     jobs "confounded holistic smaller self best merged transfer once-4800 once-2400 once-3600"
     echo "all runs: $(($(date +%s) - start)) s"
-    "$program" table all --runs $runs --out docs/tables.md
+    {
+        echo "# The paper's tables"
+        echo "Made by \`make tables\`$(git log -1 --format=' at commit %h' 2>/dev/null), $(date -u +%Y-%m-%d): seeds 1 to $seeds, the built-in world, answers at temperature 0.7 to $(grep -c '' $data/eval/prompts.jsonl) evaluation scenes that nothing was chosen by."
+        echo "How to read them: docs/paper.md, \"Tables\"; what the runs are: configs/tables/README.md."
+        echo
+        "$program" table all --runs $runs
+    } >docs/tables.md.new && mv docs/tables.md.new docs/tables.md
     "$program" table all --runs $runs --check >/dev/null
     exit
 }
