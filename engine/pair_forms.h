@@ -1,10 +1,10 @@
 /* pair_forms.h - preference pairs as other programs keep them, and back. docs/paper.md shows a row of each.
  *
  *   rlaifv   {id, image, question, chosen, rejected, ...}: this program's own
- *   dataset  a row of RLAIF-V-Dataset {ds_name, image {bytes, path}, question, chosen, rejected, origin_dataset, origin_split, idx,
- * image_path, logps?}, or of RLHF-V's, whose question, chosen (the human correction) and rejected (the model's answer) stand as JSON in
- * `text` trl      {images, prompt, chosen, rejected}: lists of messages, or plain texts; without a prompt the messages before the last are
- * it llava    {image, conversations, rejected_conversations}: POVID, CSR
+ *   dataset  {ds_name, image {bytes, path}, question, chosen, rejected, origin_dataset, origin_split, idx, image_path, logps?}: RLAIF-V-Dataset; or
+ *            RLHF-V's, whose question, chosen (the human correction) and rejected (the model's answer) stand as JSON in `text`
+ *   trl      {images, prompt, chosen, rejected}: lists of messages, or plain texts; without a prompt it is the messages before the last
+ *   llava    {image, conversations, rejected_conversations}: POVID, CSR
  *
  * A pair is one question with two answers: rows of several rounds, with a system text, with several images, or whose sides ask different
  * questions are refused. */
