@@ -15,6 +15,12 @@ int bytes_put(Bytes *b, const void *data, size_t size, Error *e) {
     return 0;
 }
 
+static int too_long(size_t size, Error *e) {
+    error_what(e, "a text is too long to tokenize");
+    return error_found(e, "%zu bytes once normalised", size), error_expected(e, "at most %d", HUB_TEXT_MOST);
+}
+
+/* Looks at the size as it goes: what a character is replaced by may be long enough for a short text to fill the memory. */
 int replace_all(Bytes *out, const char *text, size_t size, const Text *pattern, const Text *content, Error *e) {
     const size_t n = (size_t)pattern->size;
     for (;;) {
@@ -23,6 +29,7 @@ int replace_all(Bytes *out, const char *text, size_t size, const Text *pattern, 
         if (bytes_put(out, text, before, e)) return -1;
         if (!hit) return 0;
         if (bytes_put(out, content->data, (size_t)content->size, e)) return -1;
+        if (out->size > HUB_TEXT_MOST) return too_long(out->size, e);
         text += before + n, size -= before + n;
     }
 }
@@ -106,10 +113,7 @@ int hub_normalize(const Hub *h, int inside, const char *text, size_t size, Bytes
                   : s->kind == NORMAL_REPLACE ? replace_all(b, text, size, &s->pattern, &s->content, e)
                                               : bytes_put(b, s->content.data, (size_t)s->content.size, e) || bytes_put(b, text, size, e);
         if (bad) return -1;
-        if (b->size > HUB_TEXT_MOST) {
-            error_what(e, "a text is too long to tokenize");
-            return error_found(e, "%zu bytes once normalised", b->size), error_expected(e, "at most %d", HUB_TEXT_MOST);
-        }
+        if (b->size > HUB_TEXT_MOST) return too_long(b->size, e);
         text = b->data ? b->data : "", size = b->size, next = !next;
     }
     *out = (Text){ (char *)text, (int)size };
