@@ -48,12 +48,11 @@ static uint32_t f32_bits(float x) {
     return bits;
 }
 
+/* Without branches, so that loops of it are vectors: the exponent is moved by a product, which makes subnormal numbers right too; infinity and NaN keep theirs. */
 static float f32_of_f16(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 0x3ff;
-    if (exponent == 31) return f32_of_bits(sign | 0x7f800000 | mantissa << 13);
-    if (exponent) return f32_of_bits(sign | (exponent + 112) << 23 | mantissa << 13);
-    float tiny = (float)mantissa * 0x1p-24f; /* subnormal: exact */
-    return sign ? -tiny : tiny;
+    uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13, bits = f32_bits(f32_of_bits(magnitude) * 0x1p112f);
+    bits |= magnitude >= 0x0f800000 ? 0x7f800000 : 0;
+    return f32_of_bits(bits | (uint32_t)(h & 0x8000) << 16);
 }
 
 static const float F16_BEYOND = 65520; /* rounds to infinity */
