@@ -20,16 +20,25 @@ static int too_long(size_t size, Error *e) {
     return error_found(e, "%zu bytes once normalised", size), error_expected(e, "at most %d", HUB_TEXT_MOST);
 }
 
-/* Looks at the size as it goes: what a character is replaced by may be long enough for a short text to fill the memory. */
+/* What a character is replaced by may be long enough for a short text to fill the memory: where that could be, hits are counted first. */
+static int length_check(const char *text, size_t size, const Text *pattern, const Text *content, Error *e) {
+    const size_t n = (size_t)pattern->size, each = (size_t)content->size;
+    if (size / n < HUB_TEXT_MOST / (each + 1)) return 0;
+    size_t hits = 0;
+    for (const char *at = text, *end = text + size; (at = memmem(at, (size_t)(end - at), pattern->data, n)); at += n) hits++;
+    const size_t length = size - hits * n + hits * each;
+    return length > HUB_TEXT_MOST ? too_long(length, e) : 0;
+}
+
 int replace_all(Bytes *out, const char *text, size_t size, const Text *pattern, const Text *content, Error *e) {
     const size_t n = (size_t)pattern->size;
+    if (length_check(text, size, pattern, content, e)) return -1;
     for (;;) {
         const char *hit = memmem(text, size, pattern->data, n);
         const size_t before = hit ? (size_t)(hit - text) : size;
         if (bytes_put(out, text, before, e)) return -1;
         if (!hit) return 0;
         if (bytes_put(out, content->data, (size_t)content->size, e)) return -1;
-        if (out->size > HUB_TEXT_MOST) return too_long(out->size, e);
         text += before + n, size -= before + n;
     }
 }
