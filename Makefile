@@ -182,11 +182,11 @@ peer-tokenizer: all
 	build/venv/bin/python tests/tokenizer/peer_sentencepiece.py
 	build/venv/bin/python tests/tokenizer/peer_tokenizers.py
 	build/venv/bin/python tests/tokenizer/peer_tokenizers.py --speed
-# What training exports is opened by Transformers, which says the same of it.
+# What training exports is opened by Transformers, or, where it has no class for a layout, by others' parts put together, which say the same of it.
 peer-export: all
-	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers safetensors pillow sentencepiece
+	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers timm safetensors pillow sentencepiece protobuf
 	build/venv/bin/python tests/golden/peer_export.py $(BUILD)/rlaifv
-# Full widths, one block of each stack, random weights: tower features, image rows and log-probs beside PyTorch's. 8 GB of memory.
+# Full widths, one block of each stack, random weights: activations on the way and log-probs beside PyTorch's. 16 GB of memory.
 peer-models: all
 	python3 -m venv build/venv && build/venv/bin/pip install -q torch transformers timm safetensors pillow sentencepiece
 	build/venv/bin/python tests/golden/peer_models.py $(BUILD)/rlaifv build

@@ -94,7 +94,14 @@ fail:
     return -1;
 }
 
+static FileIdentity identity_of(const struct stat *info) { return (FileIdentity){ (uint64_t)info->st_dev, (uint64_t)info->st_ino }; }
+
 int file_map(const char *path, const void **out, size_t *size, Error *e) {
+    FileIdentity which;
+    return file_map_identified(path, out, size, &which, e);
+}
+
+int file_map_identified(const char *path, const void **out, size_t *size, FileIdentity *which, Error *e) {
     struct stat info;
     int fd = open_to_read(path, &info, e);
     if (fd < 0) return -1;
@@ -110,9 +117,32 @@ int file_map(const char *path, const void **out, size_t *size, Error *e) {
         return -1;
     }
     close(fd);
-    madvise(map, (size_t)info.st_size, MADV_WILLNEED); /* read in long runs: faults alone read a little at a time */
     *out = map;
     *size = (size_t)info.st_size;
+    *which = identity_of(&info);
+    return 0;
+}
+
+int file_reopen(const char *path, FileIdentity which) {
+    struct stat info;
+    int fd = open_to_read(path, &info, NULL);
+    if (fd < 0) return -1;
+    FileIdentity found = identity_of(&info);
+    if (found.device == which.device && found.number == which.number) return fd;
+    close(fd);
+    return -1;
+}
+
+int file_read_at(int file, const char *path, void *out, size_t size, size_t at, Error *e) {
+    for (size_t done = 0; done < size;) {
+        ssize_t n = pread(file, (char *)out + done, size - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return file_error(e, "cannot read file", path);
+        if (n == 0)
+            return error_what(e, "file became shorter while it was read"), error_where(e, "%s", path), error_found(e, "%zu bytes", at + done),
+                   error_expected(e, "%zu", at + size), error_hint(e, "write beside a file that is in use, and rename");
+        done += (size_t)n;
+    }
     return 0;
 }
 

@@ -19,6 +19,17 @@ int file_read(const char *path, size_t limit, char **out, size_t *size, Error *e
 int file_map(const char *path, const void **out, size_t *size, Error *e);
 void file_unmap(const void *map, size_t size);
 
+/* What tells a file from another that has its name later. */
+typedef struct FileIdentity {
+    uint64_t device, number;
+} FileIdentity;
+int file_map_identified(const char *path, const void **out, size_t *size, FileIdentity *which, Error *e);
+/* A mapped file once more, for file_read_at: large files come in at the disk's speed by read(), at a fraction of it by the faults of a map. A descriptor to
+ * close(), or -1 when the name leads elsewhere by now or nowhere: the map still holds. */
+int file_reopen(const char *path, FileIdentity which);
+/* Exactly `size` bytes from `at` on. path: for messages. */
+int file_read_at(int file, const char *path, void *out, size_t size, size_t at, Error *e);
+
 /* An output file that appears only when it is whole: write to `stream`, then commit (flush, fsync, rename, fsync the folder) or abandon. */
 typedef struct FileOut {
     FILE *stream;

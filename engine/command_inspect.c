@@ -46,7 +46,7 @@ int command_inspect(int argc, char **argv, Error *e) {
     Dump dump = { .question = "Describe the image.", .chat = TEMPLATE_AUTO, .aspect = IMAGE_PAD };
     int folders;
     const Option table[] = {
-        { "dump", OPTION_TEXT, &dump.name, "NAME", "computes a prompt and writes an activation: decoder.0.qkv, projected, ...; a wrong name lists them", 0, 0, 0, NULL },
+        { "dump", OPTION_TEXT, &dump.name, "NAME", "computes a prompt and writes an activation: decoder.0.qkv, decoder.0.mlp, projector.hidden, ... (docs/formats.md); a wrong name lists them", 0, 0, 0, NULL },
         { "dump-to", OPTION_TEXT, &dump.to, "FILE", "safetensors file for it: (rows, width) float32", 0, 0, 0, NULL },
         { "image", OPTION_TEXT, &dump.image, "FILE", "of that prompt", 0, 0, 0, NULL },
         { "aspect", OPTION_CHOICE, &dump.aspect, "HOW", "how it is fitted to one tile; models of tiled images have their own way", 0, 0, 0, image_aspects },

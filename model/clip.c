@@ -33,7 +33,7 @@ int clip_forward(Model *m, const TowerPass *pass, Buf *stream, Error *e) {
         k->linear_forward(y->fc1.buf, y->norm2.buf, weight(m, P_VISION_FC1_W, l), weight(m, P_VISION_FC1_B, l), BUF_NONE, T, F, W);
         k->activation_forward(y->activated.buf, y->fc1.buf, c->activation, (int64_t)T * F);
         k->linear_forward(next, y->activated.buf, weight(m, P_VISION_FC2_W, l), weight(m, P_VISION_FC2_B, l), y->mid.buf, T, W, F);
-        if (tower_block_dump(m, pass, l, next, e)) return -1;
+        if (tower_block_dump(m, pass, l, &(TowerProducts){ P_VISION_O_W, P_VISION_O_B, P_VISION_FC2_W, P_VISION_FC2_B }, next, e)) return -1;
         x = next;
     }
     *stream = x;

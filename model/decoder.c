@@ -86,12 +86,15 @@ static AttentionPlan plan_of(const Model *m, const Forest *f, int tail) {
 /* Where a block's activations are: one set serves all blocks unless backward reads them. */
 static DecoderLayer *block_of(const Model *m, int l, int train) { return &m->work->layers[train && !m->recompute ? l : 0]; }
 
-/* What a dump may ask of block l. */
-static int block_dump(Model *m, const Shape *s, int l, const DecoderLayer *y, int M, Buf out, Error *e) {
+/* What a dump may ask of block l. attended: of the M rows behind attention. */
+static int block_dump(Model *m, const Shape *s, int l, const DecoderLayer *y, int M, Buf attended, Buf out, Error *e) {
     int HE = s->H * s->E;
     return dump_write(m, "decoder.{i}.norm1", l, y->norm1.buf, s->T, s->D, e) || dump_write(m, "decoder.{i}.qkv", l, y->qkv.buf, s->T, s->Q, e) ||
-           dump_write(m, "decoder.{i}.attended", l, y->attended.buf, s->T, HE, e) || dump_write(m, "decoder.{i}.mid", l, y->mid.buf, M, s->D, e) ||
-           dump_write(m, "decoder.{i}.norm2", l, y->norm2.buf, M, s->D, e) || dump_write(m, "decoder.{i}.gated", l, y->gated.buf, M, s->F, e) ||
+           dump_write(m, "decoder.{i}.attended", l, y->attended.buf, s->T, HE, e) ||
+           dump_product(m, "decoder.{i}.attention", l, attended, weight(m, P_O, l), BUF_NONE, M, s->D, HE, e) ||
+           dump_write(m, "decoder.{i}.mid", l, y->mid.buf, M, s->D, e) || dump_write(m, "decoder.{i}.norm2", l, y->norm2.buf, M, s->D, e) ||
+           dump_write(m, "decoder.{i}.gated", l, y->gated.buf, M, s->F, e) ||
+           dump_product(m, "decoder.{i}.mlp", l, y->gated.buf, weight(m, P_DOWN, l), BUF_NONE, M, s->D, s->F, e) ||
            dump_write(m, "decoder.{i}.out", l, out, M, s->D, e);
 }
 
@@ -129,7 +132,7 @@ static int block_forward(Model *m, const Forest *f, const Shape *s, int l, StepM
     if (!next.at) return 0;
     k->linear_forward(next, y->gated.buf, weight(m, P_DOWN, l), BUF_NONE, sliced ? BUF_NONE : y->mid.buf, M, D, s->F);
     if (slices_sum_onto(m, "summing the feed-forward", next, y->mid.buf, (int64_t)M * D, e)) return -1;
-    return model_dump_waits(m) && block_dump(m, s, l, y, M, next, e) ? -1 : 0;
+    return model_dump_waits(m) && block_dump(m, s, l, y, M, attended, next, e) ? -1 : 0;
 }
 
 int decoder_forward(Model *m, Forest *f, Buf features, StepMode mode, Error *e) {

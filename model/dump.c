@@ -8,9 +8,11 @@
 #include <string.h>
 
 /* {i}: a block. Of the decoder's last block, what stands behind its attention is computed for the rows from which something is predicted alone. */
-static const char *const names[] = { "vision.embedded", "vision.{i}.qkv", "vision.{i}.attended", "vision.{i}.mid", "vision.{i}.activated",
-    "vision.{i}.out", "vision_features", "projected", "decoder.embedded", "decoder.{i}.norm1", "decoder.{i}.qkv", "decoder.{i}.attended",
-    "decoder.{i}.mid", "decoder.{i}.norm2", "decoder.{i}.gated", "decoder.{i}.out", "hidden", "logits" };
+static const char *const names[] = { "vision.embedded", "vision.{i}.qkv", "vision.{i}.attended", "vision.{i}.attention", "vision.{i}.mid", "vision.{i}.activated",
+    "vision.{i}.mlp", "vision.{i}.out", "vision_features", "projector.hidden", "projector.activated", "resampler.asked", "resampler.values",
+    "resampler.keys", "resampler.attended", "resampler.attention", "resampler.normed", "projected", "decoder.embedded", "decoder.{i}.norm1",
+    "decoder.{i}.qkv", "decoder.{i}.attended", "decoder.{i}.attention", "decoder.{i}.mid", "decoder.{i}.norm2", "decoder.{i}.gated", "decoder.{i}.mlp",
+    "decoder.{i}.out", "hidden", "logits" };
 enum { NAMES = sizeof names / sizeof *names };
 
 static void name_fill(char *out, size_t size, const char *name, int layer) {
@@ -21,9 +23,18 @@ static void name_fill(char *out, size_t size, const char *name, int layer) {
 
 /* Blocks of the part that a name belongs to; 1 for names outside blocks; 0: the model does not have it. */
 static int layers_of(const Model *m, const char *name) {
-    int vision = !strncmp(name, "vision", 6) || !strcmp(name, "projected"), blocks = strstr(name, "{i}") != NULL;
-    if (vision && !m->config.vision.layers) return 0;
-    return !blocks ? 1 : vision ? m->config.vision.feature_layers : m->config.decoder.layers;
+    int tower = !strncmp(name, "vision", 6), projector = !strncmp(name, "projector.", 10), resampler = !strncmp(name, "resampler.", 10);
+    if ((tower || projector || resampler || !strcmp(name, "projected")) && !m->config.vision.layers) return 0;
+    if (m->config.queries ? projector : resampler) return 0;
+    return !strstr(name, "{i}") ? 1 : tower ? m->config.vision.feature_layers : m->config.decoder.layers;
+}
+
+/* Adds a name to a list; of one that differs from the name before it in its last word, that alone: a message has room for no more. */
+static void name_list(char *out, size_t size, const char *before, const char *name) {
+    const char *end = strrchr(name, '.');
+    size_t stem = end ? (size_t)(end - name) + 1 : 0, used = strlen(out);
+    int same = stem && !strncmp(before, name, stem) && !strchr(before + stem, '.');
+    snprintf(out + used, size - used, "%s%s", same ? "|" : used ? ", " : "", name + (same ? stem : 0));
 }
 
 int model_dump(Model *m, const char *name, const char *path, Error *e) {
@@ -38,7 +49,7 @@ int model_dump(Model *m, const char *name, const char *path, Error *e) {
             strcpy(m->work->dump_path, path);
             return 0;
         }
-        if (layers) snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", *known ? ", " : "", names[i]);
+        if (layers) name_list(known, sizeof known, i ? names[i - 1] : "", names[i]);
     }
     return error_what(e, "no such activation"), error_where(e, "--dump"), error_found(e, "%.100s", name), error_expected(e, "one of: %s", known),
            error_hint(e, "{i} is a block: 0 to %d of the decoder", m->config.decoder.layers - 1);
@@ -46,12 +57,17 @@ int model_dump(Model *m, const char *name, const char *path, Error *e) {
 
 int model_dump_waits(const Model *m) { return m->work->dump_name[0] != 0; }
 
+/* Whether this is the one; its name in full. */
+static int is_wanted(const Model *m, const char *name, int layer, char *full, size_t size) {
+    if (!m->work->dump_name[0]) return 0;
+    name_fill(full, size, name, layer);
+    return !strcmp(m->work->dump_name, full);
+}
+
 int dump_write(Model *m, const char *name, int layer, Buf b, int rows, int width, Error *e) {
     Workspace *w = m->work;
     char full[160];
-    if (!w->dump_name[0]) return 0;
-    name_fill(full, sizeof full, name, layer);
-    if (strcmp(w->dump_name, full)) return 0;
+    if (!is_wanted(m, name, layer, full, sizeof full)) return 0;
     w->dump_name[0] = 0;
     int64_t n = (int64_t)rows * width, shape[2] = { rows, width };
     void *host = mem_new((size_t)n, dtype_size(b.dtype), "dump", e);
@@ -66,4 +82,15 @@ int dump_write(Model *m, const char *name, int layer, Buf b, int rows, int width
         return -1;
     }
     return tensors_commit(out, e);
+}
+
+int dump_product(Model *m, const char *name, int layer, Buf x, Buf weights, Buf bias, int rows, int width, int inner, Error *e) {
+    char full[160];
+    Buf y;
+    if (!is_wanted(m, name, layer, full, sizeof full)) return 0;
+    if (m->k->alloc(&y, FP32, (int64_t)rows * width, "dump", e)) return -1;
+    m->k->linear_forward(y, x, weights, bias, BUF_NONE, rows, width, inner);
+    int bad = dump_write(m, name, layer, y, rows, width, e);
+    m->k->free(y);
+    return bad;
 }

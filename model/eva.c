@@ -53,7 +53,7 @@ int eva_forward(Model *m, const TowerPass *pass, Buf *stream, Error *e) {
         k->layernorm_forward(
             next, y->mean2.buf, y->rstd2.buf, y->norm2.buf, weight(m, P_EVA_LN2_W, l), weight(m, P_EVA_LN2_B, l), T, W, c->eps);
         k->add(next, next, y->mid.buf, TW);
-        if (tower_block_dump(m, pass, l, next, e)) return -1;
+        if (tower_block_dump(m, pass, l, &(TowerProducts){ P_EVA_O_W, P_EVA_O_B, P_EVA_FC2_W, P_EVA_FC2_B }, next, e)) return -1;
         x = next;
     }
     k->layernorm_forward(w->vision_pre.buf, w->vision_pre_mean.buf, w->vision_pre_rstd.buf, x, weight(m, P_EVA_NORM_W, -1),

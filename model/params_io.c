@@ -1,8 +1,5 @@
-/* params_io.c - owns the way of weights between a checkpoint's files and the arena, and their hash.
- *
- * Tensors stored in the arena's type go straight from the mapped file to the device; others pass through a piece of host memory of fixed size and
- * are converted there, so that nothing but the arena grows with the model.
- * Refuses what checkpoint.c finds wrong, before the arena is allocated. */
+/* params_io.c - owns the way of weights from the arena to a checkpoint's files, and their hash. They pass through a piece of host memory of fixed size, so that
+ * nothing but the arena grows with the model. */
 #include "model/checkpoint.h"
 
 #include <assert.h>
@@ -15,60 +12,6 @@ enum { PIECE = 1 << 20 };
 TensorType params_tensor_type(DType dtype) { return dtype == BF16 ? TENSOR_BF16 : TENSOR_F32; }
 
 static int64_t piece_of(int64_t count, int64_t done) { return count - done < PIECE ? count - done : PIECE; }
-
-/* ---- load ---- */
-
-/* The elements of a slice lie in the file as runs: one, or one in each row where columns are cut. */
-static int read_tensor(const Params *p, const Kernels *k, const Param *q, const Tensor *t, void *piece, Error *e) {
-    Buf to = buf_at(p->weights, q->offset);
-    TensorType type = params_tensor_type(to.dtype);
-    size_t size = tensor_type_size(t->type);
-    int64_t run, first = params_whole_at(p, q, 0, &run);
-    if (t->type == type && run == q->count) { /* as they are stored: from the mapped file to the device */
-        k->upload(to, (const char *)t->data + (size_t)first * size, q->count);
-        return 0;
-    }
-    for (int64_t done = 0, n; done < q->count; done += n) {
-        n = piece_of(q->count, done);
-        for (int64_t at = 0, m; at < n; at += m) {
-            first = params_whole_at(p, q, done + at, &run);
-            m = run < n - at ? run : n - at;
-            if (tensor_convert((const char *)t->data + (size_t)first * size, t->type, (char *)piece + (size_t)at * dtype_size(to.dtype), type, m, e))
-                return error_where(e, "%s: tensor \"%s\"", t->file, t->name);
-        }
-        k->upload(buf_at(to, done), piece, n);
-    }
-    return 0;
-}
-
-/* What an export of the same dtype means. */
-static TensorType stored_type(const Tensor *t) { return t && (t->type == TENSOR_BF16 || t->type == TENSOR_F16) ? t->type : TENSOR_F32; }
-
-static int load(Params *p, const Kernels *k, DType dtype, const Checkpoint *c, Error *e) {
-    if (checkpoint_problem(c, 0, e) >= 0) return -1;
-    void *piece = mem_new(PIECE, dtype_size(dtype), "loading weights", e);
-    if (!piece) return -1;
-    int failed = k->alloc(&p->weights, dtype, p->count, "weights", e);
-    for (int i = 0; i < p->n && !failed; i++) {
-        p->list[i].absent = !c->tensors[i];
-        p->list[i].stored = stored_type(c->tensors[i]);
-        failed = c->tensors[i] && read_tensor(p, k, &p->list[i], c->tensors[i], piece, e);
-    }
-    if (!failed) failed = k->sync(e);
-    free(piece);
-    if (failed && p->weights.at) k->free(p->weights), p->weights = BUF_NONE;
-    params_units_at(p, p->weights, BUF_NONE);
-    p->layout = c->layout;
-    return failed ? -1 : 0;
-}
-
-int params_load(Params *p, const Kernels *k, DType dtype, const char *folder, Error *e) {
-    Checkpoint c;
-    if (checkpoint_open(&c, p, folder, e)) return -1;
-    int failed = load(p, k, dtype, &c, e);
-    checkpoint_close(&c);
-    return failed;
-}
 
 /* ---- write ---- */
 

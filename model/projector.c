@@ -13,7 +13,9 @@ int projector_forward(Model *m, Buf vision, int image_rows, Error *e) {
     k->activation_forward(w->projector_act.buf, w->projector_hidden.buf, GELU, (int64_t)rows * D);
     k->linear_forward(buf_at(w->projected.buf, (int64_t)lead * D), w->projector_act.buf, weight(m, P_PROJECTOR_2_W, -1),
         weight(m, P_PROJECTOR_2_B, -1), BUF_NONE, rows, D, D);
-    return 0;
+    return dump_write(m, "projector.hidden", 0, w->projector_hidden.buf, rows, D, e) || dump_write(m, "projector.activated", 0, w->projector_act.buf, rows, D, e)
+               ? -1
+               : 0;
 }
 
 void projector_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows) {

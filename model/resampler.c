@@ -68,6 +68,18 @@ static void in_grads(const Model *m, const Shape *s, int which, Buf dy, Buf x, i
     if (dw.at) linear_grads(m, buf_at(dw, (int64_t)which * s->D * s->D), buf_at(db, (int64_t)which * s->D), dy, x, rows, s->D, s->D);
 }
 
+/* asked: queries behind their norm, with positions; values: features behind theirs, keys: with positions; attended, attention: before the product that ends
+ * attention and behind it; normed: behind the last norm. */
+static int dump(Model *m, const Shape *s, Error *e) {
+    const Workspace *w = m->work;
+    return dump_write(m, "resampler.asked", 0, w->resampler_asked.buf, s->Q, s->D, e) ||
+           dump_write(m, "resampler.values", 0, w->resampler_values.buf, s->features, s->D, e) ||
+           dump_write(m, "resampler.keys", 0, w->resampler_keys.buf, s->features, s->D, e) ||
+           dump_write(m, "resampler.attended", 0, w->resampler_attended.buf, s->rows, s->D, e) ||
+           dump_write(m, "resampler.attention", 0, w->resampler_out.buf, s->rows, s->D, e) ||
+           dump_write(m, "resampler.normed", 0, w->resampler_normed.buf, s->rows, s->D, e);
+}
+
 int resampler_forward(Model *m, Buf vision, int image_rows, Error *e) {
     const Kernels *k = m->k;
     Workspace *w = m->work;
@@ -103,7 +115,7 @@ int resampler_forward(Model *m, Buf vision, int image_rows, Error *e) {
     for (int b = 0; b < s.images; b++) /* one by one: the bits of this product may depend on how many rows it has */
         k->linear_backward_input(
             buf_at(w->projected.buf, b * QD), buf_at(w->resampler_normed.buf, b * QD), weight(m, P_RESAMPLER_PROJ, -1), Q, D, D, 0);
-    return 0;
+    return dump(m, &s, e) ? -1 : 0;
 }
 
 int resampler_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows, Error *e) {

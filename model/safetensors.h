@@ -5,7 +5,7 @@
 #ifndef RLAIFV_MODEL_SAFETENSORS_H
 #define RLAIFV_MODEL_SAFETENSORS_H
 
-#include "base/error.h"
+#include "base/file.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -55,6 +55,7 @@ typedef struct TensorFile {
     char *path;
     const void *map;
     size_t size;
+    FileIdentity which;
 } TensorFile;
 
 typedef struct TensorSet {
@@ -76,6 +77,15 @@ void tensors_close(TensorSet *s);
 const Tensor *tensors_find(const TensorSet *s, const char *name);
 /* The tensor's count elements as `type`, in `out`. */
 int tensor_read(const Tensor *t, TensorType type, void *out, Error *e);
+
+/* Reads elements as they are stored, at the disk's speed (file_reopen); a thread has one of its own, which begins as zeros. */
+typedef struct TensorReader {
+    const TensorFile *open; /* NULL: none */
+    int file;
+} TensorReader;
+/* Elements [first, first + n) of a tensor of the set. */
+int tensor_reader_read(TensorReader *r, const TensorSet *s, const Tensor *t, int64_t first, int64_t n, void *out, Error *e);
+void tensor_reader_close(TensorReader *r);
 
 /* ---- writing ---- */
 

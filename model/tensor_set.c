@@ -1,6 +1,6 @@
-/* tensor_set.c - owns which files make a checkpoint, and the set of their tensors by name.
+/* tensor_set.c - owns which files make a checkpoint, the set of their tensors by name, and the reading of these.
  *
- * Files are mapped, so opening a checkpoint costs its headers; pages come in as tensors are read. Both formats are presented alike: what is
+ * Files are mapped, so opening a checkpoint costs its headers; pages come in as tensors are looked at. Whole checkpoints are not read through the map. Both formats are presented alike: what is
  * called
  * *.bin is PyTorch's (torch_file.c), anything else is safetensors (safetensors.c). Refuses names that stand twice, indices that name files
  * elsewhere, and files or tensors an index names that are not there. */
@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SHARDS_MOST = 100000 };
 
@@ -23,7 +24,7 @@ static int file_add(TensorSet *s, const char *path, Error *e) {
     *f = (TensorFile){ .path = strdup(path), .format = n >= 4 && !strcmp(path + n - 4, ".bin") ? FORMAT_TORCH : FORMAT_SAFETENSORS };
     if (!f->path) return error_what(e, "out of memory");
     s->files_n++;
-    if (file_map(path, &f->map, &f->size, e)) return -1;
+    if (file_map_identified(path, &f->map, &f->size, &f->which, e)) return -1;
     return f->format == FORMAT_TORCH ? torch_add(s, f, e) : safetensors_add(s, f, e);
 }
 
@@ -145,4 +146,24 @@ void tensors_close(TensorSet *s) {
 const Tensor *tensors_find(const TensorSet *s, const char *name) {
     Tensor key = { .name = (char *)(uintptr_t)name };
     return s->n ? bsearch(&key, s->list, s->n, sizeof *s->list, by_name) : NULL;
+}
+
+void tensor_reader_close(TensorReader *r) {
+    if (r->open && r->file >= 0) close(r->file);
+    *r = (TensorReader){ 0 };
+}
+
+int tensor_reader_read(TensorReader *r, const TensorSet *s, const Tensor *t, int64_t first, int64_t n, void *out, Error *e) {
+    size_t size = tensor_type_size(t->type), bytes = (size_t)n * size;
+    const char *from = (const char *)t->data + (size_t)first * size;
+    if (!n) return 0;
+    if (!r->open || r->open->path != t->file) {
+        tensor_reader_close(r);
+        for (size_t i = 0; i < s->files_n && !r->open; i++)
+            if (s->files[i].path == t->file) r->open = &s->files[i];
+        r->file = r->open ? file_reopen(r->open->path, r->open->which) : -1;
+    }
+    if (r->file >= 0) return file_read_at(r->file, t->file, out, bytes, (size_t)(from - (const char *)r->open->map), e);
+    memcpy(out, from, bytes);
+    return 0;
 }

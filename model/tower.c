@@ -35,13 +35,15 @@ static int feature_rows(Model *m, int images, Error *e) {
     return n;
 }
 
-int tower_block_dump(Model *m, const TowerPass *pass, int l, Buf next, Error *e) {
+int tower_block_dump(Model *m, const TowerPass *pass, int l, const TowerProducts *p, Buf next, Error *e) {
     const VisionLayer *y = tower_block(m, pass, l);
-    int T = pass->rows, W = m->config.vision.width;
+    int T = pass->rows, W = m->config.vision.width, F = m->config.vision.ff;
     return dump_write(m, "vision.{i}.qkv", l, y->qkv.buf, T, 3 * W, e) ||
                    dump_write(m, "vision.{i}.attended", l, y->attended.buf, T, W, e) ||
+                   dump_product(m, "vision.{i}.attention", l, y->attended.buf, weight(m, p->attention, l), weight(m, p->attention_bias, l), T, W, W, e) ||
                    dump_write(m, "vision.{i}.mid", l, y->mid.buf, T, W, e) ||
-                   dump_write(m, "vision.{i}.activated", l, y->activated.buf, T, m->config.vision.ff, e) ||
+                   dump_write(m, "vision.{i}.activated", l, y->activated.buf, T, F, e) ||
+                   dump_product(m, "vision.{i}.mlp", l, y->activated.buf, weight(m, p->mlp, l), weight(m, p->mlp_bias, l), T, W, F, e) ||
                    dump_write(m, "vision.{i}.out", l, next, T, W, e)
                ? -1
                : 0;

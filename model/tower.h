@@ -22,7 +22,11 @@ static inline Buf tower_next(const Model *m, const TowerPass *pass, int l) {
     return l + 1 == m->config.vision.feature_layers ? m->work->vision_final.buf : tower_block(m, pass, l + 1)->x.buf;
 }
 
+/* The products that end a block's two branches, and their biases. */
+typedef struct TowerProducts {
+    ParamKind attention, attention_bias, mlp, mlp_bias;
+} TowerProducts;
 /* Writes what a dump asked for of block l, whose result is `next`. */
-int tower_block_dump(Model *m, const TowerPass *pass, int l, Buf next, Error *e);
+int tower_block_dump(Model *m, const TowerPass *pass, int l, const TowerProducts *p, Buf next, Error *e);
 
 #endif

@@ -92,6 +92,9 @@ int resampler_forward(Model *m, Buf vision, int image_rows, Error *e);
 int resampler_backward(Model *m, Buf dprojected, Buf vision, Buf dvision, int image_rows, Error *e);
 /* Writes `rows` x `width` of a buffer as one tensor if it is the one a dump asked for; {i} in the name stands for `layer`. */
 int dump_write(Model *m, const char *name, int layer, Buf b, int rows, int width, Error *e);
+/* The same of a product, (rows, inner) with weights (width, inner), that a block adds to the stream at once and keeps nowhere: it is computed again by
+ * itself, in fp32, if it is the one. Of a slice it is what this slice adds. */
+int dump_product(Model *m, const char *name, int layer, Buf x, Buf weights, Buf bias, int rows, int width, int inner, Error *e);
 
 static inline Buf weight(const Model *m, ParamKind kind, int layer) { return params_weight(&m->params, kind, layer); }
 /* The gradient of a tensor, or none when it is frozen. */

@@ -15,8 +15,24 @@ int bytes_put(Bytes *b, const void *data, size_t size, Error *e) {
     return 0;
 }
 
+static int too_long(size_t size, Error *e) {
+    error_what(e, "a text is too long to tokenize");
+    return error_found(e, "%zu bytes once normalised", size), error_expected(e, "at most %d", HUB_TEXT_MOST);
+}
+
+/* What a character is replaced by may be long enough for a short text to fill the memory: where that could be, hits are counted first. */
+static int length_check(const char *text, size_t size, const Text *pattern, const Text *content, Error *e) {
+    const size_t n = (size_t)pattern->size, each = (size_t)content->size;
+    if (size / n < HUB_TEXT_MOST / (each + 1)) return 0;
+    size_t hits = 0;
+    for (const char *at = text, *end = text + size; (at = memmem(at, (size_t)(end - at), pattern->data, n)); at += n) hits++;
+    const size_t length = size - hits * n + hits * each;
+    return length > HUB_TEXT_MOST ? too_long(length, e) : 0;
+}
+
 int replace_all(Bytes *out, const char *text, size_t size, const Text *pattern, const Text *content, Error *e) {
     const size_t n = (size_t)pattern->size;
+    if (length_check(text, size, pattern, content, e)) return -1;
     for (;;) {
         const char *hit = memmem(text, size, pattern->data, n);
         const size_t before = hit ? (size_t)(hit - text) : size;
@@ -106,10 +122,7 @@ int hub_normalize(const Hub *h, int inside, const char *text, size_t size, Bytes
                   : s->kind == NORMAL_REPLACE ? replace_all(b, text, size, &s->pattern, &s->content, e)
                                               : bytes_put(b, s->content.data, (size_t)s->content.size, e) || bytes_put(b, text, size, e);
         if (bad) return -1;
-        if (b->size > HUB_TEXT_MOST) {
-            error_what(e, "a text is too long to tokenize");
-            return error_found(e, "%zu bytes once normalised", b->size), error_expected(e, "at most %d", HUB_TEXT_MOST);
-        }
+        if (b->size > HUB_TEXT_MOST) return too_long(b->size, e);
         text = b->data ? b->data : "", size = b->size, next = !next;
     }
     *out = (Text){ (char *)text, (int)size };

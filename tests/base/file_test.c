@@ -65,6 +65,35 @@ static void map(void **state) {
     file_unmap(NULL, 0);
 }
 
+/* By its name as long as that leads to the file that was mapped; a file cut short has an error, not a signal. */
+static void map_read_again(void **state) {
+    (void)state;
+    Error e;
+    const void *p;
+    size_t size;
+    FileIdentity which;
+    char got[8] = "";
+    put(at(folder, "a"), "mapped", 6);
+    assert_int_equal(file_map_identified(at(folder, "a"), &p, &size, &which, &e), 0);
+    int file = file_reopen(at(folder, "a"), which);
+    assert_true(file >= 0);
+    assert_int_equal(file_read_at(file, "a", got, 3, 2, &e), 0);
+    assert_string_equal(got, "ppe");
+    assert_int_equal(file_read_at(file, "a", got, 0, 6, &e), 0);
+    assert_int_equal(file_read_at(file, "a", got, 4, 4, &e), -1);
+    error_says(&e, "file became shorter while it was read"), error_says(&e, "6 bytes"), error_says(&e, "expected 8");
+    put(at(folder, "a"), "others", 6); /* another file of this name */
+    assert_int_equal(file_reopen(at(folder, "a"), which), -1);
+    assert_int_equal(file_read_at(file, "a", got, 6, 0, &e), 0);
+    assert_memory_equal(got, p, 6);
+    assert_int_equal(file_reopen(at(folder, "none"), which), -1);
+    assert_int_equal(file_reopen(folder, which), -1);
+    close(file);
+    assert_int_equal(file_read_at(file, "a", got, 1, 0, &e), -1);
+    error_says(&e, "cannot read file");
+    file_unmap(p, size);
+}
+
 static void output_appears_only_when_whole(void **state) {
     (void)state;
     Error e;
@@ -202,7 +231,7 @@ static void hashes(void **state) {
 
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
-    const struct CMUnitTest tests[] = { TEST(write_read_copy), TEST(map), TEST(output_appears_only_when_whole), TEST(writes_that_fail),
+    const struct CMUnitTest tests[] = { TEST(write_read_copy), TEST(map), TEST(map_read_again), TEST(output_appears_only_when_whole), TEST(writes_that_fail),
         TEST(folders), TEST(paths), TEST(hashes) };
     return cmocka_run_group_tests_name("file", tests, NULL, NULL);
 }

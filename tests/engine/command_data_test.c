@@ -7,6 +7,7 @@
 #include "tests/check.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <unistd.h>
 
 static const char *const cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi" };
@@ -180,6 +181,23 @@ static int lines_of(const char *path) {
     return n;
 }
 
+/* An activation of a prompt, malloc'd. */
+static float *dumped(const char *model, const char *image, const char *name, const char *to, int64_t *count) {
+    Error e;
+    TensorSet set;
+    assert_int_equal(call(command_inspect, &e, model, "--dump", name, "--dump-to", to, "--image", image, NULL), 0);
+    assert_int_equal(tensors_open(&set, to, &e), 0);
+    const Tensor *t = tensors_find(&set, name);
+    assert_non_null(t);
+    float *out = malloc((size_t)t->count * sizeof *out);
+    assert_non_null(out);
+    assert_int_equal(tensor_read(t, TENSOR_F32, out, &e), 0);
+    *count = t->count;
+    tensors_close(&set);
+    remove(to);
+    return out;
+}
+
 static void test_dump(void **state) {
     (void)state;
     Error e;
@@ -206,14 +224,73 @@ static void test_dump(void **state) {
         remove(out);
     }
     tensors_close(&wanted);
+    /* a stream is what it was and what was added to it */
+    static const char *const sums[][3] = { { "decoder.embedded", "decoder.0.attention", "decoder.0.mid" }, { "decoder.0.mid", "decoder.0.mlp", "decoder.0.out" },
+        { "decoder.1.mid", "decoder.1.mlp", "decoder.1.out" }, { "vision.0.out", "vision.1.attention", "vision.1.mid" },
+        { "vision.1.mid", "vision.1.mlp", "vision.1.out" } };
+    for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) {
+        int64_t counts[3];
+        float *parts[3];
+        for (int j = 0; j < 3; j++) parts[j] = dumped(model, image, sums[i][j], out, &counts[j]);
+        assert_true(counts[0] == counts[1] && counts[1] == counts[2] && counts[0] > 0);
+        for (int64_t j = 0; j < counts[0]; j++) assert_float_equal(parts[0][j] + parts[1][j], parts[2][j], 1e-5);
+        for (int j = 0; j < 3; j++) free(parts[j]);
+    }
+    int64_t n, m;
+    float *hidden = dumped(model, image, "projector.hidden", out, &n), *activated = dumped(model, image, "projector.activated", out, &m);
+    assert_true(n == m && n % 48 == 0);
+    for (int64_t j = 0; j < n; j++) assert_float_equal(activated[j], .5 * (double)hidden[j] * (1 + erf((double)hidden[j] * M_SQRT1_2)), 1e-6);
+    free(hidden), free(activated);
+    assert_int_equal(call(command_inspect, &e, model, "--dump", "resampler.normed", "--dump-to", out, "--image", image, NULL), -1);
+    error_says(&e, "no such activation");
     assert_int_equal(call(command_inspect, &e, model, "--dump", "decoder.2.qkv", "--dump-to", out, NULL), -1);
-    error_says(&e, "decoder.{i}.qkv");
+    error_says(&e, "decoder.{i}.norm1|qkv|attended|attention|mid|norm2|gated|mlp|out, hidden, logits"); /* all of them: not cut short */
+    error_says(&e, "projector.hidden|activated, projected");
     error_says(&e, "0 to 1");
     assert_int_equal(call(command_inspect, &e, model, "--dump", "projected", "--dump-to", out, NULL), -1);
     error_says(&e, "give an --image");
     assert_int_equal(call(command_inspect, &e, model, "--dump", "projected", NULL), -1);
     error_says(&e, "--dump-to FILE");
     assert_false(file_exists(out));
+}
+
+/* What stands between the resampler's parts, by its last two: its norm of attention's rows, and that times proj, which golden_test.c holds to PyTorch's. */
+static void test_dump_resampler(void **state) {
+    (void)state;
+    enum { Q = 16, P = 25, D = 32 };
+    static const char model[] = "tests/golden/omnilmm/model", image[] = "tests/golden/omnilmm/images/1.png";
+    static const char *const names[] = { "resampler.asked", "resampler.attended", "resampler.attention", "resampler.normed", "projected", "resampler.values", "resampler.keys" };
+    enum { ATTENTION = 2, NORMED, PROJECTED, NAMES = 7 };
+    char out[PATH_SIZE];
+    float *rows[NAMES], proj[D * D], gain[D], shift[D];
+    Error e;
+    TensorSet set;
+    snprintf(out, sizeof out, "%s", at(folder, "dump.safetensors"));
+    for (int i = 0; i < NAMES; i++) {
+        int64_t n;
+        rows[i] = dumped(model, image, names[i], out, &n);
+        assert_int_equal(n, (i > PROJECTED ? P : Q) * D);
+    }
+    assert_int_equal(tensors_open(&set, model, &e), 0);
+    assert_int_equal(tensor_read(tensors_find(&set, "model.resampler.proj"), TENSOR_F32, proj, &e), 0);
+    assert_int_equal(tensor_read(tensors_find(&set, "model.resampler.ln_post.weight"), TENSOR_F32, gain, &e), 0);
+    assert_int_equal(tensor_read(tensors_find(&set, "model.resampler.ln_post.bias"), TENSOR_F32, shift, &e), 0);
+    for (int r = 0; r < Q; r++) {
+        const float *x = rows[ATTENTION] + r * D, *y = rows[NORMED] + r * D, *z = rows[PROJECTED] + r * D;
+        double mean = 0, square = 0;
+        for (int d = 0; d < D; d++) mean += (double)x[d] / D;
+        for (int d = 0; d < D; d++) square += pow((double)x[d] - mean, 2) / D;
+        for (int d = 0; d < D; d++) {
+            double sum = 0;
+            for (int i = 0; i < D; i++) sum += (double)y[i] * (double)proj[i * D + d];
+            assert_float_equal(y[d], ((double)x[d] - mean) / sqrt(square + 1e-6) * (double)gain[d] + (double)shift[d], 1e-4);
+            assert_float_equal(z[d], sum, 1e-4);
+        }
+    }
+    tensors_close(&set);
+    for (int i = 0; i < NAMES; i++) free(rows[i]);
+    assert_int_equal(call(command_inspect, &e, model, "--dump", "projector.hidden", "--dump-to", out, "--image", image, NULL), -1);
+    error_says(&e, "resampler.asked|values|keys|attended|attention|normed, projected");
 }
 
 static void test_scenes(void **state) {
@@ -242,6 +319,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_preprocess, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inspect, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dump, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dump_resampler, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scenes, setup, teardown),
     };
     return cmocka_run_group_tests(command_data_test, NULL, NULL);

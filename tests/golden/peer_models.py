@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """peer_models.py PROGRAM FOLDER - full-size shapes against PyTorch: every width, head, feed-forward and image size as published, but one block of each stack,
-with random weights. Writes two checkpoints below FOLDER, has PROGRAM score a row with each, and compares tower features, image rows and log-probs.
+with random weights. Writes checkpoints below FOLDER, has PROGRAM score a row with each, and compares log-probs and what --dump writes on the way: products of
+attention and feed-forward before they are added to the stream, the projector's or resampler's inside, tower features, image rows.
 
-    llava     CLIP-L/14-336, two-layer projector, Llama-7B's block            against Transformers' LlavaForConditionalGeneration
-    omnilmm   EVA-02-enormous at 448 pixels, resampler of 256 queries, Mistral-7B's block    against timm, torch.nn.MultiheadAttention, MistralForCausalLM
+    llava         CLIP-L/14-336, two-layer projector, Llama-7B's block            against Transformers' LlavaForConditionalGeneration
+    omnilmm       EVA-02-enormous at 448 pixels, resampler of 256 queries, Mistral-7B's block    against timm, torch.nn.MultiheadAttention, MistralForCausalLM
+    vicuna_13b, yi_34b, llama3_8b    decoders alone with their whole vocabularies    against LlamaForCausalLM
+    qwen2_7b      the same                                                        against Qwen2ForCausalLM
 
-Needs about 8 GB of memory and what make_omnilmm.py needs. Exits 1 when something is further off than the bounds of tests/golden allow."""
+PROGRAM FOLDER [CASE ...]: those cases alone. Needs about 16 GB of memory and what make_omnilmm.py needs. Exits 1 when something is further off than the
+bounds of tests/golden allow."""
 import gc
 import importlib
 import json
@@ -15,12 +19,14 @@ import sys
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 omni = importlib.import_module("make_omnilmm")
+DECODER = ("decoder.0.attention", "decoder.0.mlp")
 ROW = {"image": "image.png", "question": "What is in the picture?", "chosen": "There is a green cup next to the car.", "rejected": "A dog."}
 VOCAB = 32000
 RANGE, LOGP = 2e-5, 5e-5  # bounds of a right fp32 implementation, as in tests/golden
@@ -46,17 +52,29 @@ def picture(path):
     small.resize((360, 480), Image.BICUBIC).save(path)
 
 
+HEAD = ("A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the"
+    " user's questions. USER: ")
+
+
 def prompt_ids(image_rows, image_id, sp):
     """vicuna_v1: both sides of the image are tokenised by themselves."""
-    head = ("A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the"
-        " user's questions. USER: ")
-    return [1] + sp.encode(head) + [image_id] * image_rows + sp.encode(f"\n{ROW['question']} ASSISTANT:")
+    return [1] + sp.encode(HEAD) + [image_id] * image_rows + sp.encode(f"\n{ROW['question']} ASSISTANT:")
 
 
-def run(program, folder, dtype):
-    """What the program says: features, image rows, log-probs of both answers."""
+def keep(kept, name, module):
+    """What a module returns, under the name of the dump that it is compared with."""
+    module.register_forward_hook(lambda _, __, y: kept.__setitem__(name, (y[0] if isinstance(y, tuple) else y)))
+
+
+def keep_block(kept, block):
+    for name, module in zip(DECODER, (block.self_attn, block.mlp)):
+        keep(kept, name, module)
+
+
+def run(program, folder, dtype, names):
+    """What the program says: activations, log-probs of both answers."""
     out = {}
-    for name in ("vision_features", "projected"):
+    for name in names:
         subprocess.run([program, "score", "--strict", "--dtype", dtype, "--template", "vicuna_v1", "--model", folder, "--data", os.path.join(folder, "row.jsonl"),
             "--out", os.path.join(folder, "score.jsonl"), "--dump", name, "--dump-to", os.path.join(folder, "dump.safetensors")], check=True, stderr=subprocess.DEVNULL)
         out[name] = load_file(os.path.join(folder, "dump.safetensors"))[name]
@@ -68,7 +86,7 @@ def run(program, folder, dtype):
 def compare(case, want, program, folder):
     bad = 0
     for dtype in ("fp32", "bf16"):
-        got = run(program, folder, dtype)
+        got = run(program, folder, dtype, [name for name in want if name != "logps"])
         for name, w in want.items():
             w, g = w.float(), got[name].float().reshape(w.shape)
             gap, size = (g - w).abs().max().item(), (w.max() - w.min()).item()
@@ -84,17 +102,28 @@ def logps(logits, ids, answer):
     return rows.gather(1, torch.tensor(answer)[:, None])[:, 0]
 
 
+def scored(logits_of, kept, ids, sp):
+    """Log-probs of both answers, and of what was kept of the decoder's only block the rows that predict them, as the program computes no others behind its
+    attention: the prompt's last row, once, and the answers' without their last."""
+    out = {name: [] for name in ("logps", *DECODER)}
+    for n, answer in enumerate(answers(sp)):
+        out["logps"].append(logps(logits_of(ids + answer), ids, answer))
+        for name in DECODER:
+            out[name].append(kept[name][0, len(ids) - 1 + (n > 0) : len(ids) - 1 + len(answer)])
+    return {name: torch.cat(rows) for name, rows in out.items()}
+
+
 def answers(sp):
     return [sp.encode(ROW[side]) + [2] for side in ("chosen", "rejected")]
 
 
-def prepare(folder):
+def prepare(folder, row=ROW):
     import shutil
     import sentencepiece
     os.makedirs(os.path.join(folder, "vision"), exist_ok=True)
     picture(os.path.join(folder, "image.png"))
     shutil.copy(os.path.join(omni.SOURCE, "model", "tokenizer.model"), folder)
-    omni.write_json([ROW], folder, "row.jsonl", lines=True)
+    omni.write_json([row], folder, "row.jsonl", lines=True)
     return sentencepiece.SentencePieceProcessor(os.path.join(folder, "tokenizer.model"))
 
 
@@ -114,12 +143,17 @@ def llava(folder):
     square = Image.new("RGB", (side, side), tuple(int(255 * m) for m in omni.MEAN))
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     pixels = omni.normalised(square.resize((336, 336), Image.BICUBIC))[None]
+    kept, block, projector = {}, [m for m in model.model.vision_tower.modules() if type(m).__name__ == "CLIPEncoderLayer"][0], model.model.multi_modal_projector
+    keep(kept, "vision.0.attention", block.self_attn)
+    keep(kept, "vision.0.mlp", block.mlp)
+    keep(kept, "projector.hidden", projector.linear_1)
+    keep(kept, "projector.activated", projector.act)
     tower = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
-    out = dict(vision_features=tower[0], projected=model.model.multi_modal_projector(tower)[0])
-    ids, rows = prompt_ids(576, VOCAB - 1, sp), []
-    for answer in answers(sp):
-        rows.append(logps(model(input_ids=torch.tensor([ids + answer]), pixel_values=pixels).logits[0], ids, answer))
-    return out | dict(logps=torch.cat(rows))
+    out = dict(vision_features=tower[0], projected=projector(tower)[0])
+    out |= {name: value[0] for name, value in kept.items()}
+    keep_block(kept, model.model.language_model.layers[0])
+    ids = prompt_ids(576, VOCAB - 1, sp)
+    return out | scored(lambda row: model(input_ids=torch.tensor([row]), pixel_values=pixels).logits[0], kept, ids, sp)
 
 
 @torch.no_grad()
@@ -137,24 +171,75 @@ def omnilmm(folder):
     omni.write_json(dict(model_type="omnilmm", **sizes, mm_vision_tower="./vision", mm_use_im_start_end=True, num_query=256, image_size=448), folder,
         "config.json")
     omni.write_json(dict(architecture="eva02_enormous_patch14_clip_224", model_args=omni.TOWER), folder, "vision/config.json")
+    kept, r = {}, model.resampler
+    keep(kept, "vision.0.attention", model.tower.blocks[0].attn)
+    keep(kept, "vision.0.mlp", model.tower.blocks[0].mlp)
+    keep(kept, "resampler.values", r.ln_kv)
+    keep(kept, "resampler.attention", r.attn)
+    keep(kept, "resampler.normed", r.ln_post)
     features = model.features(omni.squashed(os.path.join(folder, "image.png"))[None])
-    out = dict(vision_features=features[0], projected=model.resampler(features)[0])
+    out = dict(vision_features=features[0], projected=r(features)[0])
+    out |= {name: value[0] for name, value in kept.items()}
+    # What no module returns: the sums of norms and positions, and attention before its last product.
+    out["resampler.asked"] = r.ln_q(r.query) + r.pos_embed
+    out["resampler.keys"] = out["resampler.values"] + omni.table_resized(r.pos_embed, 32)
+    parts = [F.linear(x, w, b).unflatten(-1, (omni.RESAMPLER_HEADS, -1)).transpose(0, 1) for x, w, b in zip(
+        (out["resampler.asked"], out["resampler.keys"], out["resampler.values"]), r.attn.in_proj_weight.chunk(3), r.attn.in_proj_bias.chunk(3))]
+    out["resampler.attended"] = F.scaled_dot_product_attention(*parts).transpose(0, 1).flatten(1)
+    keep_block(kept, model.decoder.model.layers[0])
     ids = prompt_ids(256, VOCAB - 1, sp)
-    return out | dict(logps=torch.cat([logps(model.logits(features, ids + answer), ids, answer) for answer in answers(sp)]))
+    return out | scored(lambda row: model.logits(features, row), kept, ids, sp)
 
 
-def main(program, folder):
+@torch.no_grad()
+def decoder(folder, kind, seed, rope_theta, **sizes):
+    import transformers
+    sp = prepare(folder, {key: value for key, value in ROW.items() if key != "image"})
+    config = getattr(transformers, kind + "Config")(num_hidden_layers=1, bos_token_id=1, eos_token_id=2, pad_token_id=None, tie_word_embeddings=False,
+        rope_parameters=dict(rope_type="default", rope_theta=rope_theta), **sizes)
+    model = getattr(transformers, kind + "ForCausalLM")(config).float().eval()
+    fill(model, seed)
+    model.save_pretrained(folder)
+    kept = {}
+    keep_block(kept, model.model.layers[0])
+    ids = [1] + sp.encode(HEAD + ROW["question"] + " ASSISTANT:")
+    return scored(lambda row: model(input_ids=torch.tensor([row])).logits[0], kept, ids, sp)
+
+
+def vicuna_13b(folder):
+    return decoder(folder, "Llama", 3, 1e4, vocab_size=32000, hidden_size=5120, intermediate_size=13824, num_attention_heads=40, num_key_value_heads=40,
+        rms_norm_eps=1e-5, max_position_embeddings=4096)
+
+
+def yi_34b(folder):
+    return decoder(folder, "Llama", 4, 5e6, vocab_size=64000, hidden_size=7168, intermediate_size=20480, num_attention_heads=56, num_key_value_heads=8,
+        rms_norm_eps=1e-5, max_position_embeddings=4096)
+
+
+def llama3_8b(folder):
+    return decoder(folder, "Llama", 5, 5e5, vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_attention_heads=32, num_key_value_heads=8,
+        rms_norm_eps=1e-5, max_position_embeddings=8192)
+
+
+def qwen2_7b(folder):
+    return decoder(folder, "Qwen2", 6, 1e6, vocab_size=152064, hidden_size=3584, intermediate_size=18944, num_attention_heads=28, num_key_value_heads=4,
+        rms_norm_eps=1e-6, max_position_embeddings=32768)
+
+
+def main(program, folder, *chosen):
     bad = 0
-    for case in (llava, omnilmm):
+    for case in (llava, omnilmm, vicuna_13b, yi_34b, llama3_8b, qwen2_7b):
+        if chosen and case.__name__ not in chosen:
+            continue
         place = os.path.join(folder, "peer-" + case.__name__)
         want = case(place)
         gc.collect()
         bad |= compare(case.__name__, want, program, place)
         for name in os.listdir(place):
-            if name.endswith(".safetensors"):
+            if ".safetensors" in name:
                 os.remove(os.path.join(place, name))
     return bad
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))
+    sys.exit(main(*sys.argv[1:]))

@@ -6,6 +6,9 @@
 #include "model/checkpoint.h"
 #include "model/inspect.h"
 
+#include <math.h>
+#include <omp.h>
+
 static const char *const HUB = "tests/golden/llava15-hub/model", *const ORIGINAL = "tests/golden/llava15-orig/model",
                          *const V5 = "tests/golden/llava15-v5/model";
 
@@ -644,6 +647,40 @@ static void decoders(void **state) {
     }
 }
 
+static void set_wide(json_t *o) { json_object_set_new(o, "vocab_size", json_integer(50001)); }
+
+/* An embedding of several pieces, the last of them short: every element comes in, whatever its type and the arena's, on one thread and on several. */
+static void pieces(void **state) {
+    (void)state;
+    static const char small[] = "tests/golden/text-mistral/model";
+    char folder[PATH_SIZE], hash[2][2][HASH_TEXT];
+    for (int half = 0; half < 2; half++) {
+        Loaded x;
+        Error e = { 0 };
+        char like[PATH_SIZE];
+        place(like, "wide", half), place(folder, "wide-out", half);
+        ok(folder_make(like, &e), &e);
+        edit_config(small, like, set_wide);
+        ok(config_load(like, &x.config, &e) || params_plan(&x.params, &x.config, &e) || params_init(&x.params, k, FP32, LAYOUT_TEXT, 3, &e), &e);
+        const float *made = x.params.weights.at;
+        ok(params_write(&x.params, k, NULL, half ? TENSOR_F16 : TENSOR_F32, folder, 0, &e), &e);
+        for (int threads = 1; threads <= 3; threads++) {
+            Params p;
+            omp_set_num_threads(threads);
+            for (int dtype = FP32; dtype <= BF16; dtype++) {
+                ok(params_plan(&p, &x.config, &e) || params_load(&p, k, (DType)dtype, folder, &e), &e);
+                params_hash(&p, k, hash[dtype][threads > 1]);
+                if (threads > 1) assert_string_equal(hash[dtype][1], hash[dtype][0]);
+                if (dtype == FP32 && !half) assert_memory_equal(p.weights.at, made, (size_t)p.count * sizeof *made);
+                for (int64_t i = 0; dtype == FP32 && half && i < p.count; i++) assert_float_equal(((const float *)p.weights.at)[i], made[i], fabsf(made[i]) * 0x1p-10f + 0x1p-24f);
+                params_free(&p, k);
+            }
+        }
+        omp_set_num_threads(omp_get_num_procs());
+        drop(&x);
+    }
+}
+
 static int group_begin(void **state) {
     (void)state;
     Error e = { 0 };
@@ -673,6 +710,7 @@ int main(void) {
         cmocka_unit_test(generation_config),
         cmocka_unit_test(inspecting),
         cmocka_unit_test(decoders),
+        cmocka_unit_test(pieces),
     };
     return cmocka_run_group_tests_name("params_io", tests, group_begin, group_end);
 }

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 static char folder[PATH_SIZE];
 static int set_up(void **state) { return (void)state, scratch_make(folder), 0; }
@@ -245,6 +246,43 @@ static void write_one_file(void **state) {
     assert_false(file_exists(at(folder, "whole/model.safetensors.index.json")));
 }
 
+/* What a thread reads is what the map holds: by the file's name, and where that leads to another file or a shorter one. */
+static void read_at_the_disks_speed(void **state) {
+    (void)state;
+    enum { N = 5 };
+    Error e;
+    char path[PATH_SIZE];
+    float got[N];
+    snprintf(path, sizeof path, "%s", at(folder, "a.safetensors"));
+    assert_int_equal(write_some(path, N, TENSOR_F32, 0, &e), 0);
+    TensorSet s;
+    assert_int_equal(tensors_open(&s, path, &e), 0);
+    for (int replaced = 0; replaced < 2; replaced++) {
+        TensorReader r = { 0 };
+        for (size_t i = 0; i < s.n; i++)
+            for (int64_t first = 0, n; first < s.list[i].count; first += n) {
+                n = s.list[i].count - first < N ? s.list[i].count - first : N;
+                assert_int_equal(tensor_reader_read(&r, &s, &s.list[i], first, n, got, &e), 0);
+                assert_memory_equal(got, (const float *)s.list[i].data + first, (size_t)n * sizeof *got);
+            }
+        assert_true((r.file >= 0) == !replaced);
+        tensor_reader_close(&r);
+        assert_int_equal(file_write(path, "another", 7, &e), 0);
+    }
+    tensors_close(&s);
+    assert_int_equal(write_some(path, N, TENSOR_F32, 0, &e), 0);
+    assert_int_equal(tensors_open(&s, path, &e), 0);
+    const Tensor *last = &s.list[0];
+    for (size_t i = 0; i < s.n; i++)
+        if (s.list[i].count && (const char *)s.list[i].data > (const char *)last->data) last = &s.list[i];
+    TensorReader r = { 0 };
+    assert_int_equal(truncate(path, (off_t)((const char *)last->data - (const char *)s.files[0].map) + 3), 0);
+    assert_int_equal(tensor_reader_read(&r, &s, last, 0, 1, got, &e), -1);
+    error_says(&e, "became shorter"), error_says(&e, "a.safetensors");
+    tensor_reader_close(&r);
+    tensors_close(&s);
+}
+
 static void write_shards(void **state) {
     (void)state;
     Error e;
@@ -354,6 +392,6 @@ static void golden_checkpoints(void **state) {
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
     const struct CMUnitTest tests[] = { TEST(conversions), TEST(malformed_files), TEST(unusual_but_right), TEST(malformed_shards),
-        TEST(write_one_file), TEST(write_shards), TEST(writer_misuse), TEST(full_disk), TEST(golden_checkpoints) };
+        TEST(write_one_file), TEST(read_at_the_disks_speed), TEST(write_shards), TEST(writer_misuse), TEST(full_disk), TEST(golden_checkpoints) };
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);
 }
