@@ -692,7 +692,13 @@ static int config_check(const RunConfig *c, const char *file, Error *e) {
     if (c->train.reference == REFERENCE_FILE && c->train.conditional_weight != 0)
         return error_what(e, "references that no file has"), error_where(e, "%s: reference and conditional_weight in [train]", file),
                error_expected(e, "reference = compute, as mDPO's term takes log-probs without the image");
-    return 0;
+    if (c->pair.between == BETWEEN_MODELS && !c->sample.other_n)
+        return error_what(e, "pairs between models, and one model"), error_where(e, "%s: between in [pair]", file), error_found(e, "models"),
+               error_expected(e, "other_n in [sample] above 0, or between = any");
+    if (!c->sample.other_n && c->sample.other[0])
+        return error_what(e, "a second model that answers nothing"), error_where(e, "%s: other in [sample]", file), error_found(e, "%.200s", c->sample.other),
+               error_expected(e, "other_n above 0, or no other");
+    return template_setting_check(c->sample.other_template, e);
 }
 
 /* ---- the command line ---- */

@@ -113,6 +113,15 @@ static int own_copy(const char *pairs, FILE *to, int *n, Error *e) {
     return got < 0 ? -1 : 0;
 }
 
+int pairs_merge_check(const RunConfig *c, Error *e) {
+    Dataset set;
+    const DataOptions options = { .need = DATA_QUESTION | DATA_PAIR | DATA_LOOK, .images = c->data.images, .strict = c->data.strict };
+    if (!c->data.pairs[0]) return 0;
+    if (dataset_read(&set, c->data.pairs, &options, e)) return -1;
+    dataset_free(&set);
+    return 0;
+}
+
 int pairs_merge(const RunConfig *c, const char *pairs, const char *out, MergeCounts *counts, Error *e) {
     char unpack[PATH_SIZE];
     Dataset set;

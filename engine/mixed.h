@@ -24,4 +24,7 @@ typedef struct MergeCounts {
 } MergeCounts;
 int pairs_merge(const RunConfig *c, const char *pairs, const char *out, MergeCounts *counts, Error *e);
 
+/* Refuses a data.pairs that pairs_merge could not read, before anything is computed. */
+int pairs_merge_check(const RunConfig *c, Error *e);
+
 #endif

@@ -5,6 +5,7 @@
 #include "engine/crew.h"
 #include "engine/examples.h"
 #include "engine/iteration.h"
+#include "engine/mixed.h"
 #include "engine/plan.h"
 
 #include <stdlib.h>
@@ -126,7 +127,7 @@ static int run_lead(Loop *l, void *context, Error *e) {
     int n = 0;
     if (!chosen) return -1;
     progress_say(&l->progress, "before the first iteration");
-    int bad = ranks_divide(c, c->model.dir, e) || (c->labeler.dir[0] && ranks_divide(c, c->labeler.dir, e)) ||
+    int bad = pairs_merge_check(c, e) || ranks_divide(c, c->model.dir, e) || (c->labeler.dir[0] && ranks_divide(c, c->labeler.dir, e)) ||
               (claims_by_model(c) && c->claims.dir[0] && ranks_divide(c, c->claims.dir, e)) ||
               (c->sample.other_n > 0 && c->sample.other[0] && ranks_divide(c, c->sample.other, e)) || loop_plan(l, PLAN_OF_RUN, e) ||
               loop_config_write(l, e) || evaluate(l, REPORT_BEFORE, 0, c->model.dir, report, e) || measure_before(l, &before, e);

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { BODY_MOST = 16 << 20, KEY_MOST = 4096 };
+enum { BODY_MOST = 16 << 20, KEY_LEAST = 8, KEY_MOST = 4096 };
 #define PATH_END "/chat/completions"
 
 typedef struct Body {
@@ -95,11 +95,13 @@ static int key_read(Endpoint *p, Error *e) {
     return (p->key = strdup(key)) ? 0 : (error_what(e, "out of memory"), error_where(e, "API key"));
 }
 
-/* Servers repeat a key that they do not know. */
+/* Servers repeat a key that they do not know. What is shorter than any real key is a word that a server without keys was given, and may stand in a reply. */
 static void key_blot(const Endpoint *p, char *text, size_t n) {
     size_t k = p->key ? strlen(p->key) : 0;
-    char *at;
-    while (k && (at = memmem(text, n, p->key, k))) memset(at, '*', k);
+    for (char *at = text, *end = text + n; k >= KEY_LEAST && (at = memmem(at, (size_t)(end - at), p->key, k)); at += k) memset(at, '*', k);
+}
+static void key_blot_text(const Endpoint *p, char *text) {
+    if (text) key_blot(p, text, strlen(text));
 }
 
 /* ---- opening ---- */
@@ -132,6 +134,8 @@ static int curl_prepare(Endpoint *p, Error *e) {
     bad = curl_easy_setopt(c, CURLOPT_URL, p->address) || curl_easy_setopt(c, CURLOPT_HTTPHEADER, p->headers) ||
           curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, body_take) || curl_easy_setopt(c, CURLOPT_USERAGENT, "rlaifv") ||
           curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, ms) || curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, ms < 30000 ? ms : 30000L);
+    /* http is for this machine, and what it asks stays there: no proxy of the environment. */
+    if (!bad && !strncmp(p->address, "http://", 7) && !p->settings.plain_http) bad = curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
     if (!bad && p->settings.ca_file && curl_easy_setopt(c, CURLOPT_CAINFO, p->settings.ca_file)) bad = 1;
     return bad ? (error_what(e, "cannot prepare a request"), error_where(e, "libcurl"), error_found(e, "%s", curl_version())) : 0;
 }
@@ -211,7 +215,7 @@ typedef struct Try {
 
 static int broken_off(CURLcode code) {
     return code == CURLE_OPERATION_TIMEDOUT || code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING ||
-           code == CURLE_PARTIAL_FILE;
+           code == CURLE_PARTIAL_FILE || code == CURLE_SSL_CONNECT_ERROR || code == CURLE_HTTP2 || code == CURLE_HTTP2_STREAM;
 }
 
 static int status_judge(Endpoint *p, const Body *b, long status, Try *t) {
@@ -241,7 +245,6 @@ static int try_once(Endpoint *p, const char *request, size_t size, EndpointReply
     curl_easy_setopt(p->curl, CURLOPT_POSTFIELDS, request);
     CURLcode code = curl_easy_perform(p->curl);
     curl_easy_setopt(p->curl, CURLOPT_ERRORBUFFER, NULL);
-    if (b.n) key_blot(p, b.bytes, b.n);
     curl_easy_getinfo(p->curl, CURLINFO_RESPONSE_CODE, &status);
     if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
         t->hint = "a server with a certificate of its own: --ca FILE names those to trust";
@@ -250,13 +253,17 @@ static int try_once(Endpoint *p, const char *request, size_t size, EndpointReply
     else if (code) {
         snprintf(t->why, sizeof t->why, "%s", *said ? said : curl_easy_strerror(code));
         got = broken_off(code) ? TRY_AGAIN : TRY_REFUSED;
-    } else if (status != 200) got = status_judge(p, &b, status, t);
-    else {
+    } else if (status != 200) {
+        if (b.n) key_blot(p, b.bytes, b.n); /* before what is shown of it is cut */
+        got = status_judge(p, &b, status, t);
+    } else {
         char why[200];
         int read = endpoint_reply_read(b.bytes ? b.bytes : "", b.n, out, why, e);
         if (read > 0) snprintf(t->why, sizeof t->why, "%s", why), t->hint = "is this an OpenAI-compatible server?";
         got = read < 0 ? -1 : read ? TRY_AGAIN : TRY_GOOD;
+        if (!read) key_blot_text(p, out->text), key_blot_text(p, out->model); /* as read: JSON may write a key in several ways */
     }
+    key_blot_text(p, t->why);
     free(b.bytes);
     return got;
 }

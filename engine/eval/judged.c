@@ -182,10 +182,12 @@ static void set_free(JudgedSet *s) {
     memset(s, 0, sizeof *s);
 }
 
-static int set_read(JudgedSet *set, const JudgedBenchmark *b, const EvalSettings *s, const JudgedFiles *f, const char *prompt, Error *e) {
+static int set_read(JudgedSet *set, const JudgedBenchmark *b, const EvalSettings *s, const JudgedFiles *f, char *const prompts[2], Error *e) {
     Reading r = { .set = set, .benchmark = b, .seen = json_object(), .contexts = json_object() };
-    r.needs_context = strstr(prompt, "{context}") != NULL;
-    r.needs_reference = strstr(prompt, "{reference}") || strstr(prompt, "{answer_a}");
+    for (int i = 0; i < 2 && prompts[i]; i++) {
+        r.needs_context |= strstr(prompts[i], "{context}") != NULL;
+        r.needs_reference |= strstr(prompts[i], "{reference}") || strstr(prompts[i], "{answer_a}");
+    }
     int bad = r.seen && r.contexts ? 0 : out_of_memory("questions", e);
     if (!bad && f->references) bad = answers_read(&r.references, f->references, IDS_OR_PLACES, e), r.has_references = !bad;
     bad = bad || (f->contexts && rows_each(f->contexts, context_add, &r, e)) || answers_read(&r.answers, s->answers, IDS_OR_PLACES, e);
@@ -223,7 +225,7 @@ int judged_open(Judged *j, const JudgedBenchmark *b, const EvalSettings *s, cons
         return error_what(e, "every run would be the same"), error_where(e, "--runs"),
                error_found(e, "%lld runs at temperature 0", (long long)f->runs), error_hint(e, "one run, or --temperature above 0");
     for (int i = 0; i < prompts_n && !bad; i++) bad = prompt_open(&j->prompts[i], &prompts[i], i ? f->second_prompt : f->prompt, e);
-    bad = bad || set_read(&j->set, b, s, f, j->prompts[0], e) || text_judge_open(&j->judge, judge, out, e) ||
+    bad = bad || set_read(&j->set, b, s, f, j->prompts, e) || text_judge_open(&j->judge, judge, out, e) ||
           eval_open(&j->result, b->name, s, e);
     if (bad) judged_close(j);
     return bad ? -1 : 0;

@@ -50,11 +50,11 @@ static const Scene *scene_of(const Work *w, const char *id, const char *where, E
 
 static int correction_write(Work *w, const Scene *s, const json_t *row, const char *id, const char *text, Error *e) {
     static const char *const keys[] = { "image", "question" };
-    size_t size = 2 * strlen(text) + SENTENCE_TEXT;
+    size_t size = truth_correct_size(text);
     char *better = mem_new(size, 1, "a correction", e);
     if (!better) return -1;
     json_t *out = NULL;
-    int wanted = truth_correct(s, text, better, size), bad = 0;
+    int wanted = truth_correct(s, text, better), bad = 0;
     if (wanted) {
         out = json_pack("{s:s, s:s, s:s}", "id", id, "chosen", better, "rejected", text);
         for (int k = 0; out && k < 2; k++)
@@ -114,8 +114,9 @@ static int work_do(Work *w, const EvalSettings *s, const ScenesFiles *f, Error *
         return error_what(e, "prompts without an answer"), error_where(e, "%s", s->answers), error_found(e, "%d of %d", w->result.missing, w->data.n),
                error_hint(e, "--partial counts them and goes on");
     if (!w->corrects) return 0;
+    if (eval_count(&w->result, NULL, "corrections", w->corrected, e)) return -1;
     w->corrects = 0;
-    return eval_count(&w->result, NULL, "corrections", w->corrected, e) || file_commit(&w->corrections, e) ? -1 : 0;
+    return file_commit(&w->corrections, e);
 }
 
 int scenes_files_eval(const EvalSettings *s, const ScenesFiles *f, const char *out, FILE *table, Error *e) {

@@ -22,10 +22,11 @@ void truth_answer(const Scene *s, const char *answer, TruthAnswer *out);
 unsigned truth_kinds(const char *answer);
 int truth_bits(unsigned kinds); /* how many */
 
-/* The answer as a person would correct it who changes no more than must be: false attributes, counts and backgrounds set right; sentences about what is not
- * there, that cannot be read, or that come again left out. 1 when that changed something and left something; out has at most size bytes, strlen(answer)
- * + 32 a sentence being enough. */
-int truth_correct(const Scene *s, const char *answer, char *out, size_t size);
+/* The answer as a person would correct it who changes no more than must be: false attributes, counts and backgrounds set right; a thing that is
+ * not there becomes one that is and that nothing was said of, while there are such; other sentences about what is not there, those that cannot be read, and
+ * those that come again are left out. 1 when that changed something and left something. out: truth_correct_size(answer) bytes. */
+int truth_correct(const Scene *s, const char *answer, char *out);
+size_t truth_correct_size(const char *answer);
 
 /* A set of answers; zero it, add, read. */
 typedef struct TruthTally {

@@ -94,9 +94,13 @@ static int cell_measure(TableFilled *f, const TableColumn *c, TableCell *cell, E
             error_what(e, "seeds measured in different ways"), error_where(e, "%s/%s: %s", f->runs->folder, run->name, c->key);
             error_found(e, "%s, the seeds before it by %s", got->place->from, cell->place->from);
             error_hint(e, "measure all seeds alike, or move the others away"), bad = 1;
+        } else if (cell->place && cell->judged != got->judged) {
+            error_what(e, "seeds judged in different ways"), error_where(e, "%s/%s: %s", f->runs->folder, run->name, c->key);
+            error_found(e, "%s, before it %s", got->judge[0] ? got->judge : "no judge", cell->judge[0] ? cell->judge : "none");
+            error_hint(e, "the same judge, prompts and decoding for all seeds, or move the others away"), bad = 1;
         } else if (asprintf(&file, "%s/%s", run->name, got->file) < 0) error_what(e, "out of memory"), error_where(e, "cells"), bad = 1;
         else {
-            if (!cell->place) snprintf(cell->judge, JUDGE_TEXT, "%s", got->judge);
+            if (!cell->place) snprintf(cell->judge, JUDGE_TEXT, "%s", got->judge), cell->judged = got->judged;
             cell->place = got->place;
             bad = sample_add(&cell->measured, run->seed, got->value, file, e);
             cell_size(cell, run->size, got->answers);

@@ -34,7 +34,8 @@ typedef struct TableCell {
     Samples measured;
     const TablePlace *place; /* of all its values; NULL of a change */
     char size[SIZE_TEXT + 64];
-    char judge[JUDGE_TEXT]; /* of its first value (runs.h) */
+    uint64_t judged;        /* as Reading has them: one judge for all its values */
+    char judge[JUDGE_TEXT];
 } TableCell;
 
 typedef enum CheckVerdict { CHECK_HOLDS, CHECK_FAILS, CHECK_OPEN } CheckVerdict; /* open: not measured */

@@ -84,7 +84,7 @@ static void size_write(SeedRun *r) {
     int64_t count = parameters_of(c->model.dir);
     int used = 0;
     if (count >= 1000000000) used = snprintf(r->size, SIZE_TEXT, "policy of %.1f B parameters", (double)count / 1e9);
-    else if (count) used = snprintf(r->size, SIZE_TEXT, "policy of %.2g M parameters", (double)count / 1e6);
+    else if (count) used = snprintf(r->size, SIZE_TEXT, "policy of %.*f M parameters", count < 10000000 ? 1 : 0, (double)count / 1e6);
     const char *comma = used ? ", " : "";
     if (c->data.per_iteration && !c->data.train[0])
         snprintf(r->size + used, (size_t)(SIZE_TEXT - used), "%s%d prompts an iteration", comma, c->data.per_iteration);
@@ -150,11 +150,14 @@ static int rate_of(const json_t *top, const char *path, const TablePlace *p, Rea
 }
 
 /* A judge, or what lists the objects of answers; of results without one nothing, or a text. */
-static void judge_of(const json_t *top, char out[JUDGE_TEXT]) {
+static void judge_of(const json_t *top, Reading *out) {
     const json_t *judge = json_object_get(top, "judge"), *who = judge ? judge : json_object_get(top, "extractor");
     const char *name = json_string_value(json_object_get(who, "name")), *version = json_string_value(json_object_get(who, "version"));
-    out[0] = 0;
-    if (name) snprintf(out, JUDGE_TEXT, "%.100s, version %.80s", name, version ? version : "not said");
+    char *all = name ? json_dumps(who, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    out->judge[0] = 0;
+    out->judged = all ? hash64(all, strlen(all), 0) : 0;
+    free(all);
+    if (name) snprintf(out->judge, JUDGE_TEXT, "%.100s, version %.80s", name, version ? version : "not said");
 }
 
 /* Of a result of `rlaifv eval NAME`. 0: of another benchmark, without the section where that may be, or undefined. */
@@ -180,7 +183,7 @@ static int measure_of(const json_t *top, const char *path, const TablePlace *p, 
                error_found(e, "%s", json_kind(value)),
                error_expected(e, "{\"value\": a number or null}, as `rlaifv eval %s` writes", p->benchmark);
     if (json_may_integer(section, "answers", path, 0, INT32_MAX, &out->answers, e)) return -1;
-    judge_of(top, out->judge);
+    judge_of(top, out);
     return taken(p, json_number_value(value), out);
 }
 

@@ -39,6 +39,7 @@ typedef struct Reading {
     double value;
     const TablePlace *place;
     int64_t answers;      /* that it is of; 0: not said */
+    uint64_t judged; /* a hash of all that is said of that judge: its prompts and decoding too */
     char judge[JUDGE_TEXT]; /* "NAME, version VERSION" of a result that a model had a say in; else empty */
     char file[PATH_SIZE]; /* below the run */
 } Reading;

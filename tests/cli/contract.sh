@@ -69,7 +69,7 @@ expect 2 table main transfer
 expect 1 table main --runs "$temporary/absent"
 says "no such folder"
 expect 0 table all --runs "$temporary" --format csv
-grep -q '^main,rlaif-v,object_responses,%,10.5,v2,v1 8.5,,,0,,,,rlaifv run ' "$out" || fail "no empty cell with its command in the table"
+grep -q '^main,rlaif-v,object_responses,%,10.5,v2,v1 8.5,,,0,,,,,rlaifv run ' "$out" || fail "no empty cell with its command in the table"
 expect 1 table main --runs "$temporary" --check
 says "0 checks that do not hold"
 grep -q '^| + RLAIF-V ' "$out" || fail "no table beside what --check says"

@@ -329,7 +329,12 @@ static void answers_and_pairs_are_mixed(void **state) {
     char *text = log_of("m");
     if (!strstr(text, "+ 3 of data.pairs, where 1 rows were dropped")) fail_msg("the merge is not said: %s", text);
     free(text);
-    /* the same command does nothing again; a change of the other model's temperature samples only its answers again */
+    char before[HASH_TEXT], after[HASH_TEXT];
+    hash_file(at(folder, "m/ledger.jsonl"), before, NULL);
+    finish_well(start(command_run, "m"), "m"); /* the same command does nothing again */
+    hash_file(at(folder, "m/ledger.jsonl"), after, NULL);
+    assert_string_equal(before, after);
+    /* a change of the other model's temperature samples only its answers again */
     inputs_make("[sample]\nother_n = 4\nother_temperature = 0.6\n[pair]\nbetween = models\nmost = 5\n[data]\npairs = other.jsonl\n");
     finish_well(start(command_run, "m"), "m");
     assert_int_equal(ledger_rows("m", "sample-policy"), 2 + 1); /* iteration 2 has another policy now */
@@ -378,6 +383,12 @@ static void bad_input_is_refused(void **state) {
     refuses("v", "[train]\nreference = file\n", "pairs of a run bring no references");
     refuses("r1", "nonsense = 1\n", "unknown key");
     refuses("r2", "[chat]\ntemplate = nonsense\n", "nonsense");
+    refuses("r4", "[pair]\nbetween = models\n", "pairs between models, and one model");
+    refuses("r5", "[sample]\nother = nowhere\n", "a second model that answers nothing");
+    refuses("r6", "[sample]\nother_n = 2\nother_template = nonsense\n", "nonsense");
+    refuses("r7", "[sample]\nother_n = 2\nother = nowhere\n", "nowhere");
+    refuses("r8", "[data]\npairs = nowhere.jsonl\n", "nowhere.jsonl");
+    assert_false(file_exists(at(folder, "r8/iter-1"))); /* before anything is computed */
     refuses("r3", "[labeler]\ndir = nowhere\n", "nowhere");
 }
 

@@ -87,7 +87,6 @@ static void between_models(void **state) {
     (void)state;
     RunConfig *c = fresh();
     Error e = { 0 };
-    c->pair.between = BETWEEN_MODELS;
     for (int between = 0; between < 2; between++) {
         PairList list = { 0 };
         PairCounts n = { 0 };

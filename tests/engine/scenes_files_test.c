@@ -101,7 +101,7 @@ static void answers_are_counted(void **state) {
     char *text;
     assert_int_equal(file_read(fixed, 1 << 16, &text, NULL, NULL), 0);
     assert_string_equal(text,
-        "{\"id\":\"a\",\"chosen\":\"There is a red ball.\",\"rejected\":\"There is a red ball. There is a box.\",\"image\":\"a.png\",\"question\":\"q\"}\n"
+        "{\"id\":\"a\",\"chosen\":\"There is a red ball. There is a moon.\",\"rejected\":\"There is a red ball. There is a box.\",\"image\":\"a.png\",\"question\":\"q\"}\n"
         "{\"id\":\"b\",\"chosen\":\"There is a blue box.\",\"rejected\":\"There is a green box.\"}\n");
     free(text);
     const char *const pairs[] = { "--pairs", fixed };

@@ -56,7 +56,9 @@ static void answers_are_corrected(void **state) {
     } cases[] = {
         { "There is a small red ball in the north.", NULL },
         { "", NULL },
-        { "There is a box.", NULL }, /* nothing is left */
+        { "There is a box.", "There is a ball." }, /* a thing that is there in its place */
+        { "There is a moon. A blue tree is in the east. I can see a small star.", "There is a moon. A red ball is in the north." }, /* while there are any */
+        { "nonsense.", NULL }, /* nothing is left */
         { "There is a large blue ball in the south.", "There is a small red ball in the north." },
         { "A blue ball is in the east. There is a box. I can see a moon.", "A red ball is in the north. I can see a moon." },
         { "There are five objects. The background is black. There is a ball.", "There are two objects. The background is gray. There is a ball." },
@@ -65,7 +67,8 @@ static void answers_are_corrected(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char out[512];
-        int got = truth_correct(&scene, cases[i].answer, out, sizeof out);
+        int got = truth_correct(&scene, cases[i].answer, out);
+        assert_true(truth_correct_size(cases[i].answer) <= sizeof out && strlen(out) < truth_correct_size(cases[i].answer));
         if (got != (cases[i].corrected != NULL) || (got && strcmp(out, cases[i].corrected))) fail_msg("case %zu: %d \"%s\"", i, got, out);
         TruthAnswer a;
         truth_answer(&scene, out, &a);
