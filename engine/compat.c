@@ -10,6 +10,7 @@ static const struct {
     { "sample.top_k", "50", "a default of its library that nobody chose (3.2)" },
     { "train.pairs_aspect", "crop", "training is given the centre of a picture, sampling all of it (2)" },
     { "pair.cap", "image", "all questions about a picture share its pairs (3.6)" },
+    { "select.rule", "test_set", "checkpoints are chosen by the sets that results are given on (5)" },
 };
 enum { WAYS = sizeof ways / sizeof *ways };
 

@@ -44,7 +44,7 @@ static const char *const schedules[] = {
 static const char *const orders[] = { [ORDER_SHUFFLE] = "shuffle", [ORDER_FILE] = "file", NULL };
 static const char *const parts[] = { [PART_VISION] = "vision", [PART_PROJECTOR] = "projector", [PART_DECODER] = "decoder", NULL };
 static const char *const save_dtypes[] = { [SAVE_SAME] = "same", [SAVE_FP32] = "fp32", [SAVE_BF16] = "bf16", [SAVE_FP16] = "fp16", NULL };
-static const char *const select_rules[] = { [SELECT_LAST] = "last", [SELECT_REJECTIONS] = "rejections", NULL };
+static const char *const select_rules[] = { [SELECT_LAST] = "last", [SELECT_REJECTIONS] = "rejections", [SELECT_TEST_SET] = "test_set", NULL };
 static const char *const eval_kinds[] = { [EVAL_LABELER] = "labeler", [EVAL_SCENES] = "scenes", NULL };
 
 static const char *const sft_tasks[] = { [SFT_ANSWERS] = "answers", [SFT_TOWER] = "tower", NULL };
@@ -232,7 +232,7 @@ static const Key keys[] = {
     WHOLE("sft", "batch_images", sft.batch_images, "16", 1, 65536, "images of one step, each with all its questions"),
     NUMBER("sft", "one_word_weight", sft.one_word_weight, "1", 0, 1e6, "weight of one-word answers in the loss"),
 
-    CHOICE("select", "rule", select.rule, "rejections", select_rules, "which checkpoint the next iteration starts from"),
+    CHOICE("select", "rule", select.rule, "rejections", select_rules, "which checkpoint the next iteration starts from; rejections: by data.validation; test_set: by data.eval, as upstream, which makes the evaluation say too much"),
     NUMBER("select", "min_objects_ratio", select.min_objects_ratio, "0.95", 0, 100, "least objects an answer names, against the start of the run"),
     WHOLE("select", "prompts", select.prompts, "0", 0, 1e9, "validation prompts used; 0: all"),
 

@@ -41,7 +41,8 @@ typedef enum TrainOrder { ORDER_SHUFFLE, ORDER_FILE } TrainOrder;
 typedef enum SaveDType { SAVE_SAME, SAVE_FP32, SAVE_BF16, SAVE_FP16 } SaveDType;
 typedef enum SelectRule {
     SELECT_LAST,      /* the last checkpoint of the iteration */
-    SELECT_REJECTIONS /* fewest rejected claims an answer on the validation prompts, among those that still name enough objects */
+    SELECT_REJECTIONS, /* fewest rejected claims an answer on the validation prompts, among those that still name enough objects */
+    SELECT_TEST_SET    /* upstream's: fewest on the evaluation's own prompts, whatever is named */
 } SelectRule;
 typedef enum SftTask { SFT_ANSWERS, SFT_TOWER } SftTask;
 typedef enum SftSource { SFT_ROWS, SFT_SCENES } SftSource;

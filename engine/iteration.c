@@ -427,7 +427,7 @@ static int checkpoints_validate(Loop *l, int iteration, const char *folder, cons
             snprintf(name, sizeof name, "valid-%lld", (long long)t->steps[i]);
             snprintf(where, sizeof where, "iter-%d/validation/checkpoint-%lld", iteration, (long long)t->steps[i]);
             checkpoint_path(model, folder, t->steps[i]);
-            Answers a = { iteration, name, where, model, c->data.validation, c->select.prompts };
+            Answers a = { iteration, name, where, model, select_prompts(c), c->select.prompts };
             LabelerRates rates;
             if (pass == 0) {
                 if (answers_make(l, &a, e)) return -1;
@@ -448,9 +448,9 @@ static int select_run(Loop *l, Arrow *a, const char *folder, const Trained *t, d
     SelectEntry *list = mem_new((size_t)t->n, sizeof *list, "checkpoints", e);
     if (!list) return -1;
     int bad = 0;
-    if (c->select.rule == SELECT_REJECTIONS) {
+    if (select_judges(c)) {
         bad = checkpoints_validate(l, a->iteration, folder, t, list, e);
-        if (!bad) select_choose(list, t->n, before, c->select.min_objects_ratio, select_named_what(c), &choice);
+        if (!bad) select_choose(list, t->n, before, select_ratio(c), select_named_what(c), &choice);
     } else
         for (int i = 0; i < t->n; i++) list[i].step = t->steps[i];
     const SelectEntry *x = &list[choice.index];
@@ -493,8 +493,8 @@ static int select_arrow(Loop *l, int iteration, double before, SelectEntry *chos
     snprintf(least, sizeof least, "%.17g", before);
     snprintf(settings, sizeof settings, "select eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens %s", claims_settings(c));
     int bad = arrow_input_file(&a, "trained", trained, e) || loop_input_settings(l, &a, settings, e);
-    if (!bad && c->select.rule == SELECT_REJECTIONS)
-        bad = loop_input_claims(l, &a, judge_folder(c), e) || arrow_input_text(&a, "named_before", least, e) || arrow_input_file(&a, "validation", c->data.validation, e) ||
+    if (!bad && select_judges(c))
+        bad = loop_input_claims(l, &a, judge_folder(c), e) || arrow_input_text(&a, "named_before", least, e) || arrow_input_file(&a, "validation", select_prompts(c), e) ||
               loop_input_model(l, &a, "judge", judge_folder(c), e);
     int skip = bad ? -1 : loop_skip(l, &a, e), gone = 0;
     if (skip == 0) {

@@ -34,8 +34,8 @@ static int evaluate(Loop *l, ReportRole role, int iteration, const char *model, 
 static int measure_before(Loop *l, double *before, Error *e) {
     const RunConfig *c = l->config;
     *before = 0;
-    if (c->select.rule != SELECT_REJECTIONS) return 0;
-    Answers a = { 0, "valid", "iter-0/validation", c->model.dir, c->data.validation, c->select.prompts };
+    if (!select_judges(c)) return 0;
+    Answers a = { 0, "valid", "iter-0/validation", c->model.dir, select_prompts(c), c->select.prompts };
     LabelerRates rates;
     if (answers_make(l, &a, e) || answers_label(l, &a, e) || answers_rates(l, &a, &rates, e)) return -1;
     *before = select_named(c, &rates);
@@ -50,7 +50,7 @@ static int final_choose(Loop *l, const SelectEntry *list, int n, double before, 
     SelectChoice choice = { .index = n - 1, .why = "the last iteration" };
     char from[PATH_SIZE], model[PATH_SIZE], number[16];
     Arrow a;
-    if (c->select.rule == SELECT_REJECTIONS) select_choose(list, n, before, c->select.min_objects_ratio, select_named_what(c), &choice);
+    if (select_judges(c)) select_choose(list, n, before, select_ratio(c), select_named_what(c), &choice);
     *iteration = choice.index + 1;
     snprintf(number, sizeof number, "%d", *iteration);
     progress_say(&l->progress, "result: iteration %d: %s", *iteration, choice.why);
@@ -146,6 +146,7 @@ int online_run(const RunConfig *c, Report *report, Error *e) {
 static int settings_check(const RunConfig *c, Error *e) {
     if (c->select.rule == SELECT_REJECTIONS && config_need(c, "data.validation", e))
         return error_hint(e, "prompts that are neither trained nor evaluated on; or select.rule = last");
+    if (c->select.rule == SELECT_TEST_SET && config_need(c, "data.eval", e)) return error_hint(e, "what select.rule = test_set chooses by");
     if (c->train.reference == REFERENCE_FILE)
         return error_what(e, "pairs of a run bring no references"), error_where(e, "reference in [train]"), error_found(e, "file"),
                error_expected(e, "compute"), error_hint(e, "`rlaifv train` takes references from data.train");

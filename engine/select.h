@@ -21,6 +21,11 @@ typedef struct SelectChoice {
 } SelectChoice;
 
 /* What is to be kept: distinct accepted objects per answer in the built-in world, accepted claims per answer elsewhere. */
+/* Whether a rule needs answers that are judged; to which prompts; and the least share of what was named at the start. */
+static inline int select_judges(const RunConfig *c) { return c->select.rule != SELECT_LAST; }
+static inline const char *select_prompts(const RunConfig *c) { return c->select.rule == SELECT_TEST_SET ? c->data.eval : c->data.validation; }
+static inline double select_ratio(const RunConfig *c) { return c->select.rule == SELECT_TEST_SET ? 0 : c->select.min_objects_ratio; }
+
 double select_named(const RunConfig *c, const LabelerRates *r);
 const char *select_named_what(const RunConfig *c); /* "objects" or "accepted claims" */
 

@@ -28,7 +28,7 @@ crop=$(train crop --train.image_aspect=crop)
 [ "$(train pairs --train.pairs_aspect=crop)" = "$crop" ] || fail "train.pairs_aspect = crop trains otherwise than image_aspect = crop"
 [ "$(train back --train.image_aspect=crop --train.pairs_aspect=pad)" = "$pad" ] || fail "train.pairs_aspect = pad trains otherwise than image_aspect = pad"
 [ "$(train upstream --run.compat=upstream)" = "$crop" ] || fail "run.compat = upstream does not train on crops"
-for key in 'sample.top_k = 50' 'train.pairs_aspect = crop' 'pair.cap = image'; do
+for key in 'sample.top_k = 50' 'train.pairs_aspect = crop' 'pair.cap = image' 'select.rule = test_set'; do
     grep -q "^as upstream: $key: " upstream.log || fail "the run does not say $key"
     grep -qx "${key#*.}" upstream/config.ini || fail "config.ini does not have $key"
 done

@@ -366,6 +366,26 @@ static void a_changed_setting_redoes_what_depends_on_it(void **state) {
     free(text);
 }
 
+/* Upstream's rule: the evaluation's prompts choose, and no validation file is wanted. */
+static void the_test_set_chooses(void **state) {
+    (void)state;
+    inputs_make("rule = test_set\n");
+    char *text;
+    assert_int_equal(file_read(at(folder, "run.ini"), 1 << 20, &text, NULL, NULL), 0);
+    char *line = strstr(text, "validation = prompts.jsonl\n");
+    assert_non_null(line);
+    memmove(line, line + strlen("validation = prompts.jsonl\n"), strlen(line + strlen("validation = prompts.jsonl\n")) + 1);
+    put(at(folder, "run.ini"), text, strlen(text));
+    free(text);
+    finish_well(start(command_run, "t"), "t");
+    assert_int_equal(lines_of(at(folder, "t/iter-0/validation/candidates.jsonl")), 2 * 2); /* select.prompts = 2, eval.n = 2 */
+    json_t *chosen = object_of("t/iter-1/select.json"), *entry;
+    double least = json_number_value(json_object_get(chosen, "rejections"));
+    size_t i;
+    json_array_foreach(json_object_get(chosen, "checkpoints"), i, entry) assert_true(json_number_value(json_object_get(entry, "rejections")) >= least);
+    json_decref(chosen);
+}
+
 /* ---- refusals ---- */
 
 static void refuses(const char *name, const char *more, const char *part) {
@@ -491,6 +511,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_killed_run_goes_on_to_the_same_files, setup, teardown), cmocka_unit_test_setup_teardown(answers_and_pairs_are_mixed, setup, teardown), cmocka_unit_test_setup_teardown(a_killed_mixed_run_goes_on_to_the_same_files, setup, teardown),
         cmocka_unit_test_setup_teardown(a_changed_setting_redoes_what_depends_on_it, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_input_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_test_set_chooses, setup, teardown),
         cmocka_unit_test_setup_teardown(whole_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(one_process_at_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(the_arrows_one_by_one, setup, teardown),
