@@ -82,7 +82,7 @@ fi
     start=$(date +%s)
     sh "$0" --one "$program" other 1
     stage "large full human"
-    stage "confounded holistic smaller self best merged transfer once-4800 once-2400 once-3600"
+    stage "confounded holistic smaller self best merged transfer once-4800 once-2400"
     echo "all runs: $(($(date +%s) - start)) s"
     {
         echo "# The paper's tables"
