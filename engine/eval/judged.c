@@ -53,7 +53,8 @@ static int picture_text(const json_t *row, const char *where, char **out, Error 
     char *text = NULL;
     size_t i, k, size = 0;
     if (field_text(row, captions, "\n", where, &text, e)) return -1;
-    if (!text && !instances) return 0;
+    if (json_is_null(instances)) instances = NULL;
+    if (!text && (!instances || (json_is_array(instances) && !json_array_size(instances)))) return 0;
     FILE *to = open_memstream(out, &size);
     if (!to) return free(text), out_of_memory(where, e);
     fputs(text ? text : "", to);

@@ -133,11 +133,11 @@ static void sources_print(const TableFilled *f, FILE *to) {
 static void judges_print(const TableFilled *f, FILE *to) {
     int first = 1;
     for (int j = 0; j < f->table->columns_n; j++) {
-        const char *last = "";
-        for (int row = 0; row < f->table->rows_n; row++) {
+        for (int row = 0, said; row < f->table->rows_n; row++) {
             const char *judge = table_cell(f, row, j)->judge;
-            if (!*judge || !strcmp(judge, last)) continue;
-            last = judge;
+            said = !*judge;
+            for (int earlier = 0; earlier < row; earlier++) said |= !strcmp(table_cell(f, earlier, j)->judge, judge);
+            if (said) continue;
             fprintf(to, "%s\n- %s: %s", first ? "\nJudged by:\n" : "", column_at(f, j)->name, judge);
             first = 0;
         }

@@ -206,11 +206,11 @@ static int at_read(TableMeasured *m, const char *where, Error *e) {
         const char *text;
         TableAt at;
     } plain[] = { { "start", AT_START }, { "chosen", AT_CHOSEN }, { "labeler", AT_LABELER }, { "eval", AT_EVAL } };
-    int used = 0;
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
         if (!strcmp(m->at_text, plain[i].text)) return m->at = plain[i].at, 0;
-    if (sscanf(m->at_text, "iteration %d%n", &m->iteration, &used) == 1 && !m->at_text[used] && m->iteration > 0)
-        return m->at = AT_ITERATION, 0;
+    char *end = NULL;
+    long iteration = strncmp(m->at_text, "iteration ", 10) ? 0 : strtol(m->at_text + 10, &end, 10);
+    if (iteration > 0 && iteration <= INT32_MAX && !*end) return m->at = AT_ITERATION, m->iteration = (int)iteration, 0;
     if (!strncmp(m->at_text, "file ", 5) && m->at_text[5] && m->at_text[5] != '/' && !strstr(m->at_text, ".."))
         return m->at = AT_FILE, m->file = m->at_text + 5, 0;
     return error_what(e, "unknown value"), error_where(e, "%s: field \"at\"", where), error_found(e, "\"%.80s\"", m->at_text),
