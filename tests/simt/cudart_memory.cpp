@@ -103,7 +103,10 @@ static void allocation_show(Allocation *a) {
 static void fault(int number, siginfo_t *info, void *context) {
     Allocation *a = allocation_around(info->si_addr);
     const char *touched = (const char *)info->si_addr;
-    if (a && device_shown && !a->freed && a->kind == MEMORY_DEVICE && touched >= a->map + GUARD && touched < a->map + a->mapped - GUARD) {
+    static thread_local const char *before; /* a second fault at one place of what is in sight is no first touch */
+    int again = a && a->shown && touched == before;
+    before = touched;
+    if (a && device_shown && !again && !a->freed && a->kind == MEMORY_DEVICE && touched >= a->map + GUARD && touched < a->map + a->mapped - GUARD) {
         allocation_show(a);
         return; /* and tries again */
     }
