@@ -111,7 +111,7 @@ void memory_check(const char *call, const void *at, size_t bytes);
 /* Something other than a kernel has written device memory. */
 void memory_written(const void *at, size_t bytes);
 /* The host, or the device, is at work: device memory faults, or does not. */
-void memory_show(int device_runs);
+void memory_show(int runs);
 void memory_info(size_t *free_bytes, size_t *total);
 /* Allocations alive; each is named on stderr. */
 int memory_leaks(void);

@@ -37,6 +37,7 @@ static std::deque<uintptr_t> freed;                 /* keys of the freed ones, t
 static uint64_t allocations_made;
 static size_t device_live;
 static int device_shown;                            /* the device runs: what it reaches for comes in sight */
+static uint64_t device_runs;                        /* times that it did */
 static Allocation *shown[SHOWN_MOST];               /* what has, since the host ran last */
 static int shown_n;
 static struct sigaction fault_before;
@@ -103,9 +104,10 @@ static void allocation_show(Allocation *a) {
 static void fault(int number, siginfo_t *info, void *context) {
     Allocation *a = allocation_around(info->si_addr);
     const char *touched = (const char *)info->si_addr;
-    static thread_local const char *before; /* a second fault at one place of what is in sight is no first touch */
-    int again = a && a->shown && touched == before;
-    before = touched;
+    static thread_local const char *before; /* a second fault at one place, while the device runs on, is no first touch */
+    static thread_local uint64_t before_run;
+    int again = touched == before && device_runs == before_run;
+    before = touched, before_run = device_runs;
     if (a && device_shown && !again && !a->freed && a->kind == MEMORY_DEVICE && touched >= a->map + GUARD && touched < a->map + a->mapped - GUARD) {
         allocation_show(a);
         return; /* and tries again */
@@ -222,11 +224,12 @@ void memory_check(const char *call, const void *at, size_t bytes) {
         runtime_fail("%s: %zu bytes from byte %lld reach beyond %s", call, bytes, offset, allocation_text(*a));
 }
 
-void memory_show(int device_runs) {
-    if (device_shown == device_runs) return;
-    device_shown = device_runs;
+void memory_show(int runs) {
+    if (device_shown == runs) return;
+    device_shown = runs;
+    device_runs += (uint64_t)runs;
     faults_watch();
-    if (device_runs) return;
+    if (runs) return;
     for (int i = 0; i < shown_n; i++) {
         shown[i]->shown = 0;
         if (!shown[i]->freed) pages_protect(*shown[i], PROT_NONE);
