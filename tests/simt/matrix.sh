@@ -41,21 +41,27 @@ make -s -j"$(nproc)" BUILD="$build" simt-tests simt-asan-tests simt-checker-test
 
 for program in $(programs simt); do job "$program" SIMT_SCHEDULE=lifo; done
 part "reverse schedule"
+cp "$logs/seconds" "$logs/reverse"
+longest() { # BUILD: its programs, those first that took longest in reverse, so that none is left to run alone at the end
+    programs "$1" | awk 'NR == FNR { n = split($1, part, "/"); took[part[n]] = $2; next } { n = split($1, part, "/"); print took[part[n]] + 0, $0 }' "$logs/reverse" - | sort -rn | cut -d" " -f2-
+}
 while read -r program parts; do
     [ "$parts" -lt 1 ] && parts=1
     [ "$parts" -gt $parts_most ] && parts=$parts_most
     [ "$parts" -gt 1 ] && echo "  $(basename "$program"): cases dealt over $parts schedules"
     for seed in $(seq "$seeds"); do job "$program" "KERNEL_TEST_TURN=$((seed % parts))/$parts" SIMT_SCHEDULE=random "SIMT_SEED=$seed"; done
-done <"$logs/seconds"
+done <<END
+$(sort -k2 -rn "$logs/seconds")
+END
 part "$seeds random schedules"
-for program in $(programs simt-asan); do
+for program in $(longest simt-asan); do
     job "$program" ASAN_OPTIONS=detect_stack_use_after_return=0:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
 done
 part "ASan and UBSan"
-for program in $(programs simt-checker); do job "$program"; done
+for program in $(longest simt-checker); do job "$program"; done
 part "checker"
 find "$build/simt-gcov" -name '*.gcda' -exec rm -f {} +
-for program in $(programs simt-gcov); do job "$program"; done
+for program in $(longest simt-gcov); do job "$program"; done
 part "lines reached"
 for data in "$build"/simt-gcov/kernels/cuda/*.gcda; do gcov -p -t -o "$(dirname "$data")" "$data" 2>/dev/null; done | awk -F: -v least=$least '
     /^ *-: *0:Source:/ { file = $4; if (!sub(/^kernels\/cuda\//, "", file)) file = "" }
