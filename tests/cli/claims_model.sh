@@ -2,17 +2,8 @@
 # claims_model.sh - claims by a model as commands: `label` on one rank and on two gives the same files; a run that was killed goes on where it was; a
 # prompt's content, not its path, decides what is done again; the plan has its phase; a loop without claims says so. The model is the demo's labeler, which
 # knows nothing of such prompts: most replies are malformed.
-program=${RLAIFV:-$PWD/build/rlaifv}
-here=$PWD
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
+. tests/tools/script.sh
 export OMP_WAIT_POLICY=passive
-failed=0
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
 cd "$temporary" || exit 1
 "$program" scenes --out scenes --count 12 --seed 7 2>/dev/null || exit 1

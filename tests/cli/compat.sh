@@ -1,17 +1,9 @@
 #!/bin/sh
 # compat.sh - run.compat = upstream: training is given the middle of a picture though all else is given the whole, a run says what is as upstream, and
 # config.ini holds the keys that it stands for.
-program=${RLAIFV:-$PWD/build/rlaifv}
+. tests/tools/script.sh
 golden=$PWD/tests/golden/llava15-hub
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
 cd "$temporary" || exit 1
-failed=0
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 # a picture that is wider than high, darker to its right: what is cut off shows
 { printf 'P5\n24 12\n255\n'; for y in 1 2 3 4 5 6 7 8 9 10 11 12; do printf 'zzxvtrpnljhfdb`^\\ZXVTRPN'; done; } >wide.pgm
 for i in 1 2; do echo '{"image":"wide.pgm","question":"What is it?","chosen":"A dog.","rejected":"A cat sits on a red chair."}'; done >pairs.jsonl

@@ -1,12 +1,8 @@
 #!/bin/sh
 # contract.sh - what other programs rely on: exit codes (0 done, 1 refused or failed, 2 wrong usage), one line of error, nothing left behind.
-program=${RLAIFV:-$PWD/build/rlaifv}
+. tests/tools/script.sh
 golden=$PWD/tests/golden/llava15-hub
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
 out=$temporary/out err=$temporary/err
-failed=0
 fail() {
     echo "FAILED: $*"
     head -3 "$err"

@@ -1,18 +1,12 @@
 #!/bin/sh
 # golden.sh [DEVICE [DTYPE]] - the commands on the golden checkpoints, against what PyTorch and SentencePiece said; training; and on the CPU, training
 # killed and run again.
-program=${RLAIFV:-$PWD/build/rlaifv}
+. tests/tools/script.sh
 device=${1:-cpu} dtype=${2:-fp32}
 # Bounds of tests/tools/compare.c, where not its own for fp32: about twice the largest differences that bf16 had (docs/cuda.md).
 score='' gap='' probe='' steps='' weights=2e-5
 [ "$dtype" = bf16 ] && score=8e-2 gap=0.1 probe=7e-2 steps=0.35 weights=8e-3
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
-compare=$temporary/compare
-failed=0
-${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c model/tensor_set.c model/torch_file.c model/zip.c model/pickle.c \
-    base/*.c -ljansson -lxxhash -lm || exit 1
+compare_build
 
 check() { # WHAT COMMAND...: one line for each check; stderr of the command is shown when it fails
     what=$1

@@ -1,18 +1,10 @@
 #!/bin/sh
 # images.sh - pictures embedded in rows give what their files give, in every command that reads rows; decoding ahead and an orientation in the
 # wrong place change nothing, an orientation that is applied does; what is written leads later commands to the pictures.
-program=${RLAIFV:-$PWD/build/rlaifv}
+. tests/tools/script.sh
 golden=$PWD/tests/golden
 model=$golden/llava15-hub/model
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
 cd "$temporary" || exit 1
-failed=0
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 run() { "$program" "$@" >out 2>err || fail "rlaifv $*: $(tail -1 err)"; }
 same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
 without_images() { sed 's/"image":"[^"]*",//' "$1" >"$2"; }

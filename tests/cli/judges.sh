@@ -1,20 +1,12 @@
 #!/bin/sh
 # judges.sh - evaluations by a judge as commands: a server that fails in every way before it answers, whose key nobody writes down; a judge that was cut
 # off goes on from its transcript; replay asks nobody; a checkpoint as a judge; servers that are not there; the sheet of MHumanEval there and back.
-program=${RLAIFV:-$PWD/build/rlaifv}
-here=$PWD
-temporary=$(mktemp -d) || exit 1
+. tests/tools/script.sh
 server=
 trap '[ "$server" ] && kill "$server" 2>/dev/null; rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
 export OMP_WAIT_POLICY=passive no_proxy='*'
 command -v python3 >/dev/null || { echo "no python3 to play the server"; exit 77; }
 cd "$temporary" || exit 1
-failed=0
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 
 # A server that says what a prompt has in SAY{first|second}: `first` with what a second question is to be told. Its first requests go wrong as the file
 # `plan` says, one word each: a status, "malformed", "empty", "hang". What it was asked is in `log`.

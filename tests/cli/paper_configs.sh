@@ -1,15 +1,7 @@
 #!/bin/sh
 # paper_configs.sh - the paper's configs: every one is read, is planned with the shapes of its models, fits where it says it does, and an ablation differs
 # from its base in what its README row says and in nothing else.
-program=${RLAIFV:-$PWD/build/rlaifv}
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
-failed=0
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
+. tests/tools/script.sh
 cp -r configs/paper "$temporary/paper"
 cd "$temporary/paper" || exit 1
 ln -s shapes models # the places to fill

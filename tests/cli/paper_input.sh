@@ -1,13 +1,9 @@
 #!/bin/sh
 # paper_input.sh - one iteration on the paper's own input: 30 detail prompts with COCO photographs, of which some are absent. Text of random
 # weights is nonsense, but every arrow runs, counts add up, and what was dropped is named by file and line. Skips where the files are absent.
-program=${RLAIFV:-$PWD/build/rlaifv}
+. tests/tools/script.sh
 data=$(cd "${RLAIFV_SHARED:-../shared}/data-noncommercial/RLAIF-V" 2>/dev/null && pwd)
 [ -f "$data/eval/detail_test_30_input.jsonl" ] || { echo "the paper's example prompts are not here (data-noncommercial/RLAIF-V)"; exit 77; }
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
-failed=0
 fail() {
     echo "FAILED: $case: $*"
     failed=1

@@ -4,17 +4,8 @@
 # the emulated device 2 %). On CPUs the most anonymous memory that was resident, less what the program has before it opens a model, is no more than 5 %
 # above it, and no more than 15 % below: pages that nothing was written to, of answers that ended early, are not resident. Training saves a checkpoint
 # after its first step and goes on: what a checkpoint needs is kept. Then: what does not fit is refused, with settings that do fit.
-program=${RLAIFV:-$PWD/build/rlaifv}
+. tests/tools/script.sh
 device=${1:-cpu}
-here=$PWD
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
-failed=0
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
 ${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -o "$temporary/rss" "$here/tests/tools/rss.c" || exit 1
 cd "$temporary" || exit 1

@@ -2,7 +2,7 @@
 # ranks_comm.sh [simt] - several ranks under mpirun: groups of 1 to 4 against what one process computes, ranks that are lost while others wait for
 # them, and commands started as several ranks. With simt on the emulated device, where ranks that disagree, share a GPU or leave communicators
 # behind are found too, and the calls of one rank fail in turn.
-program=${RLAIFV:-$PWD/build/rlaifv}
+. tests/tools/script.sh
 build=$(dirname "$program")
 [ "$1" = simt ] && build=$build/simt
 test=$build/tests/kernels/comm_test
@@ -11,9 +11,6 @@ command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
 # More ranks than cores, none bound to one; a test machine's root may start them.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
 export CMOCKA_MESSAGE_OUTPUT=STDOUT
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
 log=$temporary/log token=comm-test-$$
 failed=0 checks=0
 fail() {

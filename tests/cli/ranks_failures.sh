@@ -2,18 +2,13 @@
 # ranks_failures.sh - what several ranks say and leave when something fails: a full disk, a folder that cannot be written, a rank that is gone or
 # stopped, ranks with other files. One message names the rank, the file or operation and what to do; no process is left; what was whole stays;
 # and the same command ends, once it can, with the bits of an undisturbed run.
-program=${RLAIFV:-$PWD/build/rlaifv}
+. tests/tools/script.sh
 golden=$PWD/tests/golden/llava15-v5
-here=$PWD
 command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
-temporary=$(mktemp -d) || exit 1
-disk=$temporary/disk compare=$temporary/compare err=$temporary/err
+disk=$temporary/disk err=$temporary/err
 mkdir "$disk"
 trap 'umount "$disk" 2>/dev/null; rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
-failed=0
-${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c model/tensor_set.c model/torch_file.c model/zip.c model/pickle.c base/*.c -ljansson \
-    -lxxhash -lm || exit 1
+compare_build
 mounts=1
 mount -t tmpfs -o size=1m tmpfs "$disk" 2>"$err" || { mounts=0; echo "no small disks here: $(tail -1 "$err")"; }
 

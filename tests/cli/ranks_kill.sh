@@ -1,17 +1,9 @@
 #!/bin/sh
 # ranks_kill.sh [KILLS [SEED [TENSOR]]] - the loop on one, two and four ranks (of models in TENSOR slices: on so many at least): the same files; and with kill -9 of one rank, or of all, at random moments: the
 # run that goes on ends with the files of an undisturbed one, and no process is left behind.
-program=${RLAIFV:-$PWD/build/rlaifv}
+. tests/tools/script.sh
 kills=${1:-20} seed=${2:-1} tensor=${3:-1}
-here=$PWD
-temporary=$(mktemp -d) || exit 1
 trap 'pkill -9 -f "$temporary" 2>/dev/null; rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
-failed=0
-fail() {
-    echo "FAILED: $*"
-    failed=1
-}
 "$program" scenes --out "$temporary/scenes" --count 6 --seed 7 2>/dev/null || exit 1
 run() { # RANKS NAME: in the background after `&`
     exec mpirun --allow-run-as-root --oversubscribe -np "$1" "$program" run "$here/configs/demo.ini" --run.dir="$temporary/$2" --run.threads=1 \

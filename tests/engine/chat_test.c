@@ -7,27 +7,13 @@
 #include "engine/dialogue.h"
 #include "engine/sample.h"
 #include "engine/score.h"
-#include "tests/check.h"
+#include "tests/scratch.h"
 
 #include <fcntl.h>
 #include <math.h>
 #include <unistd.h>
 
 static const char *const CASE = "llava15-hub";
-static char folder[PATH_SIZE];
-
-static int setup(void **state) {
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    scratch_drop(folder);
-    return 0;
-}
-
 static const char *write_text(const char *name, const char *text) {
     put(at(folder, name), text, strlen(text));
     return at(folder, name);

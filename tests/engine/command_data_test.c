@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "model/safetensors.h"
-#include "tests/check.h"
+#include "tests/scratch.h"
 
 #include <fcntl.h>
 #include <math.h>
@@ -12,20 +12,6 @@
 
 static const char *const cases[] = { "llava15-hub", "llava15-orig", "llava15-v5", "next-mistral", "next-yi" };
 enum { CASES = sizeof cases / sizeof *cases, WORDS = 16 };
-static char folder[PATH_SIZE];
-
-static int setup(void **state) {
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    scratch_drop(folder);
-    return 0;
-}
-
 typedef int (*Command)(int argc, char **argv, Error *e);
 
 /* Calls a command with words up to NULL; what it prints goes to FOLDER/stdout. */

@@ -1,21 +1,8 @@
 /* Judging files of answers: against the truth of scenes, and by the labeler's labels. */
-#include "tests/check.h"
+#include "tests/scratch.h"
 
 #include "engine/eval/labeler_eval.h"
 #include "engine/eval/scenes_eval.h"
-
-static char folder[PATH_SIZE];
-
-static int setup(void **state) {
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-static int teardown(void **state) {
-    (void)state;
-    scratch_drop(folder);
-    return 0;
-}
 
 static const char *file(const char *name, const char *text) {
     const char *path = at(folder, name);

@@ -1,7 +1,7 @@
 /* The loop from end to end on a tiny random checkpoint: what it leaves behind, and that a run killed anywhere goes on to the same files.
  *
  * Every run is a child process, so that killing it is what a power cut is, less the disk. */
-#include "tests/check.h"
+#include "tests/scratch.h"
 
 #include "base/json.h"
 #include "engine/commands.h"
@@ -15,19 +15,6 @@
 #include <unistd.h>
 
 static const char model[] = "tests/golden/llava15-hub/model", images[] = "tests/golden/llava15-hub/images";
-static char folder[PATH_SIZE];
-
-static int setup(void **state) {
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-static int teardown(void **state) {
-    (void)state;
-    scratch_drop(folder);
-    return 0;
-}
-
 /* Prompts on the golden images, one row whose image is absent, and a config with tiny counts; `more` is appended. */
 static void inputs_make(const char *more) {
     char here[PATH_SIZE], text[8192];

@@ -1,6 +1,6 @@
 /* scenes_files_test.c - `rlaifv eval scenes`: numbers of answers and pairs in files by hand-counted truth, the same as the loop's own evaluation has, and
  * corrections. */
-#include "tests/check.h"
+#include "tests/scratch.h"
 
 #include "engine/commands.h"
 #include "engine/eval/scenes_eval.h"
@@ -9,18 +9,7 @@
 #include <math.h>
 #include <unistd.h>
 
-static char folder[PATH_SIZE], line[2048];
-
-static int setup(void **state) {
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-static int teardown(void **state) {
-    (void)state;
-    scratch_drop(folder);
-    return 0;
-}
+static char line[2048];
 
 /* Two scenes: a red ball and a white moon on gray; a blue box and a green tree on black. */
 static void data_make(void) {

@@ -1,15 +1,9 @@
 # ranks_train.sh - read by the checks that train under mpirun (tests/cli/ranks*.sh), which set `device` first: the program on N ranks, runs on the golden
 # checkpoints, and their comparison. Ends the check when mpirun is absent.
-program=${RLAIFV:-$PWD/build/rlaifv}
-here=$PWD golden=$PWD/tests/golden
-temporary=$(mktemp -d) || exit 1
-trap 'rm -rf "$temporary"' EXIT
-trap 'exit 1' HUP INT TERM
-compare=$temporary/compare
-failed=0
+. tests/tools/script.sh
+golden=$PWD/tests/golden
 command -v mpirun >/dev/null || { echo "no mpirun"; exit 1; }
-${CC:-cc} -std=c11 -D_GNU_SOURCE -O1 -Wall -Wextra -Werror -fopenmp -I. -o "$compare" tests/tools/compare.c model/safetensors.c model/safetensors_write.c model/tensor_set.c model/torch_file.c model/zip.c model/pickle.c \
-    base/*.c -ljansson -lxxhash -lm || exit 1
+compare_build
 
 fail() {
     echo "FAILED: $*"
