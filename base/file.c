@@ -408,3 +408,13 @@ end:
 }
 
 uint64_t hash64(const void *data, size_t size, uint64_t seed) { return XXH3_64bits_withSeed(data, size, seed); }
+
+int64_t file_lines(const char *path) {
+    const void *map;
+    size_t size;
+    int64_t n = 0;
+    if (file_map(path, &map, &size, NULL)) return 0;
+    for (const char *at = map, *end = at + size; (at = memchr(at, '\n', (size_t)(end - at))); at++) n++;
+    file_unmap(map, size);
+    return n;
+}

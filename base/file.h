@@ -18,6 +18,8 @@ int file_read(const char *path, size_t limit, char **out, size_t *size, Error *e
 /* Maps a file read-only. A zero-length file is refused. Unmap with file_unmap. */
 int file_map(const char *path, const void **out, size_t *size, Error *e);
 void file_unmap(const void *map, size_t size);
+/* Lines that end, for a progress bar: 0 when it cannot be told. */
+int64_t file_lines(const char *path);
 
 /* What tells a file from another that has its name later. */
 typedef struct FileIdentity {
@@ -58,6 +60,8 @@ void path_folder(char out[PATH_SIZE], const char *path);
 
 void hash_bytes(const void *data, size_t size, char out[HASH_TEXT]);
 int hash_file(const char *path, char out[HASH_TEXT], Error *e);
+/* One hash of a file, or of a folder: names and contents of all files in it, in order of names. */
+int hash_path(const char *path, char out[HASH_TEXT], Error *e);
 uint64_t hash64(const void *data, size_t size, uint64_t seed);
 
 #endif

@@ -31,16 +31,6 @@ int arrow_model_key(Vlm *v, char *out, size_t size, Error *e) {
     return error_what(e, "key is too long");
 }
 
-int64_t arrow_lines(const char *path) {
-    const void *map;
-    size_t size;
-    int64_t n = 0;
-    if (file_map(path, &map, &size, NULL)) return 0;
-    for (const char *at = map, *end = at + size; (at = memchr(at, '\n', (size_t)(end - at))); at++) n++;
-    file_unmap(map, size);
-    return n;
-}
-
 /* ---- sample ---- */
 
 typedef struct SampleArrow {
@@ -395,7 +385,7 @@ int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char
     LabelArrow a = { .ranks = ranks, .v = labeler, .config = c, .partial = &partial, .progress = progress, .path = candidates };
     int bad = partial_open(&partial, out, key, ranks, e);
     if (!bad) {
-        progress_begin(progress, "label", "answers", arrow_lines(candidates), 0);
+        progress_begin(progress, "label", "answers", file_lines(candidates), 0);
         bad = label_stream(&a, &one, &two, words, &groups, e);
         if (!bad) bad = partial_finish(&partial, groups, label_count, counts, NULL, e);
         else partial_close(&partial);

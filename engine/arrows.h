@@ -63,7 +63,5 @@ int arrow_label(const Ranks *ranks, Vlm *labeler, const RunConfig *c, const char
 
 /* What a model's answers depend on, as text for a partial's key. */
 int arrow_model_key(Vlm *v, char *out, size_t size, Error *e);
-/* Rows of a file, for the progress bar: 0 when it cannot be told. */
-int64_t arrow_lines(const char *path);
 
 #endif

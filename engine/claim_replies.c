@@ -33,10 +33,9 @@ void claim_prompts_free(ClaimPrompts *p) {
     *p = (ClaimPrompts){ 0 };
 }
 
-int claim_whole_load(char **prompt, char hash[HASH_TEXT], const char *path, Error *e) {
+int claim_whole_load(char **prompt, const char *path, Error *e) {
     if (prompt_text_load(prompt, path, data_prompts_holistic_txt, e)) return -1;
     if (prompt_text_check(*prompt, "claims", path[0] ? path : "configs/prompts/holistic.txt", "{answer}", "{question}", e)) return free(*prompt), *prompt = NULL, -1;
-    hash_bytes(*prompt, strlen(*prompt), hash);
     return 0;
 }
 

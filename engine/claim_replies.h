@@ -28,8 +28,8 @@ int claim_prompts_load(ClaimPrompts *p, const char *split_path, const char *ques
 void claim_prompts_free(ClaimPrompts *p);
 
 /* The text that asks about a whole answer ([label] mode = holistic): holds {answer} once and {question} at most once. From a file, or where the
- * path is empty as built in. malloc'd; hash: of it. */
-int claim_whole_load(char **prompt, char hash[HASH_TEXT], const char *path, Error *e);
+ * path is empty as built in. malloc'd. */
+int claim_whole_load(char **prompt, const char *path, Error *e);
 /* The answer as its one claim, with that text as its question; none where it has neither letter nor digit. *out is written over. */
 int claim_whole(const char *prompt, const char *question, const char *answer, ClaimList *out, Error *e);
 

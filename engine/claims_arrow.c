@@ -52,10 +52,10 @@ int arrow_claims(const RunConfig *c, const char *candidates, const char *out, Cl
     JsonLines in;
     FileOut file;
     json_t *row;
-    char *whole = NULL, hash[HASH_TEXT];
+    char *whole = NULL;
     int got, bad = 0;
     memset(counts, 0, sizeof *counts);
-    if ((c->label.mode == LABEL_HOLISTIC && claim_whole_load(&whole, hash, c->label.prompt, e)) || jsonl_open(&in, candidates, e))
+    if ((c->label.mode == LABEL_HOLISTIC && claim_whole_load(&whole, c->label.prompt, e)) || jsonl_open(&in, candidates, e))
         return free(whole), -1;
     if (file_create(&file, out, e)) {
         jsonl_close(&in);
@@ -302,7 +302,7 @@ int arrow_claims_model(const Ranks *ranks, Vlm *v, const RunConfig *c, const cha
     if (!bad) {
         bad = partial_open(&partial, out, key, ranks, e);
         if (!bad) {
-            progress_begin(progress, "claims", "answers", arrow_lines(candidates), 0);
+            progress_begin(progress, "claims", "answers", file_lines(candidates), 0);
             bad = answers_stream(&a, &in, &rows, e);
             if (!bad) bad = partial_finish(&partial, rows, row_count, counts, NULL, e);
             else partial_close(&partial);

@@ -180,6 +180,8 @@ typedef struct RunConfig {
     } eval;
 } RunConfig;
 
+/* Who labels: the labeler, or where there is none `policy`. */
+static inline const char *labeler_or(const RunConfig *c, const char *policy) { return c->labeler.dir[0] ? c->labeler.dir : policy; }
 /* 1 when a text model takes answers apart: neither rules do, nor is the whole answer asked about. */
 static inline int claims_by_model(const RunConfig *c) { return c->label.mode == LABEL_CLAIMS && c->claims.mode == CLAIM_BY_MODEL; }
 

@@ -68,10 +68,10 @@ static int prompts_read(const char *text, json_t **top, Dataset *d, Error *e) {
 
 /* ---- orders, on every rank ---- */
 
+static const RunConfig *config_of(const Loop *l, const Order *o) { return o->as == AS_JUDGED ? l->answering : o->as == AS_OTHER ? l->other : l->config; }
+
 static int model_open(Loop *l, const Order *o, Vlm **v, Error *e) {
-    const char *chat = o->job == JOB_CLAIMS                           ? claims_template(l->config)
-                       : o->as == AS_OTHER && l->config->sample.other[0] ? l->config->sample.other_template
-                                                                         : l->config->chat.template_name;
+    const char *chat = o->job == JOB_CLAIMS ? claims_template(l->config) : config_of(l, o)->chat.template_name;
     if (o->reopen && !ranks_lead(&l->ranks)) loop_model_drop(l);
     if (loop_model(l, o->model, chat, v, e)) return -1;
     vlm_release(*v); /* what the order before needed */
@@ -79,10 +79,9 @@ static int model_open(Loop *l, const Order *o, Vlm **v, Error *e) {
 }
 
 static int sample_do(Loop *l, const Order *o, const Dataset *prompts, SampleCounts *counts, Error *e) {
-    const RunConfig *c = o->as == AS_JUDGED ? l->answering : o->as == AS_OTHER ? l->other : l->config;
     Vlm *v;
     return model_open(l, o, &v, e) ||
-                   arrow_sample(&l->ranks, v, c, o->seed, prompts, o->out, counts, loop_progress(l), e)
+                   arrow_sample(&l->ranks, v, config_of(l, o), o->seed, prompts, o->out, counts, loop_progress(l), e)
                ? -1
                : 0;
 }

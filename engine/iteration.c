@@ -20,8 +20,6 @@ static const char train_settings[] =
     "train.freeze "
     "train.image_aspect train.pairs_aspect data.exif train.save_every train.save_epochs train.rows train.max_tokens train.save_dtype run.seed run.dtype chat data.images data.strict";
 
-static const char *labeler_of(const RunConfig *c, const char *policy) { return c->labeler.dir[0] ? c->labeler.dir : policy; }
-
 static int file_of(const Loop *l, int iteration, const char *name, char path[PATH_SIZE], Error *e) {
     return loop_path(l, path, e, "iter-%d/%s", iteration, name);
 }
@@ -185,7 +183,7 @@ static ClaimCounts claims_counted(const json_t *counts) {
 }
 
 int iteration_claims(Loop *l, int iteration, const char *policy, ClaimCounts *counts, Error *e) {
-    const char *labeler = labeler_of(l->config, policy);
+    const char *labeler = labeler_or(l->config, policy);
     char candidates[PATH_SIZE], out[PATH_SIZE];
     Arrow a;
     if (file_of(l, iteration, "candidates.jsonl", candidates, e) || file_of(l, iteration, "claims.jsonl", out, e) ||
@@ -219,7 +217,7 @@ static int label_run(Loop *l, Arrow *a, const char *labeler, const char *candida
 
 static int label_arrow(Loop *l, int iteration, const char *policy, Error *e) {
     const RunConfig *c = l->config;
-    const char *labeler = labeler_of(c, policy);
+    const char *labeler = labeler_or(c, policy);
     char candidates[PATH_SIZE], claims[PATH_SIZE], out[PATH_SIZE];
     Arrow a;
     if (file_of(l, iteration, "candidates.jsonl", candidates, e) || file_of(l, iteration, "claims.jsonl", claims, e) ||

@@ -12,7 +12,7 @@ static const char answer_settings[] =
     "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens run.seed run.dtype chat train.image_aspect data.exif "
     "data.images data.strict";
 
-const char *judge_folder(const RunConfig *c) { return c->labeler.dir[0] ? c->labeler.dir : c->model.dir; }
+const char *judge_folder(const RunConfig *c) { return labeler_or(c, c->model.dir); }
 
 static int arrow_name(const Answers *a, const char *step, char out[32], Error *e) {
     int n = snprintf(out, 32, "%s-%s", a->name, step);

@@ -45,7 +45,5 @@ void arrow_free(Arrow *a);
 
 /* The last recorded row of an arrow, borrowed, or NULL. */
 const json_t *ledger_find(const Ledger *l, int iteration, const char *arrow);
-/* One hash of a file, or of a folder: names and contents of all files in it, in order of names. */
-int hash_path(const char *path, char out[HASH_TEXT], Error *e);
 
 #endif

@@ -43,6 +43,7 @@ static int begin(Loop *l, const RunConfig *c, Error *e) {
     l->answering->sample.max_new_tokens = c->eval.max_new_tokens;
     *l->other = *c;
     l->other->sample.n = c->sample.other_n;
+    if (c->sample.other[0]) memcpy(l->other->chat.template_name, c->sample.other_template, sizeof l->other->chat.template_name);
     if (c->sample.other_temperature >= 0) l->other->sample.temperature = c->sample.other_temperature;
     return 0;
 }
@@ -163,7 +164,8 @@ int loop_input_claims(Loop *l, Arrow *a, const char *labeler, Error *e) {
     ClaimPrompts prompts;
     if (c->label.mode == LABEL_HOLISTIC) {
         char *whole, hash[HASH_TEXT];
-        if (claim_whole_load(&whole, hash, c->label.prompt, e)) return -1;
+        if (claim_whole_load(&whole, c->label.prompt, e)) return -1;
+        hash_bytes(whole, strlen(whole), hash);
         free(whole);
         return arrow_input_text(a, "label_prompt", hash, e);
     }

@@ -17,7 +17,7 @@ typedef struct KnownHash {
 typedef struct Loop {
     const RunConfig *config;
     RunConfig *answering; /* the same with [eval]'s sampling in place of [sample]'s: how models are evaluated and validated */
-    RunConfig *other;     /* the same with sample.other_* in place of the policy's: how a second model answers */
+    RunConfig *other;     /* the same with sample.other_* in place of the policy's, its template too: how a second model answers */
     const Kernels *kernels;
     Ranks ranks;
     Ledger ledger;

@@ -89,9 +89,9 @@ int mixed_sample(Loop *l, const char *policy, uint64_t seed, const Dataset *prom
 
 /* ---- pairs ---- */
 
-static json_t *merged_row(const DataRow *r, const char *from) {
+static json_t *merged_row(const DataRow *r) {
     char *image = r->image ? realpath(r->image, NULL) : NULL;
-    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", r->id, "question", r->question, "chosen", r->chosen, "rejected", r->rejected, "from", from);
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", r->id, "question", r->question, "chosen", r->chosen, "rejected", r->rejected, "from", "data.pairs");
     if (row && r->image) json_object_set_new(row, "image", json_string(image ? image : r->image));
     free(image);
     return row;
@@ -134,7 +134,7 @@ int pairs_merge(const RunConfig *c, const char *pairs, const char *out, MergeCou
     int bad = file_create(&file, out, e), created = !bad;
     if (!bad) bad = own_copy(pairs, file.stream, &counts->own, e);
     for (int i = 0; i < set.n && !bad; i++) {
-        json_t *row = merged_row(&set.rows[i], "data.pairs");
+        json_t *row = merged_row(&set.rows[i]);
         bad = row ? jsonl_write(file.stream, row, e) : error_what(e, "out of memory");
         counts->other++;
     }

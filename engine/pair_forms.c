@@ -3,13 +3,13 @@
 
 #include "base/base64.h"
 #include "engine/dialogue.h"
+#include "model/image.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 const char *const pair_forms[] = { [FORM_RLAIFV] = "rlaifv", [FORM_DATASET] = "dataset", [FORM_TRL] = "trl", [FORM_LLAVA] = "llava", NULL };
 
-enum { IMAGE_MOST = 64 << 20 }; /* bytes of a picture, as in image_file.c */
 
 static int memory_out(const char *where, Error *e) { return error_what(e, "out of memory"), error_where(e, "%s", where); }
 
@@ -171,7 +171,7 @@ static const char *file_name(const char *path) {
 static json_t *image_object(const char *path, const char *where, Error *e) {
     char *bytes, *text;
     size_t size;
-    if (file_read(path, IMAGE_MOST, &bytes, &size, e)) return NULL;
+    if (file_read(path, IMAGE_FILE_BYTES, &bytes, &size, e)) return NULL;
     text = base64_encode(bytes, size, e);
     free(bytes);
     if (!text) return NULL;

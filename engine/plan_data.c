@@ -94,14 +94,12 @@ static int64_t text_tokens(const Tokenizer *t, const char *text, int64_t otherwi
     return n;
 }
 
-static const char *labeler_folder(const RunConfig *c) { return c->labeler.dir[0] ? c->labeler.dir : c->model.dir; }
-
 /* One probe an answer, which holds its question and all of it. */
 static void whole_measure(PlanData *d, const RunConfig *c, unsigned phases, int64_t trunk) {
-    char *prompt, hash[HASH_TEXT];
-    Tokenizer *t = tokenizer_load(labeler_folder(c), NULL);
+    char *prompt;
+    Tokenizer *t = tokenizer_load(labeler_or(c, c->model.dir), NULL);
     int64_t fixed = WHOLE_TEXT, image = d->images ? trunk : 0;
-    if (!claim_whole_load(&prompt, hash, c->label.prompt, NULL)) {
+    if (!claim_whole_load(&prompt, c->label.prompt, NULL)) {
         fixed = text_tokens(t, prompt, WHOLE_TEXT);
         free(prompt);
     }
@@ -115,7 +113,7 @@ static void whole_measure(PlanData *d, const RunConfig *c, unsigned phases, int6
  * longest. `trunk`: what d->prompt counts beside the question. */
 static void claims_measure(PlanData *d, const RunConfig *c, unsigned phases, int64_t trunk, int64_t chat) {
     ClaimPrompts p;
-    Tokenizer *t = tokenizer_load(claims_model(c, labeler_folder(c)), NULL);
+    Tokenizer *t = tokenizer_load(claims_model(c, labeler_or(c, c->model.dir)), NULL);
     int64_t answer = answer_longest(c, phases), question = d->prompt.most - trunk, fixed[2] = { CLAIMS_HEAD, CLAIMS_HEAD };
     if (!claim_prompts_load(&p, c->claims.split_prompt, c->claims.question_prompt, NULL)) {
         const char *texts[2] = { p.split, p.question };
@@ -186,7 +184,7 @@ int plan_data(PlanData *d, const RunConfig *c, const ModelConfig *policy, unsign
     if (c->label.mode == LABEL_HOLISTIC && !given->probe_text) whole_measure(d, c, phases, trunk);
     if (c->train.max_tokens < limit) limit = c->train.max_tokens;
     int64_t own = d->prompts.most * c->pair.per_prompt;
-    d->pairs = constant((c->pair.most > 0 && c->pair.most < own ? c->pair.most : own) + (c->data.pairs[0] ? arrow_lines(c->data.pairs) : 0), bound);
+    d->pairs = constant((c->pair.most > 0 && c->pair.most < own ? c->pair.most : own) + (c->data.pairs[0] ? file_lines(c->data.pairs) : 0), bound);
     d->pair = pair_bound(d, c, limit, image_tokens);
     if (!samples && file_measure(&m, c, c->data.train, DATA_PAIR, 0, limit)) {
         d->pairs = constant(m.n, measured);

@@ -108,7 +108,7 @@ static int work_do(Work *w, const EvalSettings *s, const ScenesFiles *f, Error *
     if (f->pairs && (rows_each(f->pairs, pair_add, w, e) || eval_count(&w->result, "pairs", "answers", (int64_t)w->pairs.n, e) ||
                         eval_measure(&w->result, &w->pairs, pair_measures, sizeof pair_measures / sizeof *pair_measures, s, e)))
         return -1;
-    w->result.answers = (int)(w->answers.n + w->pairs.n);
+    w->result.answers = (int)w->answers.n;
     w->result.missing = s->answers ? w->data.n - (int)json_object_size(w->answered) : 0;
     if (w->result.missing && !s->partial)
         return error_what(e, "prompts without an answer"), error_where(e, "%s", s->answers), error_found(e, "%d of %d", w->result.missing, w->data.n),

@@ -30,7 +30,6 @@ static int by_run(const void *a, const void *b) {
 int runs_open(TableRuns *r, const TableSpec *s, const char *folder, Error *e) {
     struct dirent *entry;
     memset(r, 0, sizeof *r);
-    r->spec = s;
     if (strlen(folder) >= sizeof r->folder) return error_what(e, "path too long"), error_where(e, "%.100s...", folder);
     strcpy(r->folder, folder);
     DIR *dir = opendir(folder);

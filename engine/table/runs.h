@@ -21,7 +21,6 @@ typedef struct SeedRun {
 } SeedRun;
 
 typedef struct TableRuns {
-    const TableSpec *spec;
     char folder[PATH_SIZE];
     SeedRun *list; /* by run, then by seed */
     int n;

@@ -229,9 +229,40 @@ static void hashes(void **state) {
     free(data);
 }
 
+static void hashes_of_folders(void **state) {
+    (void)state;
+    char a[HASH_TEXT], b[HASH_TEXT];
+    assert_int_equal(folder_make(at(folder, "model/vision"), NULL), 0);
+    put(at(folder, "model/config.json"), "{}", 2);
+    put(at(folder, "model/vision/weights"), "www", 3);
+    put(at(folder, "file"), "cc\n", 3);
+    assert_int_equal(hash_path(at(folder, "model"), a, NULL), 0);
+    assert_int_equal(hash_path(at(folder, "model"), b, NULL), 0);
+    assert_string_equal(a, b);
+    assert_int_equal(rename(at(folder, "model/config.json"), at(folder, "model/other.json")), 0);
+    assert_int_equal(hash_path(at(folder, "model"), b, NULL), 0);
+    assert_string_not_equal(a, b); /* names count */
+    put(at(folder, "model/vision/weights"), "wwx", 3);
+    assert_int_equal(hash_path(at(folder, "model"), a, NULL), 0);
+    assert_string_not_equal(a, b); /* and what is further down */
+    assert_int_equal(hash_path(at(folder, "file"), a, NULL), 0);
+    hash_bytes("cc\n", 3, b);
+    assert_string_equal(a, b); /* a file is its content */
+    assert_int_equal(hash_path(at(folder, "none"), a, NULL), -1);
+}
+
+static void lines(void **state) {
+    (void)state;
+    put(at(folder, "a"), "one\ntwo\nthree", 13);
+    assert_int_equal(file_lines(at(folder, "a")), 2);
+    put(at(folder, "a"), "", 0);
+    assert_int_equal(file_lines(at(folder, "a")), 0);
+    assert_int_equal(file_lines(at(folder, "none")), 0);
+}
+
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
     const struct CMUnitTest tests[] = { TEST(write_read_copy), TEST(map), TEST(map_read_again), TEST(output_appears_only_when_whole), TEST(writes_that_fail),
-        TEST(folders), TEST(paths), TEST(hashes) };
+        TEST(folders), TEST(paths), TEST(hashes), TEST(hashes_of_folders), TEST(lines) };
     return cmocka_run_group_tests_name("file", tests, NULL, NULL);
 }

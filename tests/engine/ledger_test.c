@@ -168,19 +168,6 @@ static void test_reading(void **state) {
     error_says(&e, "arrow");
 }
 
-static void test_hash_path(void **state) {
-    (void)state;
-    char a[HASH_TEXT], b[HASH_TEXT];
-    Error e = { 0 };
-    assert_int_equal(hash_path(at(folder, "model"), a, &e), 0);
-    assert_int_equal(rename(at(folder, "model/config.json"), at(folder, "model/other.json")), 0);
-    assert_int_equal(hash_path(at(folder, "model"), b, &e), 0);
-    assert_string_not_equal(a, b); /* names count */
-    assert_int_equal(hash_path(at(folder, "candidates.jsonl"), a, &e), 0);
-    hash_bytes("cc\n", 3, b);
-    assert_string_equal(a, b); /* a file is its content */
-}
-
 int main(void) {
     const struct CMUnitTest ledger_test[] = {
         cmocka_unit_test_setup_teardown(test_done, setup, teardown),
@@ -188,7 +175,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_torn_row, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mistakes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reading, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_hash_path, setup, teardown),
     };
     return cmocka_run_group_tests(ledger_test, NULL, NULL);
 }

@@ -110,7 +110,7 @@ const char *memory_text(const void *at);
 void memory_check(const char *call, const void *at, size_t bytes);
 /* Something other than a kernel has written device memory. */
 void memory_written(const void *at, size_t bytes);
-/* The host, or the device, is at work: device memory faults, or does not. */
+/* The host, or the device, is at work: device memory faults, or comes in sight, an allocation at a time, as it is touched. */
 void memory_show(int runs);
 void memory_info(size_t *free_bytes, size_t *total);
 /* Allocations alive; each is named on stderr. */
