@@ -166,7 +166,7 @@ fuzz-image: $(BUILD)/tests/fuzz/image_fuzz
 demo: deps
 	$(MAKE) -j$$(nproc) all
 	sh configs/demo/run.sh $(BUILD)/rlaifv
-# The paper's tables, filled at the size of the demo's world: docs/tables.md. Under an hour on two cores; a stopped one goes on.
+# The paper's tables, filled at the size of the demo's world: docs/tables.md, which says how long that took. A stopped one goes on.
 tables: deps
 	$(MAKE) -j$$(nproc) all
 	sh configs/tables/tables.sh $(BUILD)/rlaifv
@@ -205,7 +205,7 @@ format:
 help:
 	@echo "make            build ./rlaifv"
 	@echo "make demo       the whole method on the built-in world, in minutes"
-	@echo "make tables     the paper's tables at that size, into docs/tables.md: under an hour on two cores"
+	@echo "make tables     the paper's tables at that size, into docs/tables.md: about an hour on two cores"
 	@echo "make test       the checks of a change  make check     without sanitizers     make sanitize  those alone"
 	@echo "make simt-matrix  CUDA kernels on the emulator under every schedule and tool, a quarter of an hour"
 	@echo "make base       train the demo's base models again     make bench  kernel microbenchmarks"

@@ -33,7 +33,7 @@ if [ "$1" = --work ]; then
     best() { # FOLDER MODEL COUNTS RULES
         fresh "$1/iter-1/candidates.jsonl" "$2/model.safetensors" || {
             rm -rf "$1"
-            "$program" sample "$here/full.ini" $with --seed="$seed" --run.dir="$1" --model.dir="$2" --sample.n=64 --data.prompts=$data/eval/prompts.jsonl --data.per_iteration=0
+            "$program" sample "$here/full.ini" $with --seed="$seed" --run.dir="$1" --model.dir="$2" --sample.n="${3##*,}" --data.prompts=$data/eval/prompts.jsonl --data.per_iteration=0
         }
         fresh "$1/reference-ppl-${3##*,}.jsonl" "$dir/model/model.safetensors" || { # the last that it writes
             rm -f "$1"/*.json
@@ -55,7 +55,10 @@ if [ "$1" = --work ]; then
         run "$name"
         agreement
         ;;
-    once-*) run once --data.per_iteration="${name#once-}" ;;
+    once-*) # as many checkpoints to choose from as the others' iterations of 1200 prompts have, saved every 10 steps
+        prompts=${name#once-}
+        run once "--data.per_iteration=$prompts --train.save_every=$((prompts / 120))"
+        ;;
     human)
         [ -f "$dir/iter-1/candidates.jsonl" ] || "$program" sample "$here/human.ini" $with --seed="$seed" --run.dir="$dir"
         fresh "$dir/pairs.jsonl" "$dir/iter-1/candidates.jsonl" ||
@@ -86,7 +89,7 @@ fi
     echo "all runs: $(($(date +%s) - start)) s"
     {
         echo "# The paper's tables"
-        echo "Made by \`make tables\`$(git describe --always --dirty 2>/dev/null | sed 's/^/ at commit /'), $(date -u +%Y-%m-%d): seeds 1 to $seeds, the built-in world, answers at temperature 0.7 to $(grep -c '' $data/eval/prompts.jsonl) evaluation scenes that nothing was chosen by."
+        echo "Made by \`make tables\`$(git describe --always --dirty 2>/dev/null | sed 's/^/ at commit /'), $(date -u +%Y-%m-%d): seeds 1 to $seeds, the built-in world, answers at temperature 0.7 to $(grep -c '' $data/eval/prompts.jsonl) evaluation scenes that no setting of the loop was tuned on (README). That call took $((($(date +%s) - start + 30) / 60)) minutes on $(nproc) cores."
         echo "How to read them: docs/paper.md, \"Tables\"; what the runs are: configs/tables/README.md."
         echo
         "$program" table all --runs $runs

@@ -27,11 +27,16 @@ done
 grep -q 'as upstream' pad.log && fail "a run that is not as upstream says it is"
 [ "$(train kept --run.compat=upstream --train.pairs_aspect=pad)" = "$pad" ] || fail "a key that was given was set over"
 grep -q '^not as upstream: train.pairs_aspect' kept.log || fail "the run does not say that a key is not as upstream"
-# and sampling looks at the whole picture, whatever training does
-for name in pad pairs; do
-    echo '{"id":"w","image":"wide.pgm","question":"What is it?"}' >prompts.jsonl
-    [ $name = pad ] && key= || key=--train.pairs_aspect=crop
-    "$program" sample $name.ini --run.dir="s-$name" --data.prompts=prompts.jsonl --sample.max_new_tokens=8 --threads=1 $key >/dev/null 2>&1 || fail "sample $name"
-done
+# and sampling looks at the whole picture, whatever training does; what it would say of the centre is something else
+echo '{"id":"w","image":"wide.pgm","question":"What is it?"}' >prompts.jsonl
+sample() { # NAME KEY...
+    name=$1
+    shift
+    "$program" sample pad.ini --run.dir="s-$name" --data.prompts=prompts.jsonl --sample.max_new_tokens=8 --threads=1 "$@" >/dev/null 2>&1 || fail "sample $name"
+}
+sample pad
+sample pairs --train.pairs_aspect=crop
+sample crop --train.image_aspect=crop
 cmp -s s-pad/iter-1/candidates.jsonl s-pairs/iter-1/candidates.jsonl || fail "train.pairs_aspect changes what is sampled"
+cmp -s s-pad/iter-1/candidates.jsonl s-crop/iter-1/candidates.jsonl && fail "train.image_aspect does not change what is sampled"
 exit $failed

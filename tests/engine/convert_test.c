@@ -1,25 +1,12 @@
 /* convert_test.c - preference pairs of every form there and back, read where pairs are read, and what is refused. */
+#include "tests/engine/own_folder.h"
+
 #include "engine/commands.h"
 #include "engine/dataset.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
-static char folder[] = "/tmp/convert_test_XXXXXX";
 static const char png[] = "tests/golden/llava15-hub/images/0.png", other_png[] = "tests/golden/llava15-hub/images/1.png";
-
-static const char *at(const char *name) {
-    static char ring[8][PATH_SIZE];
-    static int turn;
-    char *out = ring[turn++ % 8];
-    snprintf(out, PATH_SIZE, "%s/%s", folder, name);
-    return out;
-}
 
 static void put(const char *name, const char *text) { assert_int_equal(file_write(at(name), text, strlen(text), NULL), 0); }
 
@@ -30,12 +17,8 @@ static const char rows_text[] = "{\"id\":\"a\",\"image\":\"one.png\",\"question\
 
 static int setup(void **state) {
     (void)state;
-    if (!mkdtemp(folder) || file_copy(png, at("one.png"), NULL) || file_copy(other_png, at("two.png"), NULL)) return -1;
+    if (folder_open() || file_copy(png, at("one.png"), NULL) || file_copy(other_png, at("two.png"), NULL)) return -1;
     return file_write(at("ours.jsonl"), rows_text, strlen(rows_text), NULL);
-}
-static int teardown(void **state) {
-    (void)state;
-    return folder_remove(folder, NULL);
 }
 
 static int convert(const char *from, const char *to, const char *in, const char *out, int strict, Error *e) {
@@ -52,36 +35,31 @@ static void converts(const char *from, const char *to, const char *in, const cha
 }
 
 /* Rows of a file, JSONL or a list. */
-static json_t *rows_of(const char *name) {
-    json_t *top = json_load_file(at(name), 0, NULL), *row;
+static json_t *pairs_of(const char *name) {
+    json_t *top = json_load_file(at(name), 0, NULL);
     if (json_is_array(top)) return top;
     json_decref(top);
-    JsonLines in;
-    top = json_array();
-    assert_int_equal(jsonl_open(&in, at(name), NULL), 0);
-    while (jsonl_next(&in, &row, NULL) == 1) json_array_append_new(top, row);
-    jsonl_close(&in);
-    return top;
+    return rows_of(at(name));
 }
 
-static const char *text_of(const json_t *row, const char *key) {
-    const char *text = json_string_value(json_object_get(row, key));
+static const char *text_in(const json_t *row, const char *key) {
+    const char *text = text_of(row, key);
     assert_non_null(text);
     return text;
 }
 
 static void same_pairs(const char *name, const char *const *more, int n) {
-    json_t *want = rows_of("ours.jsonl"), *have = rows_of(name);
+    json_t *want = pairs_of("ours.jsonl"), *have = pairs_of(name);
     assert_int_equal(json_array_size(have), 2);
     for (size_t i = 0; i < 2; i++) {
         const json_t *a = json_array_get(want, i), *b = json_array_get(have, i);
         static const char *const keys[] = { "question", "chosen", "rejected" };
-        for (size_t k = 0; k < 3; k++) assert_string_equal(text_of(a, keys[k]), text_of(b, keys[k]));
+        for (size_t k = 0; k < 3; k++) assert_string_equal(text_in(a, keys[k]), text_in(b, keys[k]));
         for (int k = 0; k < n; k++) assert_true(json_equal(json_object_get(a, more[k]), json_object_get(b, more[k])));
         char one[HASH_TEXT], two[HASH_TEXT];
-        assert_int_equal(text_of(b, "image")[0], '/');
+        assert_int_equal(text_in(b, "image")[0], '/');
         assert_int_equal(hash_file(i ? other_png : png, one, NULL), 0);
-        assert_int_equal(hash_file(text_of(b, "image"), two, NULL), 0);
+        assert_int_equal(hash_file(text_in(b, "image"), two, NULL), 0);
         assert_string_equal(one, two);
     }
     json_decref(want);
@@ -109,7 +87,7 @@ static void to_dataset_and_back(void **state) {
     (void)state;
     converts("rlaifv", "dataset", "ours.jsonl", "set.jsonl");
     assert_false(file_exists(at("set.jsonl.images")));
-    json_t *rows = rows_of("set.jsonl");
+    json_t *rows = pairs_of("set.jsonl");
     const json_t *row = json_array_get(rows, 0), *image = json_object_get(row, "image");
     static const char *const columns[] = { "ds_name", "image", "question", "chosen", "rejected", "origin_dataset", "origin_split", "idx",
         "image_path" };
@@ -118,11 +96,11 @@ static void to_dataset_and_back(void **state) {
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)row, key, value) assert_string_equal(key, columns[i++]);
     assert_int_equal(i, sizeof columns / sizeof *columns);
-    assert_string_equal(text_of(row, "ds_name"), "rlaifv");
-    assert_string_equal(text_of(row, "origin_split"), "{}");
-    assert_string_equal(text_of(row, "image_path"), "one.png");
-    assert_string_equal(text_of(image, "path"), "one.png");
-    assert_string_equal(text_of(json_array_get(rows, 1), "origin_dataset"), "COCO");
+    assert_string_equal(text_in(row, "ds_name"), "rlaifv");
+    assert_string_equal(text_in(row, "origin_split"), "{}");
+    assert_string_equal(text_in(row, "image_path"), "one.png");
+    assert_string_equal(text_in(image, "path"), "one.png");
+    assert_string_equal(text_in(json_array_get(rows, 1), "origin_dataset"), "COCO");
     assert_int_equal(json_integer_value(json_object_get(row, "idx")), 0);
     assert_int_equal(json_integer_value(json_object_get(json_array_get(rows, 1), "idx")), 7);
     json_decref(rows);
@@ -131,11 +109,11 @@ static void to_dataset_and_back(void **state) {
     same_pairs("back.jsonl", NULL, 0);
     /* and the published columns come through our rows unchanged */
     converts("rlaifv", "dataset", "back.jsonl", "again.jsonl");
-    const char *picture = text_of(json_array_get(rows = rows_of("back.jsonl"), 0), "image");
+    const char *picture = text_in(json_array_get(rows = pairs_of("back.jsonl"), 0), "image");
     converts("dataset", "dataset", "set.jsonl", "back.jsonl"); /* pictures that were there before stay, though its own would bear their names */
     assert_true(file_exists(picture));
     json_decref(rows);
-    json_t *one = rows_of("set.jsonl"), *two = rows_of("again.jsonl");
+    json_t *one = pairs_of("set.jsonl"), *two = pairs_of("again.jsonl");
     for (i = 0; i < 2; i++) { /* an unpacked file goes by its hash, the row by its image_path */
         json_object_del(json_object_get(json_array_get(one, i), "image"), "path");
         json_object_del(json_object_get(json_array_get(two, i), "image"), "path");
@@ -149,9 +127,9 @@ static void to_trl_and_back(void **state) {
     (void)state;
     static const char *const kept[] = { "id" };
     converts("rlaifv", "trl", "ours.jsonl", "trl.jsonl");
-    json_t *rows = rows_of("trl.jsonl"), *row = json_array_get(rows, 0);
+    json_t *rows = pairs_of("trl.jsonl"), *row = json_array_get(rows, 0);
     const json_t *said = json_array_get(json_object_get(json_array_get(json_object_get(row, "prompt"), 0), "content"), 1);
-    assert_string_equal(text_of(said, "text"), "What is \"it\"?\nSay.");
+    assert_string_equal(text_in(said, "text"), "What is \"it\"?\nSay.");
     assert_int_equal(json_array_size(json_object_get(row, "images")), 1);
     /* the same without a prompt of its own: the messages before the last are it */
     FILE *f = fopen(at("implicit.jsonl"), "w");
@@ -175,8 +153,8 @@ static void to_trl_and_back(void **state) {
     same_pairs("back.jsonl", kept, 1);
     put("plain.jsonl", "{\"prompt\":\"Q?\",\"chosen\":\"A\",\"rejected\":\"B\",\"images\":[\"one.png\"]}\n");
     converts("trl", "rlaifv", "plain.jsonl", "back.jsonl");
-    rows = rows_of("back.jsonl");
-    assert_string_equal(text_of(json_array_get(rows, 0), "question"), "Q?");
+    rows = pairs_of("back.jsonl");
+    assert_string_equal(text_in(json_array_get(rows, 0), "question"), "Q?");
     json_decref(rows);
 }
 
@@ -184,9 +162,9 @@ static void to_llava_and_back(void **state) {
     (void)state;
     static const char *const kept[] = { "id" };
     converts("rlaifv", "llava", "ours.jsonl", "llava.json");
-    json_t *rows = rows_of("llava.json"), *row = json_array_get(rows, 1);
-    assert_string_equal(text_of(json_array_get(json_object_get(row, "conversations"), 0), "value"), "<image>\nDescribe <image it.");
-    assert_string_equal(text_of(json_array_get(json_object_get(row, "rejected_conversations"), 1), "value"), "B");
+    json_t *rows = pairs_of("llava.json"), *row = json_array_get(rows, 1);
+    assert_string_equal(text_in(json_array_get(json_object_get(row, "conversations"), 0), "value"), "<image>\nDescribe <image it.");
+    assert_string_equal(text_in(json_array_get(json_object_get(row, "rejected_conversations"), 1), "value"), "B");
     FILE *f = fopen(at("llava.jsonl"), "w");
     for (size_t i = 0; i < 2; i++) jsonl_write(f, json_incref(json_array_get(rows, i)), NULL);
     fclose(f);
@@ -205,10 +183,10 @@ static void human_corrections(void **state) {
         "\\\"right\\\", "
         "\\\"rejected\\\": \\\"wrong\\\"}\",\"origin_dataset\":\"COCO\",\"origin_split\":\"{}\",\"idx\":3,\"image_path\":\"x.png\"}\n");
     converts("dataset", "rlaifv", "rlhfv.jsonl", "back.jsonl");
-    json_t *rows = rows_of("back.jsonl"), *row = json_array_get(rows, 0);
-    assert_string_equal(text_of(row, "chosen"), "right");
-    assert_string_equal(text_of(row, "rejected"), "wrong");
-    assert_string_equal(text_of(row, "id"), "3");
+    json_t *rows = pairs_of("back.jsonl"), *row = json_array_get(rows, 0);
+    assert_string_equal(text_in(row, "chosen"), "right");
+    assert_string_equal(text_in(row, "rejected"), "wrong");
+    assert_string_equal(text_in(row, "id"), "3");
     assert_null(json_object_get(row, "text"));
     json_decref(rows);
 }
@@ -286,9 +264,9 @@ static void bad_rows_are_counted(void **state) {
     put("mixed.jsonl", "{\"image\":\"one.png\",\"question\":\"q\",\"chosen\":\"a\"}\nnot "
                        "json\n{\"image\":\"one.png\",\"question\":\"q\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
     assert_int_equal(convert("rlaifv", "llava", "mixed.jsonl", "mixed.json", 0, &e), 0);
-    json_t *rows = rows_of("mixed.json");
+    json_t *rows = pairs_of("mixed.json");
     assert_int_equal(json_array_size(rows), 1);
-    assert_string_equal(text_of(json_array_get(rows, 0), "id"), "3"); /* its line */
+    assert_string_equal(text_in(json_array_get(rows, 0), "id"), "3"); /* its line */
     json_decref(rows);
     char *argv[] = { "--from", "rlaifv", "--to", "trl", "one" };
     assert_int_equal(command_convert(5, argv, &e), 2);
@@ -300,5 +278,5 @@ int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(to_dataset_and_back), cmocka_unit_test(to_trl_and_back),
         cmocka_unit_test(to_llava_and_back), cmocka_unit_test(human_corrections), cmocka_unit_test(refusals),
         cmocka_unit_test(bad_rows_are_counted) };
-    return cmocka_run_group_tests_name("convert", tests, setup, teardown);
+    return cmocka_run_group_tests_name("convert", tests, setup, folder_teardown);
 }

@@ -1,6 +1,6 @@
 /* logps_test.c - references in the public code's column: written by score, believed by training only when they fit, and then the very
  * references that training computes. Also which steps save a checkpoint. */
-#include "tests/engine/golden_case.h"
+#include "tests/engine/own_folder.h"
 
 #include "engine/commands.h"
 #include "engine/logps.h"
@@ -9,23 +9,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-static char folder[] = "/tmp/logps_test_XXXXXX";
-
-static const char *at(const char *name) {
-    static char ring[4][PATH_SIZE];
-    static int turn;
-    char *out = ring[turn++ % 4];
-    snprintf(out, PATH_SIZE, "%s/%s", folder, name);
-    return out;
-}
-
 static int setup(void **state) {
     (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-static int teardown(void **state) {
-    (void)state;
-    return folder_remove(folder, NULL);
+    return folder_open();
 }
 
 /* Trains two steps on `pairs`; the losses and margins of both. 0, or -1 with the Error filled. */
@@ -227,5 +213,5 @@ static void checkpoints_by_epochs(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(score_writes_the_column), cmocka_unit_test(file_or_computed),
         cmocka_unit_test(refusals), cmocka_unit_test(checkpoints_by_epochs) };
-    return cmocka_run_group_tests_name("logps", tests, setup, teardown);
+    return cmocka_run_group_tests_name("logps", tests, setup, folder_teardown);
 }

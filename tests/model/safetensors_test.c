@@ -247,7 +247,7 @@ static void write_one_file(void **state) {
 }
 
 /* What a thread reads is what the map holds: by the file's name, and where that leads to another file or a shorter one. */
-static void read_at_the_disks_speed(void **state) {
+static void read_by_name_or_by_map(void **state) {
     (void)state;
     enum { N = 5 };
     Error e;
@@ -392,6 +392,6 @@ static void golden_checkpoints(void **state) {
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
     const struct CMUnitTest tests[] = { TEST(conversions), TEST(malformed_files), TEST(unusual_but_right), TEST(malformed_shards),
-        TEST(write_one_file), TEST(read_at_the_disks_speed), TEST(write_shards), TEST(writer_misuse), TEST(full_disk), TEST(golden_checkpoints) };
+        TEST(write_one_file), TEST(read_by_name_or_by_map), TEST(write_shards), TEST(writer_misuse), TEST(full_disk), TEST(golden_checkpoints) };
     return cmocka_run_group_tests_name("safetensors", tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@ mkdir "$temporary/out" && ln -s "$golden/images" "$temporary/images" && head -n 
     echo '{"question":"What is in the picture?"}' >"$temporary/generate.jsonl" || exit 1
 unset SIMT_FAIL_CALL SIMT_MEMORY SIMT_CALLS RLAIFV_GRAPHS
 
-disturbed() { # runs $command; leaves in the file stderr what is not said of data and progress
+disturbed() { # runs $command; leaves in the file stderr what is not said of data, the template and progress
     options=
     [ $command = generate ] && options='--n 2 --temperature 1 --max-new-tokens 5'
     # shellcheck disable=SC2086 # several words
