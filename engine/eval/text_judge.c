@@ -119,7 +119,8 @@ void text_judge_close(TextJudge *j) {
     json_decref(j->models);
     json_decref(j->decoding);
     endpoint_close(j->endpoint);
-    j->identity = j->models = j->decoding = NULL, j->endpoint = NULL;
+    folder_judge_close(j->folder);
+    j->identity = j->models = j->decoding = NULL, j->endpoint = NULL, j->folder = NULL;
 }
 
 /* ---- requests ---- */
@@ -210,6 +211,8 @@ static int folder_reply(void *context, size_t text, const char *reply, int finis
 }
 
 static int folder_work(Waiting *w, Error *e) {
+    TextJudge *j = w->judge;
+    if (!j->folder && !(j->folder = folder_judge_open(j->settings, &j->progress, e))) return -1;
     const char **texts = mem_new(w->n, sizeof *texts, "requests", e), **names = mem_new(w->n, sizeof *names, "requests", e);
     uint32_t *draws = mem_new(w->n, sizeof *draws, "requests", e);
     int bad = !texts || !names || !draws;
@@ -219,7 +222,7 @@ static int folder_work(Waiting *w, Error *e) {
         draws[i] =
             (uint32_t)hash64(w->keys[w->places[i]], HASH_TEXT - 1, 0); /* of the request alone: a run that was killed draws the same */
     }
-    if (!bad) bad = folder_judge_ask(w->judge->settings, texts, names, draws, w->n, folder_reply, w, &w->judge->progress, e);
+    if (!bad) bad = folder_judge_ask(j->folder, texts, names, draws, w->n, folder_reply, w, e);
     free(texts), free(names), free(draws);
     return bad;
 }

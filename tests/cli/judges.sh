@@ -274,6 +274,12 @@ mmhal --judge "$labeler" --prompt short.txt --max-tokens 8 && cmp -s whole.jsonl
 mmhal --replay --transcript whole.jsonl --prompt short.txt && cmp -s mmhal.result first.result || fail "the checkpoint's replies, replayed: $(tail -1 err)"
 mmhal --judge "$labeler" --prompt short.txt --max-tokens 1 --transcript cut.jsonl || fail "replies of one token: $(tail -1 err)"
 grep -q "rating: [123] of 3 replies were cut at their limit (--max-tokens)" err || fail "replies that were cut: $(cat err)"
+echo 'Which? {answer_b}' >pair.txt
+echo 'Fewer? {review} {answer_b}' >review.txt
+"$program" eval refomb --questions refomb.jsonl --answers refomb.answers --judge "$labeler" --prompt pair.txt --hallucination-prompt review.txt --max-tokens 8 --out refomb.folder >out 2>err ||
+    fail "refomb by a checkpoint: $(tail -1 err)"
+[ "$(wc -l <refomb.folder.transcript.jsonl)" -eq 4 ] || fail "the checkpoint's reviews: $(cat refomb.folder.transcript.jsonl)"
+[ "$(grep -c 'chat template' err)" -eq 1 ] || fail "a checkpoint that is asked twice was opened $(grep -c 'chat template' err) times: $(cat err)"
 mmhal --judge "$labeler" && fail "a prompt longer than the checkpoint takes"
 grep -q "^rlaifv: .*the judge's prompt for question #0.*a judge with more positions, or a shorter --prompt" err || fail "a long prompt: $(tail -1 err)"
 mmhal --judge "$labeler" --prompt short.txt --runs 3 && fail "three runs that are one"
