@@ -44,7 +44,7 @@ static int caption_add(const Truth *t, json_t *classes, const json_t *caption, c
 /* The set of classes of a row's image; NULL when it is not wanted. */
 static int classes_of(const Truth *t, const json_t *row, const char *where, json_t **out, Error *e) {
     char *id;
-    if (row_id(row, IDS_OF_IMAGES, where, &id, e)) return -1;
+    if (row_id(row, IDS_OF_IMAGES, 0, where, &id, e)) return -1;
     *out = json_object_get(t->truth, id);
     int bad = *out ? class_add(t->described, id, where, e) : 0;
     free(id);

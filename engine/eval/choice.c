@@ -166,7 +166,7 @@ static int answer_judge(Choice *c, const json_t *row, const char *id, const char
 
 static int question_add(void *context, const json_t *row, const char *where, Error *e) {
     char *id;
-    if (row_id(row, IDS_OF_QUESTIONS, where, &id, e)) return -1;
+    if (row_id(row, IDS_OF_QUESTIONS, 0, where, &id, e)) return -1;
     int bad = answer_judge(context, row, id, where, e);
     free(id);
     return bad;

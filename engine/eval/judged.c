@@ -153,7 +153,7 @@ static int category_find(const Reading *r, const json_t *row, const char *where,
 
 /* 1 taken; 0: the question has no answer, which is counted; -1. */
 static int item_fill(Reading *r, const json_t *row, const char *where, JudgedItem *item, Error *e) {
-    if (row_id_or_place(row, r->place, where, &item->id, e)) return -1;
+    if (row_id(row, IDS_OR_PLACES, r->place, where, &item->id, e)) return -1;
     if (json_object_get(r->seen, item->id))
         return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", item->id);
     if (json_object_set_new(r->seen, item->id, json_true())) return out_of_memory(where, e);

@@ -52,7 +52,7 @@ static int export_row(Export *x, const json_t *row, const char *id, const char *
 static int question_add(void *context, const json_t *row, const char *where, Error *e) {
     Export *x = context;
     char *id;
-    if (row_id_or_place(row, x->place++, where, &id, e)) return -1;
+    if (row_id(row, IDS_OR_PLACES, x->place++, where, &id, e)) return -1;
     int bad = export_row(x, row, id, where, e);
     free(id);
     return bad;

@@ -47,7 +47,7 @@ static int question_add(void *context, const json_t *row, const char *where, Err
     Pope *p = context;
     const char *label;
     char *id;
-    if (json_need_string(row, "label", where, &label, e) || row_id(row, IDS_OF_QUESTIONS, where, &id, e)) return -1;
+    if (json_need_string(row, "label", where, &label, e) || row_id(row, IDS_OF_QUESTIONS, 0, where, &id, e)) return -1;
     int yes = !strcmp(label, "yes"), bad = 0;
     if (!yes && strcmp(label, "no"))
         bad = error_what(e, "bad label"), error_where(e, "%s", where), error_found(e, "\"%.40s\"", label), error_expected(e, "yes or no");
