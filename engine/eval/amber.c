@@ -333,8 +333,7 @@ int amber_eval(const EvalSettings *s, const AmberFiles *files, const char *out, 
               eval_note(&r, "nouns", "vocabulary, without a tagger", e) || eval_note(&r, "similarity", "none", e) ||
               eval_count(&r, NULL, "neither_yes_nor_no", a.neither, e) || amber_measure(&a, s, e);
     r.answers = (int)(a.generative.n + a.discriminative.n);
-    r.missing = a.answers.missing;
-    r.extra = (int)a.answers.n - a.answers.used;
+    answers_tally(&a.answers, &r.missing, &r.extra);
     amber_free(&a);
     if (bad) {
         eval_abandon(&r);

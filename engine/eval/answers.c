@@ -140,8 +140,9 @@ int answers_read(AnswerSet *s, const char *path, IdKind kind, Error *e) {
     memset(s, 0, sizeof *s);
     s->path = path;
     s->index = json_object();
+    s->asked = json_object();
     Reading r = { s, kind };
-    int bad = s->index ? rows_each(path, answer_add, &r, e) : error_what(e, "out of memory");
+    int bad = s->index && s->asked ? rows_each(path, answer_add, &r, e) : error_what(e, "out of memory");
     if (!bad && !s->n) bad = error_what(e, "no answers to evaluate"), error_where(e, "%s", path);
     if (bad) answers_free(s);
     return bad ? -1 : 0;
@@ -154,6 +155,7 @@ void answers_free(AnswerSet *s) {
     }
     free(s->all);
     json_decref(s->index);
+    json_decref(s->asked);
     memset(s, 0, sizeof *s);
 }
 
@@ -169,6 +171,14 @@ const Answer *answers_take(AnswerSet *s, const char *id) {
     return a;
 }
 
+int answers_ask(AnswerSet *s, const char *id, const char *where, const Answer **out, Error *e) {
+    if (json_object_get(s->asked, id))
+        return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
+    if (json_object_set_new(s->asked, id, json_true())) return error_what(e, "out of memory"), error_where(e, "%s", where);
+    *out = answers_take(s, id);
+    return 0;
+}
+
 int answers_settle(const AnswerSet *s, int partial, Error *e) {
     size_t extra = s->n - (size_t)s->used, i = 0;
     if (!s->used || (!partial && (s->missing || extra))) {
@@ -182,4 +192,9 @@ int answers_settle(const AnswerSet *s, int partial, Error *e) {
         return -1;
     }
     return 0;
+}
+
+void answers_tally(const AnswerSet *s, int *missing, int *extra) {
+    *missing += s->missing;
+    *extra += (int)s->n - s->used;
 }

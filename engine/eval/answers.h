@@ -28,6 +28,7 @@ typedef struct AnswerSet {
     Answer *all;      /* in the file's order */
     size_t n, cap;
     json_t *index; /* id -> place in all (of the last, where ids repeat) */
+    json_t *asked; /* ids of questions that answers_ask was called with */
     int used, missing;
     char first_missing[80];
 } AnswerSet;
@@ -37,7 +38,11 @@ int answers_read(AnswerSet *s, const char *path, IdKind kind, Error *e);
 void answers_free(AnswerSet *s);
 /* The answer to a question, which then counts as used; NULL, and one more is missing. */
 const Answer *answers_take(AnswerSet *s, const char *id);
+/* The same, to *out, of a file of questions: refuses one for the second time. 0 or -1. */
+int answers_ask(AnswerSet *s, const char *id, const char *where, const Answer **out, Error *e);
 /* Once all questions have been asked: refuses missing and extra answers unless `partial`, and, always, when nothing was used. */
 int answers_settle(const AnswerSet *s, int partial, Error *e);
+/* Adds up what is missing and extra: for the numbers of a result. */
+void answers_tally(const AnswerSet *s, int *missing, int *extra);
 
 #endif

@@ -446,6 +446,19 @@ static void questions_refused(void **state) {
     free((char *)f.prompt), free((char *)judge.transcript);
 }
 
+static void questions_of_a_sheet_refused(void **state) {
+    (void)state;
+    Error e = { 0 };
+    EvalSettings s = small;
+    s.answers = file("a", "{\"id\":1,\"text\":\"y\"}"), s.partial = 1;
+    const char *questions = file("q", "{\"id\":1,\"text\":\"x\"}\n{\"id\":2,\"text\":\"x\"}\n{\"id\":\"2\",\"text\":\"x\"}");
+    assert_int_equal(mhumaneval_export(&s, questions, out(), table, &e), -1);
+    error_says(&e, "a question for the second time: "); /* though it has no answer */
+    error_says(&e, "/q:3; found id 2");
+    assert_false(file_exists(out()));
+    free((char *)questions), free((char *)s.answers);
+}
+
 /* ---- sheets ---- */
 
 static void sheets_there_and_back(void **state) {
@@ -559,6 +572,7 @@ int main(void) {
         SCRATCH(numbers_of_listed_objects), SCRATCH(numbers_of_mhumaneval), cmocka_unit_test(ratings), cmocka_unit_test(verdicts),
         cmocka_unit_test(two_scores), cmocka_unit_test(objects), SCRATCH(made_up_replies), SCRATCH(transcripts), SCRATCH(keys),
         SCRATCH(judges_refused), cmocka_unit_test(addresses), cmocka_unit_test(completions), SCRATCH(questions_refused),
-        SCRATCH(sheets_there_and_back), SCRATCH(sheets_refused), SCRATCH(labels_refused), cmocka_unit_test(commands) };
+        SCRATCH(questions_of_a_sheet_refused), SCRATCH(sheets_there_and_back), SCRATCH(sheets_refused), SCRATCH(labels_refused),
+        cmocka_unit_test(commands) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
