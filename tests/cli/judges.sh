@@ -9,7 +9,7 @@ command -v python3 >/dev/null || { echo "no python3 to play the server"; exit 77
 cd "$temporary" || exit 1
 
 # A server that says what a prompt has in SAY{first|second}: `first` with what a second question is to be told. Its first requests go wrong as the file
-# `plan` says, one word each: a status, "malformed", "empty", "hang". What it was asked is in `log`.
+# `plan` says, one word each: a status, "malformed", "empty", "hang". KEY in a reply becomes the key that it was sent. What it was asked is in `log`.
 cat >server.py <<'END'
 import http.server, json, re, sys, time
 
@@ -30,6 +30,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         said = re.search(r"SAY\{(.*?)\|(.*?)\}", text)
         later = re.search(r"NEXT\{(.*?)\}", text)
         reply = said[1].replace("/", "\n") + "\nNEXT{" + said[2] + "}" if said else "[[" + later[1] + "]]" if later else "nothing to say"
+        reply = reply.replace("KEY", str(self.headers.get("Authorization")))
         answer = json.dumps({"model": "judge-of-2026", "choices": [{"message": {"role": "assistant", "content": reply}, "finish_reason": "stop"}]})
         if step == "malformed":
             answer = answer[:40]
@@ -153,6 +154,19 @@ printf '{"key":"half a row' >>mmhal.result.transcript.jsonl
 mmhal --endpoint "$url" --judge-name judge || fail "after a kill: $(tail -1 err)"
 [ "$(asked)" -eq 4 ] || fail "$(asked) requests in all, not 4"
 is 2.0 mmhal.result measures all score
+
+# ---- a key in a reply: stars from 8 characters on; a shorter one is a word like another ----
+echo '[{"image_content": [], "question": "What?", "gt_answer": "A thing.", "model_answer": "SAY{Rating: 3, KEY.|}"}]' >key.json
+said() { # KEY WHAT-THE-REPLY-HAS
+    serve
+    rm -f key.result*
+    OPENAI_API_KEY=$1 "$program" eval mmhal --questions key.json --answers key.json --endpoint "$url" --judge-name judge --out key.result >out 2>err || fail "a key of ${#1} characters: $(tail -1 err)"
+    grep -q "\"key\": \"Bearer $1\"" log || fail "the server did not get $1: $(cat log)"
+    grep -qF "\"reply\":\"Rating: 3, Bearer $2.\\n" key.result.transcript.jsonl || fail "a key of ${#1} characters in a reply: $(cat key.result.transcript.jsonl)"
+}
+said local-7 local-7
+said local-08 '********'
+grep -rq local-08 key.result key.result.transcript.jsonl out err && fail "a key of 8 characters was written down"
 
 # ---- a rate; a time-out; what is refused at once ----
 serve
