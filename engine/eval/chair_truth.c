@@ -3,6 +3,7 @@
 #include "engine/eval/answers.h"
 #include "engine/eval/chair.h"
 #include "engine/eval/coco.h"
+#include "engine/eval/out_of_memory.h"
 
 #include <stdlib.h>
 
@@ -11,8 +12,6 @@ typedef struct Truth {
     json_t *truth, *described, *categories; /* categories: id -> class */
     int *unasked;
 } Truth;
-
-static int out_of_memory(const char *where, Error *e) { return error_what(e, "out of memory"), error_where(e, "%s", where); }
 
 static int class_add(json_t *classes, const char *class, const char *where, Error *e) {
     return json_object_set_new(classes, class, json_true()) ? out_of_memory(where, e) : 0;

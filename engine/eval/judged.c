@@ -2,12 +2,11 @@
  * and rows without what the prompt has a place for. */
 #include "engine/eval/judged.h"
 
+#include "engine/eval/out_of_memory.h"
 #include "engine/prompt_text.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static int out_of_memory(const char *where, Error *e) { return error_what(e, "out of memory"), error_where(e, "%s", where); }
 
 /* ---- fields ---- */
 
