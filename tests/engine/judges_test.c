@@ -494,7 +494,9 @@ static void sheets_refused(void **state) {
     static const struct {
         const char *text, *says;
     } cases[] = { { "a,b\n\"x,y\nz", ":2; found a quote that does not close" }, { "a,b\nx\"y,z", ":2; found a quote within a cell" },
-        { "a,b\n\"x\"y,z", ":2; found text after a closing quote" }, { "a,\xff", "text that is not UTF-8" } };
+        { "a,b\n\"x\"y,z", ":2; found text after a closing quote" }, { "a,\xff", "text that is not UTF-8" },
+        { "a,\xc0\xaf", "text that is not UTF-8" }, { "a,\xed\xa0\x80", "text that is not UTF-8" },
+        { "a,\xf4\x90\x80\x80", "text that is not UTF-8" }, { "a,\xe2\x82", "text that is not UTF-8" } };
     Sheet s;
     Error e = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
