@@ -134,7 +134,7 @@ static int safe_read(Amber *a, const char *path, Error *e) {
 static int query_add(void *context, const json_t *row, const char *where, Error *e) {
     Amber *a = context;
     char *id;
-    if (row_id(row, IDS_OF_QUESTIONS, where, &id, e)) return -1;
+    if (row_id(row, IDS_OF_QUESTIONS, 0, where, &id, e)) return -1;
     int bad = set_add(a->asked, id, where, e);
     free(id);
     return bad;
@@ -275,7 +275,7 @@ static int annotation_id_add(Amber *a, const json_t *row, const char *id, const 
 
 static int annotation_add(void *context, const json_t *row, const char *where, Error *e) {
     char *id;
-    if (row_id(row, IDS_OF_QUESTIONS, where, &id, e)) return -1;
+    if (row_id(row, IDS_OF_QUESTIONS, 0, where, &id, e)) return -1;
     int bad = annotation_id_add(context, row, id, where, e);
     free(id);
     return bad;
@@ -333,8 +333,7 @@ int amber_eval(const EvalSettings *s, const AmberFiles *files, const char *out, 
               eval_note(&r, "nouns", "vocabulary, without a tagger", e) || eval_note(&r, "similarity", "none", e) ||
               eval_count(&r, NULL, "neither_yes_nor_no", a.neither, e) || amber_measure(&a, s, e);
     r.answers = (int)(a.generative.n + a.discriminative.n);
-    r.missing = a.answers.missing;
-    r.extra = (int)a.answers.n - a.answers.used;
+    answers_tally(&a.answers, &r.missing, &r.extra);
     amber_free(&a);
     if (bad) {
         eval_abandon(&r);

@@ -67,35 +67,33 @@ static char *image_name(const char *name) {
     return strndup(start, (size_t)(end - start));
 }
 
-int row_id(const json_t *row, IdKind kind, const char *where, char **out, Error *e) {
-    static const char *const keys[][4] = {
-        [IDS_OF_QUESTIONS] = { "question_id", "id", "index" }, [IDS_OF_IMAGES] = { "image_id", "image", "id" }
-    };
-    const json_t *value = NULL;
-    int k = 0;
-    for (; keys[kind][k]; k++)
-        if ((value = json_object_get(row, keys[kind][k]))) break;
-    *out = NULL;
-    if (!value)
-        return error_what(e, "row has no id"), error_where(e, "%s", where),
-               error_expected(e, "a field %s, %s or %s", keys[kind][0], keys[kind][1], keys[kind][2]);
-    const char *text = json_string_value(value);
-    if (!json_is_integer(value) && !(text && *text))
-        return error_what(e, "bad id"), error_where(e, "%s: field \"%s\"", where, keys[kind][k]),
-               error_found(e, "%s", text ? "an empty text" : json_kind(value)), error_expected(e, "a whole number or text");
-    if (text) *out = kind == IDS_OF_IMAGES ? image_name(text) : strdup(text);
-    else if (asprintf(out, "%lld", (long long)json_integer_value(value)) < 0) *out = NULL;
-    return *out ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
+/* Of a row without an id: its image_id, else its place. */
+static char *place_name(const json_t *row, size_t place) {
+    const json_t *image = json_object_get(row, "image_id");
+    char *out;
+    if (json_is_string(image)) return strdup(json_string_value(image));
+    int n = json_is_integer(image) ? asprintf(&out, "%lld", (long long)json_integer_value(image)) : asprintf(&out, "#%zu", place);
+    return n < 0 ? NULL : out;
 }
 
-int row_id_or_place(const json_t *row, size_t place, const char *where, char **out, Error *e) {
-    static const char *const keys[] = { "question_id", "id", "index" };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (json_object_get(row, keys[i])) return row_id(row, IDS_OF_QUESTIONS, where, out, e);
-    const json_t *image = json_object_get(row, "image_id");
-    if (json_is_string(image)) *out = strdup(json_string_value(image));
-    else if ((json_is_integer(image) ? asprintf(out, "%lld", (long long)json_integer_value(image)) : asprintf(out, "#%zu", place)) < 0)
-        *out = NULL;
+int row_id(const json_t *row, IdKind kind, size_t place, const char *where, char **out, Error *e) {
+    static const char *const questions[] = { "question_id", "id", "index" }, *const images[] = { "image_id", "image", "id" };
+    const char *const *keys = kind == IDS_OF_IMAGES ? images : questions;
+    const json_t *value = NULL;
+    int k = 0;
+    for (; k < 3; k++)
+        if ((value = json_object_get(row, keys[k]))) break;
+    *out = NULL;
+    if (!value && kind != IDS_OR_PLACES)
+        return error_what(e, "row has no id"), error_where(e, "%s", where),
+               error_expected(e, "a field %s, %s or %s", keys[0], keys[1], keys[2]);
+    const char *text = json_string_value(value);
+    if (value && !json_is_integer(value) && !(text && *text))
+        return error_what(e, "bad id"), error_where(e, "%s: field \"%s\"", where, keys[k]),
+               error_found(e, "%s", text ? "an empty text" : json_kind(value)), error_expected(e, "a whole number or text");
+    if (!value) *out = place_name(row, place);
+    else if (text) *out = kind == IDS_OF_IMAGES ? image_name(text) : strdup(text);
+    else if (asprintf(out, "%lld", (long long)json_integer_value(value)) < 0) *out = NULL;
     return *out ? 0 : (error_what(e, "out of memory"), error_where(e, "%s", where));
 }
 
@@ -124,9 +122,7 @@ static int answer_add(void *context, const json_t *row, const char *where, Error
     if (!text)
         return error_what(e, "row has no answer"), error_where(e, "%s", where),
                error_expected(e, "a field response, answer, text, model_answer, or answers with one {text}");
-    if (mem_grow(&s->all, &s->cap, s->n + 1, sizeof *s->all, "answers", e) ||
-        (r->kind == IDS_OR_PLACES ? row_id_or_place(row, s->n, where, &a.id, e) : row_id(row, r->kind, where, &a.id, e)))
-        return -1;
+    if (mem_grow(&s->all, &s->cap, s->n + 1, sizeof *s->all, "answers", e) || row_id(row, r->kind, s->n, where, &a.id, e)) return -1;
     if (r->kind != IDS_OF_IMAGES && json_object_get(s->index, a.id)) {
         error_what(e, "a second answer to one question"), error_where(e, "%s", where), error_found(e, "id %.100s", a.id),
             error_expected(e, "one answer each");
@@ -144,8 +140,9 @@ int answers_read(AnswerSet *s, const char *path, IdKind kind, Error *e) {
     memset(s, 0, sizeof *s);
     s->path = path;
     s->index = json_object();
+    s->asked = json_object();
     Reading r = { s, kind };
-    int bad = s->index ? rows_each(path, answer_add, &r, e) : error_what(e, "out of memory");
+    int bad = s->index && s->asked ? rows_each(path, answer_add, &r, e) : error_what(e, "out of memory");
     if (!bad && !s->n) bad = error_what(e, "no answers to evaluate"), error_where(e, "%s", path);
     if (bad) answers_free(s);
     return bad ? -1 : 0;
@@ -158,6 +155,7 @@ void answers_free(AnswerSet *s) {
     }
     free(s->all);
     json_decref(s->index);
+    json_decref(s->asked);
     memset(s, 0, sizeof *s);
 }
 
@@ -173,6 +171,14 @@ const Answer *answers_take(AnswerSet *s, const char *id) {
     return a;
 }
 
+int answers_ask(AnswerSet *s, const char *id, const char *where, const Answer **out, Error *e) {
+    if (json_object_get(s->asked, id))
+        return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
+    if (json_object_set_new(s->asked, id, json_true())) return error_what(e, "out of memory"), error_where(e, "%s", where);
+    *out = answers_take(s, id);
+    return 0;
+}
+
 int answers_settle(const AnswerSet *s, int partial, Error *e) {
     size_t extra = s->n - (size_t)s->used, i = 0;
     if (!s->used || (!partial && (s->missing || extra))) {
@@ -186,4 +192,9 @@ int answers_settle(const AnswerSet *s, int partial, Error *e) {
         return -1;
     }
     return 0;
+}
+
+void answers_tally(const AnswerSet *s, int *missing, int *extra) {
+    *missing += s->missing;
+    *extra += (int)s->n - s->used;
 }

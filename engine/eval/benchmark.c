@@ -1,6 +1,8 @@
 /* benchmark.c - owns the result of an evaluation: its JSON, its table, its rows. */
 #include "engine/eval/benchmark.h"
 
+#include "engine/eval/out_of_memory.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,13 +11,11 @@ double quotient(double part, double whole) { return whole > 0 ? part / whole : N
 double share(double part, double whole) { return whole > 0 ? 100 * part / whole : NAN; }
 double harmonic(double a, double b) { return a + b > 0 ? 2 * a * b / (a + b) : NAN; }
 
-static int out_of_memory(Error *e) { return error_what(e, "out of memory"), error_where(e, "evaluation"); }
-
 int eval_open(EvalResult *r, const char *benchmark, const EvalSettings *s, Error *e) {
     memset(r, 0, sizeof *r);
     r->json = json_pack("{s:s, s:i, s:i, s:i, s:{s:I, s:I, s:s}, s:{}}", "benchmark", benchmark, "answers", 0, "missing", 0, "extra", 0,
         "bootstrap", "resamples", (json_int_t)s->resamples, "seed", (json_int_t)s->seed, "interval", "95 %", "measures");
-    if (!r->json) return out_of_memory(e);
+    if (!r->json) return out_of_memory("evaluation", e);
     if (s->rows && file_create(&r->rows, s->rows, e)) {
         json_decref(r->json);
         return -1;
@@ -38,7 +38,7 @@ int eval_measure(EvalResult *r, const Counts *c, const Measure *measures, int n,
     for (int i = 0; i < n && !bad; i++) {
         json_t *section = section_of(r, measures[i].section), *value = json_pack("{s:o, s:o, s:o}", "value", number(found[i].value), "low",
                                                                   number(found[i].low), "high", number(found[i].high));
-        if (!section || json_object_set_new(section, measures[i].name, value)) bad = out_of_memory(e);
+        if (!section || json_object_set_new(section, measures[i].name, value)) bad = out_of_memory("evaluation", e);
     }
     free(found);
     return bad ? -1 : 0;
@@ -46,15 +46,15 @@ int eval_measure(EvalResult *r, const Counts *c, const Measure *measures, int n,
 
 int eval_count(EvalResult *r, const char *section, const char *name, int64_t value, Error *e) {
     json_t *to = section ? section_of(r, section) : r->json;
-    return json_object_set_new(to, name, json_integer(value)) ? out_of_memory(e) : 0;
+    return json_object_set_new(to, name, json_integer(value)) ? out_of_memory("evaluation", e) : 0;
 }
 
 int eval_note(EvalResult *r, const char *name, const char *text, Error *e) {
-    return json_object_set_new(r->json, name, json_string(text)) ? out_of_memory(e) : 0;
+    return json_object_set_new(r->json, name, json_string(text)) ? out_of_memory("evaluation", e) : 0;
 }
 
 int eval_row(EvalResult *r, json_t *row, Error *e) {
-    if (!row) return out_of_memory(e);
+    if (!row) return out_of_memory("evaluation", e);
     if (r->writes_rows) return jsonl_write(r->rows.stream, row, e);
     json_decref(row);
     return 0;
@@ -95,7 +95,7 @@ int eval_finish(EvalResult *r, const char *out, FILE *table, Error *e) {
     int bad = eval_count(r, NULL, "answers", r->answers, e) || eval_count(r, NULL, "missing", r->missing, e) ||
               eval_count(r, NULL, "extra", r->extra, e);
     if (!bad) text = json_dumps(r->json, JSON_INDENT(1) | JSON_REAL_PRECISION(15));
-    if (!bad && !text) bad = out_of_memory(e);
+    if (!bad && !text) bad = out_of_memory("evaluation", e);
     if (!bad && r->writes_rows) {
         r->writes_rows = 0;
         bad = file_commit(&r->rows, e);
@@ -124,7 +124,7 @@ int names_split(const char *text, const char *option, char ***out, int *n, Error
         names[*n] = empty ? NULL : strndup(text, size);
         if (!names[*n]) {
             names_free(names);
-            return empty ? (error_what(e, "empty name of a file"), error_where(e, "%s", option)) : out_of_memory(e);
+            return empty ? (error_what(e, "empty name of a file"), error_where(e, "%s", option)) : out_of_memory("evaluation", e);
         }
         text += size + (text[size] == ',');
     }

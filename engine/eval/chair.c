@@ -148,8 +148,7 @@ int chair_eval(const EvalSettings *s, const ChairFiles *files, const char *out, 
         chair_words_free(&w);
     }
     r.answers = (int)c.n;
-    r.missing = answers.missing;
-    r.extra = (int)answers.n - answers.used;
+    answers_tally(&answers, &r.missing, &r.extra);
     answers_free(&answers);
     counts_free(&c);
     if (bad) {

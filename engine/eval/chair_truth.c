@@ -3,6 +3,7 @@
 #include "engine/eval/answers.h"
 #include "engine/eval/chair.h"
 #include "engine/eval/coco.h"
+#include "engine/eval/out_of_memory.h"
 
 #include <stdlib.h>
 
@@ -11,8 +12,6 @@ typedef struct Truth {
     json_t *truth, *described, *categories; /* categories: id -> class */
     int *unasked;
 } Truth;
-
-static int out_of_memory(const char *where, Error *e) { return error_what(e, "out of memory"), error_where(e, "%s", where); }
 
 static int class_add(json_t *classes, const char *class, const char *where, Error *e) {
     return json_object_set_new(classes, class, json_true()) ? out_of_memory(where, e) : 0;
@@ -44,7 +43,7 @@ static int caption_add(const Truth *t, json_t *classes, const json_t *caption, c
 /* The set of classes of a row's image; NULL when it is not wanted. */
 static int classes_of(const Truth *t, const json_t *row, const char *where, json_t **out, Error *e) {
     char *id;
-    if (row_id(row, IDS_OF_IMAGES, where, &id, e)) return -1;
+    if (row_id(row, IDS_OF_IMAGES, 0, where, &id, e)) return -1;
     *out = json_object_get(t->truth, id);
     int bad = *out ? class_add(t->described, id, where, e) : 0;
     free(id);

@@ -117,7 +117,6 @@ enum { ASKED, CORRECT, UNREAD, COLUMNS };
 typedef struct Choice {
     AnswerSet answers;
     EvalResult *result;
-    json_t *seen; /* ids of questions */
     Sections sections;
 } Choice;
 
@@ -148,10 +147,8 @@ static int answer_judge(Choice *c, const json_t *row, const char *id, const char
     if (right[0] < 'A' || right[0] >= 'A' + n || right[1])
         return error_what(e, "bad answer of a question"), error_where(e, "%s", where), error_found(e, "\"%.40s\"", right),
                error_expected(e, "a letter from A to %c", 'A' + n - 1);
-    if (json_object_get(c->seen, id))
-        return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
-    if (json_object_set_new(c->seen, id, json_true())) return error_what(e, "out of memory"), error_where(e, "%s", where);
-    const Answer *a = answers_take(&c->answers, id);
+    const Answer *a;
+    if (answers_ask(&c->answers, id, where, &a, e)) return -1;
     if (!a) return 0;
     char said[2] = { choice_letter(a->text, texts, n), 0 };
     const int32_t counts[COLUMNS] = { 1, said[0] == right[0], !said[0] };
@@ -166,7 +163,7 @@ static int answer_judge(Choice *c, const json_t *row, const char *id, const char
 
 static int question_add(void *context, const json_t *row, const char *where, Error *e) {
     char *id;
-    if (row_id(row, IDS_OF_QUESTIONS, where, &id, e)) return -1;
+    if (row_id(row, IDS_OF_QUESTIONS, 0, where, &id, e)) return -1;
     int bad = answer_judge(context, row, id, where, e);
     free(id);
     return bad;
@@ -175,20 +172,17 @@ static int question_add(void *context, const json_t *row, const char *where, Err
 int choice_eval(const EvalSettings *s, const char *questions, const char *out, FILE *table, Error *e) {
     static const SectionMeasure measures[] = { { "accuracy", accuracy }, { "unread", unread } };
     EvalResult r;
-    Choice c = { .result = &r, .seen = json_object(), .sections = { .columns = COLUMNS } };
+    Choice c = { .result = &r, .sections = { .columns = COLUMNS } };
     int bad = eval_open(&r, "choice", s, e);
     if (!bad) {
-        bad = !c.seen ? error_what(e, "out of memory") : 0;
-        bad = bad || answers_read(&c.answers, s->answers, IDS_OF_QUESTIONS, e) || rows_each(questions, question_add, &c, e) ||
+        bad = answers_read(&c.answers, s->answers, IDS_OF_QUESTIONS, e) || rows_each(questions, question_add, &c, e) ||
               answers_settle(&c.answers, s->partial, e) || sections_measure(&c.sections, measures, 2, &r, s, e);
         r.answers = (int)c.sections.n;
-        r.missing = c.answers.missing;
-        r.extra = (int)c.answers.n - c.answers.used;
+        answers_tally(&c.answers, &r.missing, &r.extra);
         answers_free(&c.answers);
         if (bad) eval_abandon(&r);
         else bad = eval_finish(&r, out, table, e);
     }
-    json_decref(c.seen);
     sections_free(&c.sections);
     return bad ? -1 : 0;
 }

@@ -1,7 +1,9 @@
 /* endpoint.h - a judge behind an OpenAI-compatible endpoint: POST URL/v1/chat/completions, by libcurl.
  *
  * https unless the server is this machine or plain_http is set; certificates are checked; redirects are not followed. The API key is read
- * from an environment variable, goes into one header, and is blotted out of whatever the server says before anybody sees it. */
+ * from an environment variable and goes into one header. Where the server repeats it, it is blotted out of the texts that are handed on (a
+ * reply, its model, the reason of a try that failed), once they are decoded, as JSON may write it in several ways. A key of fewer than 8
+ * characters is not: it may be a word of a reply. */
 #ifndef RLAIFV_ENGINE_EVAL_ENDPOINT_H
 #define RLAIFV_ENGINE_EVAL_ENDPOINT_H
 

@@ -1,4 +1,5 @@
-/* folder_judge.c - owns the asking of a checkpoint of this machine: texts without an image, the beginning that all share held once. */
+/* folder_judge.c - owns a checkpoint of this machine that is asked, read once however often it is: texts without an image, the beginning
+ * that all share held once. */
 #include "engine/eval/text_judge.h"
 
 #include "engine/sample.h"
@@ -6,8 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Asking {
+struct FolderJudge {
+    const JudgeSettings *settings;
     Vlm vlm;
+};
+
+typedef struct Asking {
+    Vlm *vlm;
     Prompt *prompts;
     JudgeReply *take;
     void *context;
@@ -15,7 +21,7 @@ typedef struct Asking {
 
 static int reply_take(void *context, size_t prompt, Candidate *candidates, Error *e) {
     Asking *a = context;
-    char *text = template_answer_text(a->vlm.chat, candidates->ids.ids, candidates->ids.count, e);
+    char *text = template_answer_text(a->vlm->chat, candidates->ids.ids, candidates->ids.count, e);
     int bad = !text || a->take(a->context, prompt, text, candidates->finished, e);
     free(text);
     return bad ? -1 : 0;
@@ -34,7 +40,7 @@ static size_t shared_head(const Prompt *prompts, size_t n) {
 
 static int prompts_make(Asking *a, const char *const *texts, const char *const *names, size_t n, Error *e) {
     for (size_t i = 0; i < n; i++) {
-        if (!vlm_prompt(&a->vlm, NULL, texts[i], &a->prompts[i], e)) continue;
+        if (!vlm_prompt(a->vlm, NULL, texts[i], &a->prompts[i], e)) continue;
         if (e) {
             char where[sizeof e->where];
             snprintf(where, sizeof where, "%s", e->where);
@@ -54,19 +60,31 @@ static int asking_run(Asking *a, const JudgeSettings *s, const uint32_t *draws, 
         .leaves = (int)s->batch,
         .seed = (uint64_t)s->seed,
         .head = head.count ? &head : NULL };
-    return sample_candidates(&a->vlm, a->prompts, draws, n, &config, &(SampleSink){ a, reply_take }, NULL, NULL, e);
+    return sample_candidates(a->vlm, a->prompts, draws, n, &config, &(SampleSink){ a, reply_take }, NULL, NULL, e);
 }
 
-int folder_judge_ask(const JudgeSettings *s, const char *const *texts, const char *const *names, const uint32_t *draws, size_t n,
-    JudgeReply *take, void *context, Progress *progress, Error *e) {
-    Asking a = { .take = take, .context = context };
+FolderJudge *folder_judge_open(const JudgeSettings *s, Progress *progress, Error *e) {
     char line[600];
+    FolderJudge *f = mem_new(1, sizeof *f, "judge", e);
+    if (!f) return NULL;
+    f->settings = s;
     const Kernels *k = kernels_open(s->device, (int)s->threads, e);
-    if (!k || vlm_open(&a.vlm, k, s->folder, (DType)s->dtype, s->chat, IMAGE_PAD, e)) return -1;
-    progress_say(progress, "%s", vlm_chat_text(&a.vlm, line, sizeof line));
+    if (!k || vlm_open(&f->vlm, k, s->folder, (DType)s->dtype, s->chat, IMAGE_PAD, e)) return free(f), NULL;
+    progress_say(progress, "%s", vlm_chat_text(&f->vlm, line, sizeof line));
+    return f;
+}
+
+void folder_judge_close(FolderJudge *f) {
+    if (!f) return;
+    vlm_close(&f->vlm);
+    free(f);
+}
+
+int folder_judge_ask(FolderJudge *f, const char *const *texts, const char *const *names, const uint32_t *draws, size_t n, JudgeReply *take,
+    void *context, Error *e) {
+    Asking a = { .vlm = &f->vlm, .take = take, .context = context };
     a.prompts = mem_new(n, sizeof *a.prompts, "prompts", e);
-    int bad = !a.prompts || prompts_make(&a, texts, names, n, e) || asking_run(&a, s, draws, n, e);
+    int bad = !a.prompts || prompts_make(&a, texts, names, n, e) || asking_run(&a, f->settings, draws, n, e);
     if (a.prompts) prompts_free(a.prompts, n);
-    vlm_close(&a.vlm);
     return bad ? -1 : 0;
 }

@@ -2,12 +2,11 @@
  * and rows without what the prompt has a place for. */
 #include "engine/eval/judged.h"
 
+#include "engine/eval/out_of_memory.h"
 #include "engine/prompt_text.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static int out_of_memory(const char *where, Error *e) { return error_what(e, "out of memory"), error_where(e, "%s", where); }
 
 /* ---- fields ---- */
 
@@ -85,7 +84,7 @@ typedef struct Reading {
     const JudgedBenchmark *benchmark;
     AnswerSet answers, references;
     int has_references, needs_reference, needs_context;
-    json_t *contexts, *seen; /* image -> what is told of it; ids */
+    json_t *contexts; /* image -> what is told of it */
     size_t place;
 } Reading;
 
@@ -153,14 +152,12 @@ static int category_find(const Reading *r, const json_t *row, const char *where,
 
 /* 1 taken; 0: the question has no answer, which is counted; -1. */
 static int item_fill(Reading *r, const json_t *row, const char *where, JudgedItem *item, Error *e) {
-    if (row_id_or_place(row, r->place, where, &item->id, e)) return -1;
-    if (json_object_get(r->seen, item->id))
-        return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", item->id);
-    if (json_object_set_new(r->seen, item->id, json_true())) return out_of_memory(where, e);
+    const Answer *a;
+    if (row_id(row, IDS_OR_PLACES, r->place, where, &item->id, e)) return -1;
+    if (answers_ask(&r->answers, item->id, where, &a, e)) return -1;
     if (field_text(row, r->benchmark->question, "\n", where, &item->question, e)) return -1;
     if (!item->question) return missing("what is asked", r->benchmark->question, "", where, e);
     if (reference_find(r, row, where, item, e) || context_find(r, row, where, item, e) || category_find(r, row, where, item, e)) return -1;
-    const Answer *a = answers_take(&r->answers, item->id);
     if (!a) return 0;
     return text_put(&item->answer, a->text, where, e) ? -1 : 1;
 }
@@ -184,21 +181,20 @@ static void set_free(JudgedSet *s) {
 }
 
 static int set_read(JudgedSet *set, const JudgedBenchmark *b, const EvalSettings *s, const JudgedFiles *f, char *const prompts[2], Error *e) {
-    Reading r = { .set = set, .benchmark = b, .seen = json_object(), .contexts = json_object() };
+    Reading r = { .set = set, .benchmark = b, .contexts = json_object() };
     for (int i = 0; i < 2 && prompts[i]; i++) {
         r.needs_context |= strstr(prompts[i], "{context}") != NULL;
         r.needs_reference |= strstr(prompts[i], "{reference}") || strstr(prompts[i], "{answer_a}");
     }
-    int bad = r.seen && r.contexts ? 0 : out_of_memory("questions", e);
+    int bad = r.contexts ? 0 : out_of_memory("questions", e);
     if (!bad && f->references) bad = answers_read(&r.references, f->references, IDS_OR_PLACES, e), r.has_references = !bad;
     bad = bad || (f->contexts && rows_each(f->contexts, context_add, &r, e)) || answers_read(&r.answers, s->answers, IDS_OR_PLACES, e);
     if (!bad) {
         bad = rows_each(f->questions, question_add, &r, e) || answers_settle(&r.answers, s->partial, e);
-        set->missing = r.answers.missing, set->extra = (int)r.answers.n - r.answers.used;
+        answers_tally(&r.answers, &set->missing, &set->extra);
         answers_free(&r.answers);
     }
     if (r.has_references) answers_free(&r.references);
-    json_decref(r.seen);
     json_decref(r.contexts);
     return bad ? -1 : 0;
 }

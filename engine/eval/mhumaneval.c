@@ -17,7 +17,6 @@ static const char *const columns[FIXED + TYPES] = { "id", "image", "question", "
 
 typedef struct Export {
     AnswerSet answers;
-    json_t *seen;
     FILE *to;
     size_t place;
     int rows;
@@ -35,10 +34,8 @@ static int export_row(Export *x, const json_t *row, const char *id, const char *
         "question", "text", NULL
     };
     const char *cells[FIXED + TYPES];
-    if (json_object_get(x->seen, id))
-        return error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
-    if (json_object_set_new(x->seen, id, json_true())) return error_what(e, "out of memory"), error_where(e, "%s", where);
-    const Answer *a = answers_take(&x->answers, id);
+    const Answer *a;
+    if (answers_ask(&x->answers, id, where, &a, e)) return -1;
     if (!a) return 0;
     for (int i = 0; i < FIXED + TYPES; i++) cells[i] = "";
     cells[ID] = id, cells[IMAGE] = first_text(row, images), cells[QUESTION] = first_text(row, questions), cells[ANSWER] = a->text;
@@ -52,16 +49,15 @@ static int export_row(Export *x, const json_t *row, const char *id, const char *
 static int question_add(void *context, const json_t *row, const char *where, Error *e) {
     Export *x = context;
     char *id;
-    if (row_id_or_place(row, x->place++, where, &id, e)) return -1;
+    if (row_id(row, IDS_OR_PLACES, x->place++, where, &id, e)) return -1;
     int bad = export_row(x, row, id, where, e);
     free(id);
     return bad;
 }
 
 int mhumaneval_export(const EvalSettings *s, const char *questions, const char *out, FILE *talk, Error *e) {
-    Export x = { .seen = json_object() };
+    Export x = { 0 };
     FileOut file;
-    if (!x.seen) return error_what(e, "out of memory");
     int bad = answers_read(&x.answers, s->answers, IDS_OR_PLACES, e);
     if (!bad) {
         bad = file_create(&file, out, e);
@@ -75,7 +71,6 @@ int mhumaneval_export(const EvalSettings *s, const char *questions, const char *
         }
         answers_free(&x.answers);
     }
-    json_decref(x.seen);
     if (!bad) fprintf(talk, "%s: %d answers to be marked\n", out, x.rows);
     return bad ? -1 : 0;
 }

@@ -40,21 +40,18 @@ typedef struct Pope {
     Counts here, all;
     EvalResult *result;
     const char *section;
-    json_t *seen; /* ids of the questions of this file */
 } Pope;
 
 static int question_add(void *context, const json_t *row, const char *where, Error *e) {
     Pope *p = context;
+    const Answer *a = NULL;
     const char *label;
     char *id;
-    if (json_need_string(row, "label", where, &label, e) || row_id(row, IDS_OF_QUESTIONS, where, &id, e)) return -1;
+    if (json_need_string(row, "label", where, &label, e) || row_id(row, IDS_OF_QUESTIONS, 0, where, &id, e)) return -1;
     int yes = !strcmp(label, "yes"), bad = 0;
     if (!yes && strcmp(label, "no"))
         bad = error_what(e, "bad label"), error_where(e, "%s", where), error_found(e, "\"%.40s\"", label), error_expected(e, "yes or no");
-    else if (json_object_get(p->seen, id))
-        bad = error_what(e, "a question for the second time"), error_where(e, "%s", where), error_found(e, "id %.100s", id);
-    else if (json_object_set_new(p->seen, id, json_true())) bad = error_what(e, "out of memory"), error_where(e, "%s", where);
-    const Answer *a = bad ? NULL : answers_take(&p->answers, id);
+    else bad = answers_ask(&p->answers, id, where, &a, e);
     if (a) {
         int said = pope_says(a->text);
         int32_t counts[COLUMNS] = { 0 };
@@ -92,13 +89,10 @@ static int file_eval(Pope *p, const char *questions, const char *answers, const 
         return error_what(e, "two sections of one name"), error_where(e, "--questions"), error_found(e, "%s", section),
                error_expected(e, "files of different names, none \"all\"");
     if (answers_read(&p->answers, answers, IDS_OF_QUESTIONS, e)) return -1;
-    p->seen = json_object();
-    int bad = (p->seen ? rows_each(questions, question_add, p, e) : error_what(e, "out of memory")) ||
-              answers_settle(&p->answers, s->partial, e) || measures_add(p->result, &p->here, section, s, e);
+    int bad = rows_each(questions, question_add, p, e) || answers_settle(&p->answers, s->partial, e) ||
+              measures_add(p->result, &p->here, section, s, e);
     p->result->answers += (int)p->here.n;
-    p->result->missing += p->answers.missing;
-    p->result->extra += (int)p->answers.n - p->answers.used;
-    json_decref(p->seen);
+    answers_tally(&p->answers, &p->result->missing, &p->result->extra);
     answers_free(&p->answers);
     counts_free(&p->here);
     return bad ? -1 : 0;

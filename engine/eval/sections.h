@@ -13,13 +13,14 @@ typedef struct Sections {
     int32_t *rows;  /* (n, 1 + columns): place of the category, counts */
     size_t n, cells;
 } Sections;
+/* Refuses a category named "all", and more than 1000 categories. */
 int sections_add(Sections *s, const char *category, const int32_t *counts, Error *e);
 /* A number of each section; `of` finds its counts from sums[section * columns] on. */
 typedef struct SectionMeasure {
     const char *name;
     double (*of)(const int64_t *sums, int section);
 } SectionMeasure;
-/* Bootstraps the measures of all sections into r, and says how many answers each has. Refuses a category named "all" and more than 1000. */
+/* Bootstraps the measures of all sections into r, and says how many answers each has. */
 int sections_measure(const Sections *s, const SectionMeasure *measures, int n, EvalResult *r, const EvalSettings *settings, Error *e);
 void sections_free(Sections *s);
 

@@ -2,11 +2,10 @@
 #include "engine/eval/sheet.h"
 
 #include "base/file.h"
+#include "tokenizer/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#include <utf8proc.h>
 
 #define MARK "\xef\xbb\xbf"
 
@@ -125,13 +124,6 @@ static int rows_take(Sheet *s, Cursor *c, char *buffer, Error *e) {
     return 0;
 }
 
-static int is_utf8(const char *text, size_t size) {
-    utf8proc_int32_t code;
-    for (utf8proc_ssize_t at = 0, n; at < (utf8proc_ssize_t)size; at += n)
-        if ((n = utf8proc_iterate((const utf8proc_uint8_t *)text + at, (utf8proc_ssize_t)size - at, &code)) <= 0) return 0;
-    return 1;
-}
-
 int sheet_read(Sheet *s, const char *path, Error *e) {
     enum { LIMIT = 64 << 20 };
     char *text, *buffer = NULL;
@@ -144,7 +136,7 @@ int sheet_read(Sheet *s, const char *path, Error *e) {
     if (*first && *first != '\n') c.apart = *first;
     int bad = 0;
     if (memchr(text, 0, size)) bad = bad_at(&c, 1, "a NUL byte", "CSV in UTF-8 (some programs call UTF-16 \"Unicode text\")", e);
-    else if (!is_utf8(text, size)) bad = bad_at(&c, 1, "text that is not UTF-8", "the sheet saved as CSV in UTF-8", e);
+    else if (utf8_valid(text, size) != size) bad = bad_at(&c, 1, "text that is not UTF-8", "the sheet saved as CSV in UTF-8", e);
     if (!bad && !(buffer = mem_new(size + 1, 1, "a sheet", e))) bad = -1;
     bad = bad || rows_take(s, &c, buffer, e);
     free(buffer);

@@ -1,6 +1,7 @@
 /* text_judge.c - owns who is asked, the keys of requests, and the way of a reply into the transcript and out of it. */
 #include "engine/eval/text_judge.h"
 
+#include "engine/eval/out_of_memory.h"
 #include "engine/ledger.h"
 #include "tokenizer/template.h"
 
@@ -11,8 +12,6 @@ void asks_free(Ask *list, size_t n) {
     for (size_t i = 0; list && i < n; i++) free(list[i].text);
     free(list);
 }
-
-static int out_of_memory(Error *e) { return error_what(e, "out of memory"), error_where(e, "requests"); }
 
 /* ---- who is asked ---- */
 
@@ -32,7 +31,7 @@ static int folder_identity(TextJudge *j, Error *e) {
     if (folder_name(s->folder, name, e) || hash_path(s->folder, version, e) || template_setting_hash(s->chat, chat, e)) return -1;
     j->identity = json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", name, "version", version, "template",
         template_is_path(s->chat) ? "a file" : s->chat, "template_hash", chat, "dtype", s->dtype == BF16 ? "bf16" : "fp32");
-    return j->identity ? 0 : out_of_memory(e);
+    return j->identity ? 0 : out_of_memory("requests", e);
 }
 
 static int endpoint_identity(TextJudge *j, Error *e) {
@@ -44,14 +43,14 @@ static int endpoint_identity(TextJudge *j, Error *e) {
     if (!address) return -1;
     j->identity = json_pack("{s:s, s:s}", "name", s->model, "endpoint", address);
     free(address);
-    return j->identity ? 0 : out_of_memory(e);
+    return j->identity ? 0 : out_of_memory("requests", e);
 }
 
 static int decoding_make(TextJudge *j, Error *e) {
     const JudgeSettings *s = j->settings;
     j->decoding = json_pack("{s:f, s:I}", "temperature", s->temperature, "max_tokens", (json_int_t)s->max_tokens);
     int bad = !j->decoding || (s->folder && s->temperature > 0 && json_object_set_new(j->decoding, "seed", json_integer(s->seed)));
-    return bad ? out_of_memory(e) : 0;
+    return bad ? out_of_memory("requests", e) : 0;
 }
 
 static json_t *decoding_of(const json_t *row) {
@@ -107,7 +106,7 @@ int text_judge_open(TextJudge *j, const JudgeSettings *s, const char *out, Error
     if (n >= (int)sizeof path) return error_what(e, "path too long"), error_where(e, "%.100s...", out);
     int bad = !s->replay && judge_find(j, e); /* before a transcript is made, or from the one that is there */
     bad = bad || transcript_open(&j->transcript, path, !s->replay, e) || (s->replay && judge_find(j, e));
-    if (!bad && !(j->models = json_object())) bad = out_of_memory(e);
+    if (!bad && !(j->models = json_object())) bad = out_of_memory("requests", e);
     if (bad) text_judge_close(j);
     return bad ? -1 : 0;
 }
@@ -119,7 +118,8 @@ void text_judge_close(TextJudge *j) {
     json_decref(j->models);
     json_decref(j->decoding);
     endpoint_close(j->endpoint);
-    j->identity = j->models = j->decoding = NULL, j->endpoint = NULL;
+    folder_judge_close(j->folder);
+    j->identity = j->models = j->decoding = NULL, j->endpoint = NULL, j->folder = NULL;
 }
 
 /* ---- requests ---- */
@@ -182,7 +182,7 @@ static int try_failed(void *context, int number, const char *why, double wait, E
     TextJudge *j = f->w->judge;
     json_t *row = try_row(j, &f->w->list[f->place], f->w->keys[f->place], NULL);
     if (!row || json_object_set_new(row, "try", json_integer(number)) || json_object_set_new(row, "failed", json_string(why)))
-        return json_decref(row), out_of_memory(e);
+        return json_decref(row), out_of_memory("requests", e);
     if (wait >= 0) progress_say(&j->progress, "try %d of question %s: %s; again in %.3g s", number, f->w->list[f->place].id, why, wait);
     return transcript_add(&j->transcript, row, e);
 }
@@ -196,7 +196,7 @@ static int endpoint_work(Waiting *w, Error *e) {
         Failing failing = { w, w->places[i] };
         EndpointReply reply = { 0 };
         json_t *body = request_body(j, a->text);
-        bad = !body ? out_of_memory(e) : endpoint_ask(j->endpoint, body, &(EndpointTries){ &failing, try_failed }, &reply, e);
+        bad = !body ? out_of_memory("requests", e) : endpoint_ask(j->endpoint, body, &(EndpointTries){ &failing, try_failed }, &reply, e);
         if (!bad) bad = reply_keep(j, a, w->keys[w->places[i]], reply.text, reply.finished, reply.model, e);
         json_decref(body);
         endpoint_reply_free(&reply);
@@ -210,6 +210,8 @@ static int folder_reply(void *context, size_t text, const char *reply, int finis
 }
 
 static int folder_work(Waiting *w, Error *e) {
+    TextJudge *j = w->judge;
+    if (!j->folder && !(j->folder = folder_judge_open(j->settings, &j->progress, e))) return -1;
     const char **texts = mem_new(w->n, sizeof *texts, "requests", e), **names = mem_new(w->n, sizeof *names, "requests", e);
     uint32_t *draws = mem_new(w->n, sizeof *draws, "requests", e);
     int bad = !texts || !names || !draws;
@@ -219,7 +221,7 @@ static int folder_work(Waiting *w, Error *e) {
         draws[i] =
             (uint32_t)hash64(w->keys[w->places[i]], HASH_TEXT - 1, 0); /* of the request alone: a run that was killed draws the same */
     }
-    if (!bad) bad = folder_judge_ask(w->judge->settings, texts, names, draws, w->n, folder_reply, w, &w->judge->progress, e);
+    if (!bad) bad = folder_judge_ask(j->folder, texts, names, draws, w->n, folder_reply, w, e);
     free(texts), free(names), free(draws);
     return bad;
 }
@@ -243,12 +245,12 @@ static int missing_refuse(const Waiting *w, size_t n, Error *e) {
 
 static int waiting_find(Waiting *w, size_t n, Error *e) {
     json_t *seen = json_object();
-    int bad = seen ? 0 : out_of_memory(e);
+    int bad = seen ? 0 : out_of_memory("requests", e);
     for (size_t i = 0; i < n && !bad; i++) {
         bad = text_judge_key(w->judge, w->list[i].text, w->list[i].run, w->keys[i], e);
         if (bad || transcript_find(&w->judge->transcript, w->keys[i]) || json_object_get(seen, w->keys[i])) continue;
         w->places[w->n++] = i;
-        if (json_object_set_new(seen, w->keys[i], json_true())) bad = out_of_memory(e);
+        if (json_object_set_new(seen, w->keys[i], json_true())) bad = out_of_memory("requests", e);
     }
     json_decref(seen);
     return bad;
@@ -261,7 +263,7 @@ static int replies_take(TextJudge *j, Ask *list, size_t n, char (*keys)[HASH_TEX
         const char *model = json_string_value(json_object_get(row, "model"));
         list[i].reply = json_string_value(json_object_get(row, "reply"));
         cut += json_is_false(json_object_get(row, "finished"));
-        if (model && *model && json_object_set_new(j->models, model, json_true())) return out_of_memory(e);
+        if (model && *model && json_object_set_new(j->models, model, json_true())) return out_of_memory("requests", e);
     }
     if (cut) progress_say(&j->progress, "%s: %zu of %zu replies were cut at their limit (--max-tokens)", list->step, cut, n);
     return 0;

@@ -44,13 +44,16 @@ typedef struct Ask {
 } Ask;
 void asks_free(Ask *list, size_t n); /* the texts and the array; NULL is fine */
 
+typedef struct FolderJudge FolderJudge;
+
 typedef struct TextJudge {
     const JudgeSettings *settings;
     Transcript transcript;
-    json_t *identity; /* what the transcript calls the judge: {name, ...} */
-    json_t *models;   /* names that an endpoint's replies gave, as a set */
-    json_t *decoding; /* {temperature, max_tokens}, and the seed where it matters */
-    Endpoint *endpoint;
+    json_t *identity;   /* what the transcript calls the judge: {name, ...} */
+    json_t *models;     /* names that an endpoint's replies gave, as a set */
+    json_t *decoding;   /* {temperature, max_tokens}, and the seed where it matters */
+    Endpoint *endpoint; /* this one or the next, from the first request that has to be made; else NULL */
+    FolderJudge *folder;
     Progress progress;
 } TextJudge;
 
@@ -69,11 +72,14 @@ int text_judge_key(const TextJudge *j, const char *text, int run, char key[HASH_
 
 /* ---- a folder's model (folder_judge.c) ---- */
 
+/* Reads the model in s->folder (`s` is borrowed) and says its template. NULL with nothing held. */
+FolderJudge *folder_judge_open(const JudgeSettings *s, Progress *progress, Error *e);
+void folder_judge_close(FolderJudge *f); /* NULL is fine */
 /* Takes the reply to one of the texts: 0, or -1 to end. */
 typedef int JudgeReply(void *context, size_t text, const char *reply, int finished, Error *e);
-/* Asks the model in s->folder all the texts, as many at once as s->batch; draws[i] numbers the draws of text i at a temperature above 0.
+/* Asks the model all the texts, as many at once as the settings' batch; draws[i] numbers the draws of text i at a temperature above 0.
  * Refuses a text that the model has no positions for; names[i] says which it is. */
-int folder_judge_ask(const JudgeSettings *s, const char *const *texts, const char *const *names, const uint32_t *draws, size_t n,
-    JudgeReply *take, void *context, Progress *progress, Error *e);
+int folder_judge_ask(FolderJudge *f, const char *const *texts, const char *const *names, const uint32_t *draws, size_t n, JudgeReply *take,
+    void *context, Error *e);
 
 #endif

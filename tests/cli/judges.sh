@@ -9,7 +9,7 @@ command -v python3 >/dev/null || { echo "no python3 to play the server"; exit 77
 cd "$temporary" || exit 1
 
 # A server that says what a prompt has in SAY{first|second}: `first` with what a second question is to be told. Its first requests go wrong as the file
-# `plan` says, one word each: a status, "malformed", "empty", "hang". What it was asked is in `log`.
+# `plan` says, one word each: a status, "malformed", "empty", "hang". KEY in a reply becomes the key that it was sent. What it was asked is in `log`.
 cat >server.py <<'END'
 import http.server, json, re, sys, time
 
@@ -30,6 +30,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         said = re.search(r"SAY\{(.*?)\|(.*?)\}", text)
         later = re.search(r"NEXT\{(.*?)\}", text)
         reply = said[1].replace("/", "\n") + "\nNEXT{" + said[2] + "}" if said else "[[" + later[1] + "]]" if later else "nothing to say"
+        reply = reply.replace("KEY", str(self.headers.get("Authorization")))
         answer = json.dumps({"model": "judge-of-2026", "choices": [{"message": {"role": "assistant", "content": reply}, "finish_reason": "stop"}]})
         if step == "malformed":
             answer = answer[:40]
@@ -154,6 +155,19 @@ mmhal --endpoint "$url" --judge-name judge || fail "after a kill: $(tail -1 err)
 [ "$(asked)" -eq 4 ] || fail "$(asked) requests in all, not 4"
 is 2.0 mmhal.result measures all score
 
+# ---- a key in a reply: stars from 8 characters on; a shorter one is a word like another ----
+echo '[{"image_content": [], "question": "What?", "gt_answer": "A thing.", "model_answer": "SAY{Rating: 3, KEY.|}"}]' >key.json
+said() { # KEY WHAT-THE-REPLY-HAS
+    serve
+    rm -f key.result*
+    OPENAI_API_KEY=$1 "$program" eval mmhal --questions key.json --answers key.json --endpoint "$url" --judge-name judge --out key.result >out 2>err || fail "a key of ${#1} characters: $(tail -1 err)"
+    grep -q "\"key\": \"Bearer $1\"" log || fail "the server did not get $1: $(cat log)"
+    grep -qF "\"reply\":\"Rating: 3, Bearer $2.\\n" key.result.transcript.jsonl || fail "a key of ${#1} characters in a reply: $(cat key.result.transcript.jsonl)"
+}
+said local-7 local-7
+said local-08 '********'
+grep -rq local-08 key.result key.result.transcript.jsonl out err && fail "a key of 8 characters was written down"
+
 # ---- a rate; a time-out; what is refused at once ----
 serve
 rm -f mmhal.result*
@@ -274,6 +288,12 @@ mmhal --judge "$labeler" --prompt short.txt --max-tokens 8 && cmp -s whole.jsonl
 mmhal --replay --transcript whole.jsonl --prompt short.txt && cmp -s mmhal.result first.result || fail "the checkpoint's replies, replayed: $(tail -1 err)"
 mmhal --judge "$labeler" --prompt short.txt --max-tokens 1 --transcript cut.jsonl || fail "replies of one token: $(tail -1 err)"
 grep -q "rating: [123] of 3 replies were cut at their limit (--max-tokens)" err || fail "replies that were cut: $(cat err)"
+echo 'Which? {answer_b}' >pair.txt
+echo 'Fewer? {review} {answer_b}' >review.txt
+"$program" eval refomb --questions refomb.jsonl --answers refomb.answers --judge "$labeler" --prompt pair.txt --hallucination-prompt review.txt --max-tokens 8 --out refomb.folder >out 2>err ||
+    fail "refomb by a checkpoint: $(tail -1 err)"
+[ "$(wc -l <refomb.folder.transcript.jsonl)" -eq 4 ] || fail "the checkpoint's reviews: $(cat refomb.folder.transcript.jsonl)"
+[ "$(grep -c 'chat template' err)" -eq 1 ] || fail "a checkpoint that is asked twice was opened $(grep -c 'chat template' err) times: $(cat err)"
 mmhal --judge "$labeler" && fail "a prompt longer than the checkpoint takes"
 grep -q "^rlaifv: .*the judge's prompt for question #0.*a judge with more positions, or a shorter --prompt" err || fail "a long prompt: $(tail -1 err)"
 mmhal --judge "$labeler" --prompt short.txt --runs 3 && fail "three runs that are one"

@@ -1,6 +1,6 @@
 /* Published evaluations over AMBER's, POPE's and CHAIR's own files (RLAIFV_SHARED), with answers made by rule, beside
- * tests/golden/eval_twin.py, which makes the same; with WordNet's lemmas where RLAIFV_WORDNET or /usr/share/wordnet has its files. GPT-4's
- * answers to LLaVA's questions are printed. */
+ * tests/golden/eval_twin.py, which makes the same; with WordNet's lemmas where RLAIFV_WORDNET or /usr/share/wordnet has its files. Of
+ * GPT-4's answers to LLaVA's questions, which have no twin, how many match, and their table for whoever runs the program by itself. */
 #include "tests/engine/eval_expect.h"
 
 #include "engine/eval/amber.h"
@@ -238,7 +238,7 @@ static void chair_wordnet(void **state) {
     chair_with(wordnet(), "chair_wordnet");
 }
 
-/* ---- GPT-4's answers to LLaVA's 90 questions about 30 pictures of COCO ---- */
+/* ---- GPT-4's answers to LLaVA's 90 questions about 30 pictures of COCO, of 80 whose truth is there ---- */
 
 /* Rows by a key: those of `from` with id_key -> value_key. */
 static json_t *by_id(const json_t *from, const char *id_key, const char *value_key) {
@@ -290,6 +290,9 @@ static void gpt4_answers(void **state) {
         EvalSettings s = { .answers = rows, .resamples = RESAMPLES, .partial = 1 };
         ChairFiles f = { .synonyms = synonyms, .truth = truth };
         assert_int_equal(chair_eval(&s, &f, at(folder, "r.json"), stdout, NULL), 0);
+        assert_int_equal(result_count(at(folder, "r.json"), NULL, "answers"), 90);
+        assert_int_equal(result_count(at(folder, "r.json"), NULL, "missing"), 50);
+        assert_int_equal(result_count(at(folder, "r.json"), NULL, "extra"), 0);
         json_decref(said), json_decref(asked), json_decref(seen), json_decref(image_of);
         free(truth), free(rows);
     }

@@ -250,16 +250,7 @@ static void choice_reads(void **state) {
 static void id_is(const char *row, IdKind kind, const char *expect) {
     json_t *json = json_loads(row, 0, NULL);
     char *id;
-    assert_int_equal(row_id(json, kind, "here", &id, NULL), 0);
-    assert_string_equal(id, expect);
-    free(id);
-    json_decref(json);
-}
-
-static void place_is(const char *row, const char *expect) {
-    json_t *json = json_loads(row, 0, NULL);
-    char *id;
-    assert_int_equal(row_id_or_place(json, 5, "here", &id, NULL), 0);
+    assert_int_equal(row_id(json, kind, 5, "here", &id, NULL), 0);
     assert_string_equal(id, expect);
     free(id);
     json_decref(json);
@@ -273,17 +264,19 @@ static void ids_of_rows(void **state) {
     id_is("{\"image\":\"v/COCO_val2014_000000310196.jpg\"}", IDS_OF_IMAGES, "310196");
     id_is("{\"image\":\"000000.jpg\"}", IDS_OF_IMAGES, "0");
     id_is("{\"image\":\"cat.jpg\"}", IDS_OF_IMAGES, "cat.jpg");
-    place_is("{\"id\":7,\"image_id\":\"x\"}", "7");
-    place_is("{\"image_id\":\"x_012.jpg\"}", "x_012.jpg");
-    place_is("{\"image_id\":3}", "3");
-    place_is("{\"image\":\"3.jpg\"}", "#5");
+    id_is("{\"id\":7,\"image_id\":\"x\"}", IDS_OR_PLACES, "7");
+    id_is("{\"image_id\":\"x_012.jpg\"}", IDS_OR_PLACES, "x_012.jpg");
+    id_is("{\"image_id\":3}", IDS_OR_PLACES, "3");
+    id_is("{\"image\":\"3.jpg\"}", IDS_OR_PLACES, "#5");
     json_t *row = json_pack("{s:s}", "id", "");
     Error e = { 0 };
     char *id;
-    assert_int_equal(row_id(row, IDS_OF_QUESTIONS, "f:3", &id, &e), -1);
+    assert_int_equal(row_id(row, IDS_OF_QUESTIONS, 5, "f:3", &id, &e), -1);
+    error_says(&e, "bad id: f:3: field \"id\"; found an empty text");
+    assert_int_equal(row_id(row, IDS_OR_PLACES, 5, "f:3", &id, &e), -1);
     error_says(&e, "bad id: f:3: field \"id\"; found an empty text");
     json_object_clear(row);
-    assert_int_equal(row_id(row, IDS_OF_IMAGES, "f:3", &id, &e), -1);
+    assert_int_equal(row_id(row, IDS_OF_IMAGES, 5, "f:3", &id, &e), -1);
     error_says(&e, "row has no id: f:3; expected a field image_id, image or id");
     json_decref(row);
 }

@@ -446,6 +446,19 @@ static void questions_refused(void **state) {
     free((char *)f.prompt), free((char *)judge.transcript);
 }
 
+static void questions_of_a_sheet_refused(void **state) {
+    (void)state;
+    Error e = { 0 };
+    EvalSettings s = small;
+    s.answers = file("a", "{\"id\":1,\"text\":\"y\"}"), s.partial = 1;
+    const char *questions = file("q", "{\"id\":1,\"text\":\"x\"}\n{\"id\":2,\"text\":\"x\"}\n{\"id\":\"2\",\"text\":\"x\"}");
+    assert_int_equal(mhumaneval_export(&s, questions, out(), table, &e), -1);
+    error_says(&e, "a question for the second time: "); /* though it has no answer */
+    error_says(&e, "/q:3; found id 2");
+    assert_false(file_exists(out()));
+    free((char *)questions), free((char *)s.answers);
+}
+
 /* ---- sheets ---- */
 
 static void sheets_there_and_back(void **state) {
@@ -481,7 +494,9 @@ static void sheets_refused(void **state) {
     static const struct {
         const char *text, *says;
     } cases[] = { { "a,b\n\"x,y\nz", ":2; found a quote that does not close" }, { "a,b\nx\"y,z", ":2; found a quote within a cell" },
-        { "a,b\n\"x\"y,z", ":2; found text after a closing quote" }, { "a,\xff", "text that is not UTF-8" } };
+        { "a,b\n\"x\"y,z", ":2; found text after a closing quote" }, { "a,\xff", "text that is not UTF-8" },
+        { "a,\xc0\xaf", "text that is not UTF-8" }, { "a,\xed\xa0\x80", "text that is not UTF-8" },
+        { "a,\xf4\x90\x80\x80", "text that is not UTF-8" }, { "a,\xe2\x82", "text that is not UTF-8" } };
     Sheet s;
     Error e = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -559,6 +574,7 @@ int main(void) {
         SCRATCH(numbers_of_listed_objects), SCRATCH(numbers_of_mhumaneval), cmocka_unit_test(ratings), cmocka_unit_test(verdicts),
         cmocka_unit_test(two_scores), cmocka_unit_test(objects), SCRATCH(made_up_replies), SCRATCH(transcripts), SCRATCH(keys),
         SCRATCH(judges_refused), cmocka_unit_test(addresses), cmocka_unit_test(completions), SCRATCH(questions_refused),
-        SCRATCH(sheets_there_and_back), SCRATCH(sheets_refused), SCRATCH(labels_refused), cmocka_unit_test(commands) };
+        SCRATCH(questions_of_a_sheet_refused), SCRATCH(sheets_there_and_back), SCRATCH(sheets_refused), SCRATCH(labels_refused),
+        cmocka_unit_test(commands) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
