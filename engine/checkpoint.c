@@ -194,7 +194,7 @@ static int folder_save(Model *m, Shard *shard, const Ranks *r, const RunConfig *
     if (snprintf(temporary, sizeof temporary, "%s%s", path, partial) >= (int)sizeof temporary) return error_what(e, "path is too long"), error_where(e, "%.200s...", path);
     if (ranks_lead(r) && (folder_remove(temporary, e) || folder_make(folder, e))) return -1;
     if (slices_agree(shard, r, e) || model_write(m, shard, r, c, temporary, e) || ranks_meet(r, "saving a checkpoint", e) || state_write(m, shard, r, temporary, s, e)) {
-        if (ranks_lead(r)) folder_remove(temporary, NULL);
+        if (ranks_all(r) == 1) folder_remove(temporary, NULL); /* of several, others may be writing there: the next start removes it */
         return -1;
     }
     if (ranks_lead(r) && (folder_remove(path, e) || folder_rename(temporary, path, e))) return -1;

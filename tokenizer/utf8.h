@@ -1,4 +1,4 @@
-/* utf8.h - characters and bytes: what every file of this room knows of UTF-8. Nothing above this room includes it. */
+/* utf8.h - characters and bytes: what every file of this room knows of UTF-8; of those above, whoever has to know whether bytes are. */
 #ifndef RLAIFV_TOKENIZER_UTF8_H
 #define RLAIFV_TOKENIZER_UTF8_H
 

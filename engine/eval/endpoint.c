@@ -193,13 +193,16 @@ int endpoint_reply_read(const char *body, size_t size, EndpointReply *out, char 
     return got;
 }
 
-/* What the body of a refusal says, as one line. */
-static void refusal_text(const Body *b, char *out, size_t size) {
+/* What the body of a refusal says, as one line. The key is blotted before anything is cut: half of it is not known again. */
+static void refusal_text(const Endpoint *p, const Body *b, char *out, size_t size) {
     json_t *top = b->n ? json_loadb(b->bytes, b->n, 0, NULL) : NULL, *inner = json_object_get(top, "error");
     const char *said = json_string_value(json_is_object(inner) ? json_object_get(inner, "message") : inner);
     if (!said) said = json_string_value(json_object_get(top, "message"));
-    if (said) bytes_show(said, strlen(said) < size ? strlen(said) : size - 1, out, size);
+    char *whole = said ? strdup(said) : NULL;
+    key_blot_text(p, whole);
+    if (said) bytes_show(whole ? whole : "", whole && strlen(whole) < size ? strlen(whole) : whole ? size - 1 : 0, out, size);
     else bytes_show(b->bytes ? b->bytes : "", b->n < 120 ? b->n : 120, out, size);
+    free(whole);
     json_decref(top);
 }
 
@@ -221,7 +224,7 @@ static int broken_off(CURLcode code) {
 static int status_judge(Endpoint *p, const Body *b, long status, Try *t) {
     curl_off_t after = 0;
     char said[240];
-    refusal_text(b, said, sizeof said);
+    refusal_text(p, b, said, sizeof said);
     snprintf(t->why, sizeof t->why, "status %ld%s%s", status, *said ? ": " : "", said);
     if (!curl_easy_getinfo(p->curl, CURLINFO_RETRY_AFTER, &after) && after > 0) t->wait = (double)after;
     if (status == 408 || status == 429 || status >= 500) return t->hint = "ask again later, or slower by --per-minute", TRY_AGAIN;
@@ -259,7 +262,11 @@ static int try_once(Endpoint *p, const char *request, size_t size, EndpointReply
     } else {
         char why[200];
         int read = endpoint_reply_read(b.bytes ? b.bytes : "", b.n, out, why, e);
-        if (read > 0) snprintf(t->why, sizeof t->why, "%s", why), t->hint = "is this an OpenAI-compatible server?";
+        if (read > 0) { /* what is shown of it is cut: blotted before, read once more */
+            key_blot(p, b.bytes, b.n);
+            read = endpoint_reply_read(b.bytes ? b.bytes : "", b.n, out, why, e);
+            snprintf(t->why, sizeof t->why, "%s", why), t->hint = "is this an OpenAI-compatible server?";
+        }
         got = read < 0 ? -1 : read ? TRY_AGAIN : TRY_GOOD;
         if (!read) key_blot_text(p, out->text), key_blot_text(p, out->model); /* as read: JSON may write a key in several ways */
     }

@@ -2,7 +2,7 @@
 #include "engine/eval/text_judge.h"
 
 #include "engine/eval/out_of_memory.h"
-#include "engine/ledger.h"
+#include "base/file.h"
 #include "tokenizer/template.h"
 
 #include <stdlib.h>
