@@ -189,7 +189,7 @@ int bench_kernels(const char *name, const Kernels *k, FILE *table, FILE *json, E
     error_what(e, "no kernel of that name is measured");
     error_found(e, "%s", name ? name : "");
     error_expected(e,
-        "a part of linear_forward, linear_backward_input, linear_backward_weight, logprob_forward, logprob_backward, sample, "
+        "a part of linear_forward, linear_backward_input, linear_backward_weight, logprob_forward, logprob_backward, sample, best, "
         "attention_forward, "
         "attention_backward, rmsnorm_forward, rmsnorm_backward, layernorm_forward, swiglu_forward, activation_forward, rope or adamw");
     return -1;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { BEST = 6 }; /* tokens a row, as 3 beams ask for */
+
 typedef struct Vocabulary {
     const Kernels *k;
     int R, V, D;
@@ -83,6 +85,23 @@ static void run_sample_sorting(void *of) {
     }
 }
 
+static void run_best(void *of) {
+    Vocabulary *v = of;
+    v->k->best(v->ids, v->logp.at, v->logits, v->allowed, BEST, v->R, v->V);
+}
+
+/* Log-probabilities of the most likely tokens, by sorting the vocabulary. */
+static void run_best_sorting(void *of) {
+    Vocabulary *v = of;
+    for (int r = 0; r < v->R; r++) {
+        memcpy(v->sort, (const float *)v->logits.at + (int64_t)r * v->V, (size_t)v->V * sizeof *v->sort);
+        qsort(v->sort, (size_t)v->V, sizeof *v->sort, descending);
+        double sum = 0;
+        for (int i = 0; i < v->V; i++) sum += exp((double)v->sort[i] - (double)v->sort[0]);
+        for (int j = 0; j < BEST; j++) ((float *)v->logp.at)[r * BEST + j] = (float)((double)v->sort[j] - (double)v->sort[0] - log(sum));
+    }
+}
+
 static void vocabulary_free(Vocabulary *v) {
     Buf bufs[] = { v->h, v->w, v->logp, v->lse, v->dlogp, v->dh, v->dw, v->logits, v->narrow };
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) v->k->free(bufs[i]);
@@ -93,7 +112,7 @@ static int vocabulary_new(Vocabulary *v, Bench *b, Error *e) {
     int64_t rd = (int64_t)v->R * v->D, vd = (int64_t)v->V * v->D;
     size_t rows = (size_t)v->R;
     if (bench_filled(b, &v->h, v->dtype, rd, 0.5f, e) || bench_filled(b, &v->w, v->dtype, vd, 0.5f, e) ||
-        bench_filled(b, &v->dlogp, FP32, v->R, 1, e) || v->k->alloc(&v->logp, FP32, v->R, "benchmark", e) ||
+        bench_filled(b, &v->dlogp, FP32, v->R, 1, e) || v->k->alloc(&v->logp, FP32, (int64_t)v->R * BEST, "benchmark", e) ||
         v->k->alloc(&v->lse, FP32, v->R, "benchmark", e) || v->k->alloc(&v->dh, v->dtype, rd, "benchmark", e) ||
         v->k->alloc(&v->dw, FP32, vd, "benchmark", e) || bench_filled(b, &v->logits, FP32, (int64_t)v->R * v->V, 6, e) ||
         v->k->alloc(&v->narrow, BF16, (int64_t)v->R * v->V, "benchmark", e))
@@ -101,7 +120,7 @@ static int vocabulary_new(Vocabulary *v, Bench *b, Error *e) {
     v->targets = mem_new(rows, sizeof *v->targets, "benchmark", e);
     v->allowed = mem_new((size_t)v->V, 1, "benchmark", e);
     v->rows = mem_new(rows, sizeof *v->rows, "benchmark", e);
-    v->ids = mem_new(rows, sizeof *v->ids, "benchmark", e);
+    v->ids = mem_new(rows * BEST, sizeof *v->ids, "benchmark", e);
     v->sort = mem_new((size_t)v->V, sizeof *v->sort, "benchmark", e);
     if (!v->targets || !v->allowed || !v->rows || !v->ids || !v->sort) return -1;
     memset(v->allowed, 1, (size_t)v->V);
@@ -158,9 +177,23 @@ static int sample_ladders(Bench *b, Error *e) {
     return bad;
 }
 
+static int best_ladder(Bench *b, Error *e) {
+    Vocabulary v = { .k = bench_table(b), .R = 60, .V = 32000, .D = 1, .dtype = FP32 };
+    int bad = vocabulary_new(&v, b, e);
+    BenchLadder l = { .kernel = "best", .dtype = FP32, .bytes = 4.0 * v.R * v.V, .of = &v, .rungs_n = 2 };
+    l.rungs[0] = (BenchRung){ "sorting", run_best_sorting, 1 };
+    l.rungs[1] = (BenchRung){ "rlaifv", run_best, 1 };
+    l.result = v.logp, l.compared = (int64_t)v.R * BEST, l.bound = 1e-10;
+    snprintf(l.shape, sizeof l.shape, "R%d V%d n%d", v.R, v.V, BEST);
+    bad = bad || bench_ladder(b, &l, e);
+    vocabulary_free(&v);
+    return bad;
+}
+
 int bench_vocabulary(Bench *b, Error *e) {
     if (bench_wants(b, "logprob_forward") || bench_wants(b, "logprob_backward"))
         for (DType t = FP32; t <= BF16; t++)
             if (logprob_ladders(b, t, e)) return -1;
-    return bench_wants(b, "sample") ? sample_ladders(b, e) : 0;
+    if (bench_wants(b, "sample") && sample_ladders(b, e)) return -1;
+    return bench_wants(b, "best") ? best_ladder(b, e) : 0;
 }

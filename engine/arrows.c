@@ -97,9 +97,9 @@ static int sample_key(Vlm *v, const SampleConfig *s, const Dataset *set, char ke
         h = hash64(r->question, strlen(r->question) + 1, h);
         if (r->image) h = hash64(r->image, strlen(r->image) + 1, h);
     }
-    snprintf(key, PATH_SIZE, "sample %s prompts %d %016llx n %d temperature %.9g top_p %.9g top_k %d max_new_tokens %d seed %llu", model,
+    snprintf(key, PATH_SIZE, "sample %s prompts %d %016llx n %d temperature %.9g top_p %.9g top_k %d max_new_tokens %d beams %d seed %llu", model,
         set->n, (unsigned long long)h, s->n, (double)s->temperature, (double)s->top_p, s->top_k, s->max_new_tokens,
-        (unsigned long long)s->seed);
+        s->beams, (unsigned long long)s->seed);
     return 0;
 }
 
@@ -118,8 +118,14 @@ static void share_cut(const Ranks *r, const Prompt *list, size_t n, const Vlm *v
 
 int arrow_sample(const Ranks *ranks, Vlm *policy, const RunConfig *c, uint64_t seed, const Dataset *prompts, const char *out, SampleCounts *counts,
     Progress *progress, Error *e) {
-    SampleConfig config = { c->sample.n, (float)c->sample.temperature, (float)c->sample.top_p, c->sample.top_k, c->sample.max_new_tokens,
-        c->sample.batch, seed, NULL };
+    SampleConfig config = { .n = c->sample.n,
+        .temperature = (float)c->sample.temperature,
+        .top_p = (float)c->sample.top_p,
+        .top_k = c->sample.top_k,
+        .max_new_tokens = c->sample.max_new_tokens,
+        .leaves = c->sample.batch,
+        .seed = seed,
+        .beams = c->sample.beams };
     char key[PATH_SIZE];
     Partial partial;
     if (sample_key(policy, &config, prompts, key, e) || partial_open(&partial, out, key, ranks, e)) return -1;

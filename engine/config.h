@@ -98,10 +98,12 @@ typedef struct RunConfig {
         int n;
         double temperature, top_p;
         int top_k, max_new_tokens;
+        int beams;
         int batch; /* leaves that grow together */
         char other[PATH_SIZE], other_template[PATH_SIZE]; /* a second model that answers; empty: the policy */
         int other_n;                                      /* its answers a prompt, beside n; 0: none */
         double other_temperature;                         /* below 0: temperature */
+        int other_beams;
     } sample;
     struct {
         LabelMode mode;
@@ -176,6 +178,7 @@ typedef struct RunConfig {
         int n;       /* answers a prompt */
         double temperature, top_p;
         int top_k, max_new_tokens;
+        int beams;
         int examples; /* before and after answers kept for the report */
     } eval;
 } RunConfig;

@@ -3,6 +3,7 @@
  * Each reads JSONL rows, gives the model all of them at once, and writes one row per usable input row, in the file's order, with the row's
  * id, image and question carried over. Images embedded in rows are written to OUT.images/, and the output row has their paths. Unusable rows are named with file and line, counted, and left out; with --strict they end the
  * command. */
+#include "engine/beam.h"
 #include "engine/commands.h"
 #include "engine/dataset.h"
 #include "engine/label.h"
@@ -192,12 +193,13 @@ static int answers_keep(void *context, size_t prompt, Candidate *candidates, Err
 
 int command_generate(int argc, char **argv, Error *e) {
     Infer in = INFER_DEFAULTS;
-    int64_t n = 1, top_k = 0, max_new = 512, batch = SAMPLE_LEAVES;
+    int64_t n = 1, top_k = 0, max_new = 512, batch = SAMPLE_LEAVES, beams = 1;
     double temperature = 0, top_p = 1;
     const Option table[] = { OPTIONS_INFER(in), { "n", OPTION_INT, &n, "N", "answers for each row", 0, 1, 1000, NULL },
         { "temperature", OPTION_NUMBER, &temperature, "T", "0: greedy", 0, 0, 100, NULL },
         { "top-p", OPTION_NUMBER, &top_p, "P", "1: off", 0, 1e-6, 1, NULL },
         { "top-k", OPTION_INT, &top_k, "K", "0: off", 0, 0, 1e9, NULL },
+        { "beams", OPTION_INT, &beams, "B", "above 1: the n best answers of a search with so many beams, at temperature 0", 0, 1, BEAMS_MOST, NULL },
         { "max-new-tokens", OPTION_INT, &max_new, "M", "longest answer", 0, 1, 1e6, NULL },
         { "batch", OPTION_INT, &batch, "N", "answers that grow together; changes speed and memory, not results", 0, 1, 65536, NULL },
         { .name = NULL } };
@@ -207,7 +209,17 @@ int command_generate(int argc, char **argv, Error *e) {
                    "Answers each row's question about its image: {\"answers\": [{\"text\", \"ids\", \"logp\", \"finished\"}]}.", stdout),
                0;
     if (got) return 2;
-    SampleConfig config = { (int)n, (float)temperature, (float)top_p, (int)top_k, (int)max_new, (int)batch, (uint64_t)in.common.seed, NULL };
+    if (beams > 1 && (temperature != 0 || n > beams))
+        return error_what(e, "a search with beams cannot do this"), error_where(e, "--beams %lld", (long long)beams),
+               error_found(e, "temperature %g, %lld answers", temperature, (long long)n), error_expected(e, "temperature 0, and no more answers than beams"), 2;
+    SampleConfig config = { .n = (int)n,
+        .temperature = (float)temperature,
+        .top_p = (float)top_p,
+        .top_k = (int)top_k,
+        .max_new_tokens = (int)max_new,
+        .leaves = (int)batch,
+        .seed = (uint64_t)in.common.seed,
+        .beams = (int)beams };
     Answers a = { .in = &in, .n = (int)n };
     Prompt *prompts = NULL;
     uint32_t *rows = NULL;

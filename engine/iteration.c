@@ -50,7 +50,7 @@ static int counts_record(Loop *l, Arrow *a, const Count *list, int n, Error *e) 
 /* ---- sample ---- */
 
 #define SAMPLE_SETTINGS                                                                                                                    \
-    "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens run.seed run.dtype chat train.image_aspect data.exif "    \
+    "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens sample.beams run.seed run.dtype chat train.image_aspect data.exif "    \
     "data.images data.per_iteration data.strict"
 
 /* Where this iteration's prompts begin: windows of per_iteration, one after another, from the start again when they run out. */
@@ -107,7 +107,7 @@ static int answering_arrow(Loop *l, int iteration, const Answering *w, Error *e)
     int bad = (w->model ? loop_input_model(l, &a, "model", w->model, e)
                         : arrow_input_file(&a, "policy", own, e) || arrow_input_file(&a, "other", other, e)) ||
               arrow_input_file(&a, "prompts", c->data.prompts, e) ||
-              loop_input_settings(l, &a, w->config == l->other ? SAMPLE_SETTINGS " sample.other_n sample.other_temperature sample.other_template" : SAMPLE_SETTINGS, e);
+              loop_input_settings(l, &a, w->config == l->other ? SAMPLE_SETTINGS " sample.other_n sample.other_temperature sample.other_beams sample.other_template" : SAMPLE_SETTINGS, e);
     int skip = bad ? -1 : loop_skip(l, &a, e);
     if (skip == 0) skip = sample_run(l, &a, w, e);
     arrow_free(&a);
@@ -489,7 +489,7 @@ static int select_arrow(Loop *l, int iteration, double before, SelectEntry *chos
         return -1;
     }
     snprintf(least, sizeof least, "%.17g", before);
-    snprintf(settings, sizeof settings, "select eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens %s", claims_settings(c));
+    snprintf(settings, sizeof settings, "select eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens eval.beams %s", claims_settings(c));
     int bad = arrow_input_file(&a, "trained", trained, e) || loop_input_settings(l, &a, settings, e);
     if (!bad && select_judges(c))
         bad = loop_input_claims(l, &a, judge_folder(c), e) || arrow_input_text(&a, "named_before", least, e) || arrow_input_file(&a, "validation", select_prompts(c), e) ||

@@ -41,9 +41,11 @@ static int begin(Loop *l, const RunConfig *c, Error *e) {
     l->answering->sample.top_p = c->eval.top_p;
     l->answering->sample.top_k = c->eval.top_k;
     l->answering->sample.max_new_tokens = c->eval.max_new_tokens;
+    l->answering->sample.beams = c->eval.beams;
     *l->other = *c;
     l->other->sample.n = c->sample.other_n;
     if (c->sample.other[0]) memcpy(l->other->chat.template_name, c->sample.other_template, sizeof l->other->chat.template_name);
+    l->other->sample.beams = c->sample.other_beams;
     if (c->sample.other_temperature >= 0) l->other->sample.temperature = c->sample.other_temperature;
     return 0;
 }

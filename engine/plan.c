@@ -140,13 +140,13 @@ static void sample_add(const Making *m, PlanPhase *phase, const Params *params, 
 }
 
 static SampleConfig sample_settings(const RunConfig *c) {
-    return (SampleConfig){ .n = c->sample.n, .max_new_tokens = c->sample.max_new_tokens, .leaves = c->sample.batch };
+    return (SampleConfig){ .n = c->sample.n, .max_new_tokens = c->sample.max_new_tokens, .leaves = c->sample.batch, .beams = c->sample.beams };
 }
 static SampleConfig other_settings(const RunConfig *c) {
-    return (SampleConfig){ .n = c->sample.other_n, .max_new_tokens = c->sample.max_new_tokens, .leaves = c->sample.batch };
+    return (SampleConfig){ .n = c->sample.other_n, .max_new_tokens = c->sample.max_new_tokens, .leaves = c->sample.batch, .beams = c->sample.other_beams };
 }
 static SampleConfig eval_settings(const RunConfig *c) {
-    return (SampleConfig){ .n = c->eval.n, .max_new_tokens = c->eval.max_new_tokens, .leaves = c->sample.batch };
+    return (SampleConfig){ .n = c->eval.n, .max_new_tokens = c->eval.max_new_tokens, .leaves = c->sample.batch, .beams = c->eval.beams };
 }
 
 /* One answer each, below the shared beginning of the prompts; batches are larger than what grows together (claims_arrow.c). */

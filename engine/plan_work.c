@@ -6,6 +6,7 @@
  * waited for. Nothing else is counted: not the host, not the files, not the images. */
 #include "engine/plan.h"
 #include "engine/ranks.h"
+#include "engine/sample.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -171,9 +172,9 @@ int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
     if (trained_count(p, &trained, e)) return -1;
     PlanPhase *x = p->phases;
     if (x[PLAN_SAMPLE].wanted)
-        sample_work(p, &x[PLAN_SAMPLE], &policy, s, prompts, d->prompt.mean, c->sample.n, d->answer.mean, c->sample.batch);
+        sample_work(p, &x[PLAN_SAMPLE], &policy, s, prompts, d->prompt.mean, sample_spread(c->sample.n, c->sample.beams), d->answer.mean, c->sample.batch);
     if (x[PLAN_OTHER].wanted)
-        sample_work(p, &x[PLAN_OTHER], &other, s, prompts, d->prompt.mean, c->sample.other_n, d->answer.mean, c->sample.batch);
+        sample_work(p, &x[PLAN_OTHER], &other, s, prompts, d->prompt.mean, sample_spread(c->sample.other_n, c->sample.other_beams), d->answer.mean, c->sample.batch);
     if (x[PLAN_CLAIMS].wanted) claims_work(p, &x[PLAN_CLAIMS], &claims, s, prompts);
     if (x[PLAN_LABEL].wanted) label_work(p, &x[PLAN_LABEL], &labeler, s, prompts);
     if (x[PLAN_REFERENCE].wanted) {
@@ -191,7 +192,7 @@ int plan_work(Plan *p, const PlanSpeeds *s, Error *e) {
     slices_add(&x[PLAN_REFERENCE], &policy, s);
     if (x[PLAN_TRAIN].wanted) train_work(p, &x[PLAN_TRAIN], &policy, s, &trained);
     if (x[PLAN_EVALUATE].wanted)
-        sample_work(p, &x[PLAN_EVALUATE], &policy, s, (double)d->eval_prompts.most / copies, d->eval_prompt.mean, c->eval.n, d->answer.mean,
+        sample_work(p, &x[PLAN_EVALUATE], &policy, s, (double)d->eval_prompts.most / copies, d->eval_prompt.mean, sample_spread(c->eval.n, c->eval.beams), d->answer.mean,
             c->sample.batch);
     slices_add(&x[PLAN_EVALUATE], &policy, s);
     return 0;

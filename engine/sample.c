@@ -7,6 +7,8 @@
  * Key/value memory is sized once, from the longest prompt and the number of leaves; where holes are too small, admission waits. */
 #include "engine/sample.h"
 
+#include "engine/beam.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +26,8 @@ typedef struct Flight {
     int tokens;
     int started, open; /* candidates that have a leaf or ended without one; candidates not ended */
     Candidate *candidates;
+    BeamSearch *search;     /* or NULL */
+    int leaves[BEAMS_MOST]; /* segments of its beams; those beyond its beams are spare */
 } Flight;
 
 typedef struct Leaf {
@@ -52,6 +56,7 @@ typedef struct Sampler {
     int head;             /* the segment of config->head, held to the end; -1: not yet */
     Leaf *leaves;
     int leaves_n;
+    int leaf_rows; /* rows of this step that are leaves' */
     Flight **flights; /* in order of admission */
     size_t flights_n, flights_cap;
     HeldImage *held;
@@ -70,11 +75,15 @@ void candidates_free(Candidate *c, size_t n) {
     free(c);
 }
 
+static void flight_free(const Sampler *s, Flight *f) {
+    candidates_free(f->candidates, (size_t)s->config->n);
+    if (f->search) beams_free(f->search);
+    free(f->search);
+    free(f);
+}
+
 static void sampler_free(Sampler *s) {
-    for (size_t i = 0; i < s->flights_n; i++) {
-        candidates_free(s->flights[i]->candidates, (size_t)s->config->n);
-        free(s->flights[i]);
-    }
+    for (size_t i = 0; i < s->flights_n; i++) flight_free(s, s->flights[i]);
     free(s->flights);
     forest_free(&s->forest);
     step_images_free(&s->images);
@@ -87,6 +96,8 @@ static void sampler_free(Sampler *s) {
 }
 
 /* ---- sizes ---- */
+
+static int spread(const SampleConfig *c) { return sample_spread(c->n, c->beams); }
 
 /* Tokens a leaf below a trunk of `tokens` may draw: what the config allows and the positions leave. */
 static int answer_room(const Sampler *s, int tokens) {
@@ -101,7 +112,8 @@ static int leaf_capacity(const Sampler *s, int tokens) {
 
 StepSize sample_step_size(
     const ModelConfig *c, const SampleConfig *config, int64_t head, int64_t longest, int64_t prompts, int64_t images, int *leaves) {
-    int64_t n = config->n, wanted = config->leaves > 0 ? config->leaves : SAMPLE_LEAVES, all = (prompts < 1 << 20 ? prompts : 1 << 20) * n;
+    int64_t n = spread(config), wanted = config->leaves > 0 ? config->leaves : SAMPLE_LEAVES, all = (prompts < 1 << 20 ? prompts : 1 << 20) * n;
+    if (config->beams > wanted) wanted = config->beams;
     int64_t most = wanted < all ? wanted : all, full = (most + n - 1) / n;
     /* twice the trunks that full leaves need: stragglers keep theirs */
     int64_t trunks = 2 * full + 1 < prompts ? 2 * full + 1 : prompts;
@@ -189,13 +201,17 @@ static int admit(Sampler *s, Error *e) {
     s->flights[s->flights_n++] = f;
     f->candidates = mem_new((size_t)s->config->n, sizeof *f->candidates, "candidates", e);
     if (!f->candidates) return -1;
+    if (s->config->beams > 1) {
+        if (!(f->search = mem_new(1, sizeof *f->search, "beams", e))) return -1;
+        beams_begin(f->search, s->config->beams, answer_room(s, f->tokens));
+    }
     s->next++;
     return 1;
 }
 
 /* ---- the step's rows ---- */
 
-/* A scored row for a candidate; counters name its next position. */
+/* A scored row for a candidate, whose next position the counters name, or for a beam. */
 static int want(Sampler *s, Flight *f, int candidate, int segment, Error *e) {
     size_t at = (size_t)s->forest.scored_n;
     if (mem_grow(&s->drawn, &s->drawn_cap, at + 1, sizeof *s->drawn, "rows to draw", e) ||
@@ -203,7 +219,7 @@ static int want(Sampler *s, Flight *f, int candidate, int segment, Error *e) {
         return -1;
     const SampleConfig *c = s->config;
     s->drawn[at] = (Drawn){ f, candidate };
-    s->rows[at] = (SampleRow){ .temperature = c->temperature,
+    if (!f->search) s->rows[at] = (SampleRow){ .temperature = c->temperature,
         .top_p = c->top_p,
         .top_k = c->top_k,
         .seed = { (uint32_t)c->seed, (uint32_t)(c->seed >> 32) },
@@ -233,36 +249,78 @@ static int start_leaves(Sampler *s, Error *e) {
     return 0;
 }
 
-static int waiting(const Sampler *s) {
-    int n = 0;
-    for (size_t i = 0; i < s->flights_n; i++) n += s->config->n - s->flights[i]->started;
+/* Gives its beams their leaves, all or none. 1 given, 0 no slots now, -1. */
+static int beams_start(Sampler *s, Flight *f, Error *e) {
+    int n = 0, width = f->search->width;
+    Error why = { 0 };
+    while (n < width && (f->leaves[n] = forest_segment(&s->forest, f->segment, leaf_capacity(s, f->tokens), &why)) >= 0) n++;
+    if (n == width) return f->started = width, 1;
+    while (n > 0)
+        if (forest_release(&s->forest, f->leaves[--n], e)) return -1;
+    if (e) *e = why;
+    return no_slots(&why) ? 0 : -1;
+}
+
+/* The same for searches whose first tokens are known, the oldest first; one row a beam of those that have theirs. */
+static int start_beams(Sampler *s, Error *e) {
+    int growing = 0, waits = 0;
+    for (size_t i = 0; i < s->flights_n; i++) {
+        Flight *f = s->flights[i];
+        int got = f->started || waits || !f->search->n ? f->started : beams_start(s, f, e);
+        if (got < 0) return -1;
+        if (got > 0) growing++;
+        else waits |= f->search->n > 0;
+    }
+    return waits && !growing ? -1 : 0;
+}
+
+static int beam_rows(Sampler *s, Error *e) {
+    for (size_t i = 0; i < s->flights_n; i++) {
+        Flight *f = s->flights[i];
+        for (int b = 0; f->started && b < f->search->n; b++) {
+            const IdList *ids = &f->search->beams[b].ids;
+            if (forest_extend(&s->forest, f->leaves[b], &ids->ids[ids->count - 1], 1, e) || want(s, f, b, f->leaves[b], e)) return -1;
+            s->leaf_rows++;
+        }
+    }
+    return 0;
+}
+
+/* Leaves that prompts in flight have or wait for. */
+static int planned_leaves(const Sampler *s) {
+    int n = s->leaves_n;
+    for (size_t i = 0; i < s->flights_n; i++) n += s->config->beams > 1 ? s->config->beams : s->config->n - s->flights[i]->started;
     return n;
 }
 
 static int step_build(Sampler *s, Error *e) {
-    if (start_leaves(s, e)) return -1;
-    int planned = s->leaves_n + waiting(s);
-    while (s->next < s->n && planned < s->leaves_max) {
+    int beams = s->config->beams > 1;
+    if (beams ? start_beams(s, e) : start_leaves(s, e)) return -1;
+    int planned = planned_leaves(s);
+    s->leaf_rows = 0;
+    while (s->next < s->n && planned + (beams ? s->config->beams - 1 : 0) < s->leaves_max) {
         int got = admit(s, e);
         if (got < 0) return -1;
         if (got == 0) {
             if (planned == 0) return -1; /* nothing in flight will ever free slots: e says what is short */
             break;
         }
-        if (got == 1) planned += s->config->n;
+        if (got == 1) planned += spread(s->config);
     }
     for (size_t i = 0; i < s->flights_n; i++) {
         Flight *f = s->flights[i];
         if (s->forest.segments[f->segment].rows == 0) continue;
-        for (int c = 0; c < s->config->n; c++)
+        for (int c = 0; c < (beams ? 1 : s->config->n); c++)
             if (want(s, f, c, f->segment, e)) return -1;
     }
+    if (beams) return beam_rows(s, e);
     for (int i = 0; i < s->leaves_n; i++) {
         const Leaf *l = &s->leaves[i];
         const IdList *ids = &l->flight->candidates[l->candidate].ids;
         if (forest_extend(&s->forest, l->segment, &ids->ids[ids->count - 1], 1, e) || want(s, l->flight, l->candidate, l->segment, e))
             return -1;
     }
+    s->leaf_rows = s->leaves_n;
     return 0;
 }
 
@@ -277,6 +335,57 @@ static int take_token(Sampler *s, const Drawn *d, int id, float logp, Error *e) 
     if (c->finished || (int)c->ids.count >= answer_room(s, f->tokens)) {
         f->open--;
         progress_add(s->progress, 1);
+    }
+    return 0;
+}
+
+static int ends(const void *v, int id) { return vlm_ends(v, id); }
+
+/* Gives each beam the leaf of the one that it goes on from; of several from one all but the first have a copy, in leaves that none goes on from. */
+static void leaves_follow(Sampler *s, Flight *f) {
+    int width = f->search->width, leaves[BEAMS_MOST], taken[BEAMS_MOST] = { 0 }, copied[BEAMS_MOST] = { 0 }, spare = 0;
+    for (int b = 0; b < f->search->n; b++) {
+        int from = f->search->from[b];
+        copied[b] = taken[from];
+        taken[from] = 1;
+        leaves[b] = f->leaves[from];
+    }
+    for (int b = 0; b < width; b++) {
+        if (b < f->search->n && !copied[b]) continue;
+        while (taken[spare]) spare++;
+        int to = f->leaves[spare++];
+        if (b < f->search->n) {
+            const Segment *from = &s->forest.segments[leaves[b]];
+            model_kv_copy(&s->v->model, from->slot, s->forest.segments[to].slot, from->cached);
+            forest_hold_as(&s->forest, to, leaves[b]);
+        }
+        leaves[b] = to;
+    }
+    memcpy(f->leaves, leaves, (size_t)width * sizeof *leaves);
+}
+
+/* What a search that is over found. */
+static int search_end(Sampler *s, Flight *f, Error *e) {
+    for (int c = 0; c < s->config->n && c < f->search->ended_n; c++) {
+        Beam *b = &f->search->ended[c];
+        f->candidates[c] = (Candidate){ b->ids, b->logp, b->finished };
+        b->ids = (IdList){ 0 };
+    }
+    progress_add(s->progress, s->config->n);
+    f->open = 0;
+    for (int b = 0; f->started && b < f->search->width; b++)
+        if (forest_release(&s->forest, f->leaves[b], e)) return -1;
+    return 0;
+}
+
+/* R rows of n tokens: those of one search follow one another, in the order of its beams. */
+static int take_beams(Sampler *s, int n, int R, Error *e) {
+    for (int r = 0; r < R;) {
+        Flight *f = s->drawn[r].flight;
+        int rows = beams_rows(f->search);
+        if (beams_step(f->search, s->ids + (int64_t)r * n, s->logps + (int64_t)r * n, n, ends, s->v, e) || (f->search->done && search_end(s, f, e))) return -1;
+        if (!f->search->done && f->started) leaves_follow(s, f);
+        r += rows;
     }
     return 0;
 }
@@ -300,8 +409,7 @@ static int release_ended(Sampler *s, Error *e) {
             continue;
         }
         bad = forest_release(&s->forest, f->segment, e) || s->sink->prompt_done(s->sink->context, f->prompt, f->candidates, e);
-        candidates_free(f->candidates, (size_t)s->config->n);
-        free(f);
+        flight_free(s, f);
     }
     s->flights_n = left;
     for (size_t i = 0; i < s->held_n && !bad; i++) {
@@ -317,7 +425,7 @@ static int release_ended(Sampler *s, Error *e) {
  * slices of the model, as what they send each other is no part of a captured step. */
 static int logits_queue(Sampler *s, Buf *logits, Error *e) {
     const Kernels *k = s->v->model.k;
-    int rows = s->forest.rows_n, repeats = rows == s->leaves_n && s->images.n == 0 && config_slices(&s->v->model.config) == 1;
+    int rows = s->forest.rows_n, repeats = rows == s->leaf_rows && s->images.n == 0 && config_slices(&s->v->model.config) == 1;
     if (repeats) k->step_begin(rows);
     int bad = vlm_forward(s->v, &s->forest, &s->images, STEP_CACHED, e) || model_logits(&s->v->model, &s->forest, logits, e);
     if (repeats) k->step_end();
@@ -327,15 +435,19 @@ static int logits_queue(Sampler *s, Buf *logits, Error *e) {
 static int step_run(Sampler *s, Error *e) {
     Model *m = &s->v->model;
     Buf logits;
-    int R = s->forest.scored_n;
-    if (mem_grow(&s->ids, &s->ids_cap, (size_t)R, sizeof *s->ids, "drawn ids", e) ||
-        mem_grow(&s->logps, &s->logps_cap, (size_t)R, sizeof *s->logps, "drawn log-probs", e) || logits_queue(s, &logits, e))
+    int R = s->forest.scored_n, beams = s->config->beams > 1, each = beams ? beams_tokens(s->config->beams, s->v->ends.count) : 1;
+    if (each > BEST_MOST) each = BEST_MOST;
+    size_t count = (size_t)R * (size_t)each;
+    if (mem_grow(&s->ids, &s->ids_cap, count, sizeof *s->ids, "drawn ids", e) || mem_grow(&s->logps, &s->logps_cap, count, sizeof *s->logps, "drawn log-probs", e) ||
+        logits_queue(s, &logits, e))
         return -1;
-    m->k->sample(s->ids, s->logps, logits, s->v->emit, s->rows, R, m->config.decoder.vocab);
+    if (beams) m->k->best(s->ids, s->logps, logits, s->v->emit, each, R, m->config.decoder.vocab);
+    else m->k->sample(s->ids, s->logps, logits, s->v->emit, s->rows, R, m->config.decoder.vocab);
     if (m->k->sync(e)) return -1;
     forest_step_end(&s->forest);
     step_images_clear(&s->images);
-    for (int r = 0; r < R; r++)
+    if (beams && take_beams(s, each, R, e)) return -1;
+    for (int r = 0; r < R && !beams; r++)
         if (take_token(s, &s->drawn[r], s->ids[r], s->logps[r], e)) return -1;
     return release_ended(s, e);
 }
@@ -343,6 +455,7 @@ static int step_run(Sampler *s, Error *e) {
 int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config,
     const SampleSink *sink, const Refusals *refusals, Progress *progress, Error *e) {
     assert(config->n > 0 && config->max_new_tokens > 0 && config->temperature >= 0);
+    assert(config->beams <= 1 || (config->beams <= BEAMS_MOST && config->n <= config->beams));
     if (n == 0) return 0;
     Sampler s = { .v = v,
         .prompts = prompts,

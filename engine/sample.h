@@ -5,7 +5,10 @@
  * batch stays full until the prompts run out. Prompts of one image that are in flight together share the image's rows.
  *
  * A token is a function of (seed, instruction, candidate, position) and of the model's probabilities alone: neither the batch's size nor
- * its composition nor the order of prompts enters (beyond rounding of the logits). */
+ * its composition nor the order of prompts enters (beyond rounding of the logits).
+ *
+ * A search's beams are leaves of its prompt, all of which start together. Where two beams go on from one, the key/value memory of that leaf is copied to
+ * the leaf of a beam that none goes on from. */
 #ifndef RLAIFV_ENGINE_SAMPLE_H
 #define RLAIFV_ENGINE_SAMPLE_H
 
@@ -22,7 +25,11 @@ typedef struct SampleConfig {
     int leaves; /* in flight at once; 0: SAMPLE_LEAVES */
     uint64_t seed;
     const IdList *head; /* prompts without an image that begin with these ids, and go on, share their rows; NULL: none */
+    int beams; /* above 1: the n best answers of a search with so many beams (beam.h), at most BEAMS_MOST and at least n; nothing is drawn */
 } SampleConfig;
+
+/* Leaves of a prompt. */
+static inline int sample_spread(int n, int beams) { return beams > 1 ? beams : n; }
 
 typedef struct Candidate {
     IdList ids;   /* the id that ended it included when finished */

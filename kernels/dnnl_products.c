@@ -2,12 +2,13 @@
  *
  * Packing, measured on two Zen 5 cores (oneDNN 2.6.3, AVX-512): a product from packed weights reaches 490 GFLOP/s in fp32 and 980 in bf16
  * for any number of rows from 16 up, and the memory's bandwidth below; from weights as stored it loses 10 to 25 %, at 20 rows half. Packing
- * w (1536, 512) takes as long as 40 rows of its product. Hence: x w^T keeps its packs; dy^T x packs x for the call, which is cheap; dy w is
+ * w (1536, 512) takes as long as 40 rows of its product. Hence: x w^T keeps its packs from the second on; dy^T x packs x for the call, which is cheap; dy w is
  * used once per change of w, where packing pays only for long sums. Where oneDNN wants no blocked form (below AVX-512) nothing is packed.
  */
 #include "kernels/dnnl_products.h"
 
 #include "kernels/cpu_state.h"
+#include "kernels/overhead.h"
 #include "kernels/packs.h"
 
 #include <oneapi/dnnl/dnnl.h>
@@ -18,8 +19,6 @@
 enum {
     PRIMITIVES_MAX = 256, /* a training step needs about 40; a primitive takes 55 to 75 KB */
     BUCKETS = 512,        /* a power of two above PRIMITIVES_MAX */
-    ONCE_ROWS = 256,      /* dy w is packed for one call from this many rows ... */
-    ONCE_INNER = 4096,    /* ... and this long a sum */
     RESIDUAL_SELF = 1,    /* C += */
     RESIDUAL_OTHER = 2,
 };
@@ -237,10 +236,15 @@ done:
     return 0;
 }
 
-/* The packed form of b, made now if need be; NULL when there is no memory for it. The packed format depends on n, k and dtype alone. */
+/* The packed form of b, made now if need be, and kept from the second time on that these weights are packed; NULL when there is no memory for
+ * it. The packed format depends on n, k and dtype alone. */
 static void *pack_kept(Primitive *p, const Product *q) {
     void *packed = packs_find(q->b, q->n, q->k);
     if (packed) return packed;
+    if (p->packed_bytes <= PACK_FIRST_BYTES && !packs_known(q->b, q->n, q->k)) {
+        packed = cpu_scratch(SCRATCH_PACK, p->packed_bytes);
+        return packed && pack_into(p, packed, q->b) ? packed : NULL;
+    }
     packed = packs_add(q->b, q->n, q->k, p->packed_bytes);
     if (packed && !pack_into(p, packed, q->b)) {
         packs_forget(q->b.at, 1);
@@ -256,7 +260,7 @@ static int wants_packing(const Product *q) {
     case PRODUCT_X_WT:
         return q->keep;
     case PRODUCT_X_W:
-        return q->m >= ONCE_ROWS && q->k >= ONCE_INNER;
+        return q->m >= PACK_ONCE_ROWS && q->k >= PACK_ONCE_INNER;
     default:
         return 1;
     }

@@ -84,7 +84,7 @@ typedef struct SampleRow {
     uint32_t counter[4]; /* Philox counter: instruction, candidate, position, 0 */
 } SampleRow;
 
-enum { SUM_TREE_MOST = 64, ROPE_HEAD_MOST = 1024 };
+enum { SUM_TREE_MOST = 64, ROPE_HEAD_MOST = 1024, BEST_MOST = 256 };
 
 typedef struct Kernels {
     const char *name; /* "cpu", "cuda", "simt" */
@@ -189,6 +189,9 @@ typedef struct Kernels {
     /* ids (host, R) and logp (host, R: log-prob at temperature 1 over the whole vocabulary) from logits (R, V). allowed (V) host bytes: 0 = never
      * emitted. Temperature, then top-k, then top-p, as Transformers orders them; ties at the cut are kept. */
     void (*sample)(int *ids, float *logp, Buf logits, const unsigned char *allowed, const SampleRow *rows, int R, int V);
+    /* The n most likely allowed ids of each row (n at most BEST_MOST), most likely first, of equal ones the lowest: ids and logp (host, R, n), as of sample. Where
+     * a row has fewer whose logit is above -infinity, the rest are -1. */
+    void (*best)(int *ids, float *logp, Buf logits, const unsigned char *allowed, int n, int R, int V);
 
     /* ---- loss.c ---- */
     /* logp (R) fp32 per scored row; sequence s owns rows first[s] .. first[s + 1) (host, loss_sequences * pairs + 1 entries). weights (R) host, or NULL for

@@ -10,6 +10,9 @@
 
 enum {
     CPU_LOGITS_BYTES = 32 << 20,   /* of a chunk of logits: cpu/logprob.c says why */
+    PACK_FIRST_BYTES = 16 << 20,   /* first packs of weights up to this long share scratch memory (packs.h) */
+    PACK_ONCE_ROWS = 256,          /* dy w is packed for one call from this many rows ... */
+    PACK_ONCE_INNER = 4096,        /* ... and this long a sum */
     CUDA_LOGITS_BYTES = 256 << 20, /* of a chunk of logits: cuda/logprob.cu says why */
     CUDA_STAGE_PARTS = 4,          /* of the ring in which host arrays travel (cuda/state.c) */
     CUDA_STAGE_KEPT = 4 << 20,     /* bytes of a part */

@@ -8,32 +8,60 @@ typedef struct Pack {
     int64_t weights_bytes;
     int n, k;
     DType dtype;
-    void *packed;
+    void *packed; /* NULL: known, not packed */
 } Pack;
 static Pack *packs;
 static size_t packs_n, packs_cap;
 
-void *packs_find(Buf w, int n, int k) {
+static Pack *find(Buf w, int n, int k) {
     for (size_t i = 0; i < packs_n; i++)
-        if (packs[i].weights == w.at && packs[i].n == n && packs[i].k == k && packs[i].dtype == w.dtype) return packs[i].packed;
+        if (packs[i].weights == w.at && packs[i].n == n && packs[i].k == k && packs[i].dtype == w.dtype) return &packs[i];
     return NULL;
 }
 
-void *packs_add(Buf w, int n, int k, int64_t bytes) {
-    int64_t weights_bytes = (int64_t)n * k * (int64_t)dtype_size(w.dtype);
-    packs_forget(w.at, weights_bytes); /* the same memory under another shape */
+/* The entry of weights, made now if need be; NULL when there is no memory for it. */
+static Pack *known(Buf w, int n, int k) {
+    Pack *p = find(w, n, k);
+    if (p) return p;
+    int64_t bytes = (int64_t)n * k * (int64_t)dtype_size(w.dtype);
+    packs_freed(w.at, bytes); /* the same memory under another shape */
     if (mem_grow(&packs, &packs_cap, packs_n + 1, sizeof *packs, "packed weights", NULL)) return NULL;
-    void *packed = cpu_memory_new(bytes, "packed weights", NULL);
-    if (packed) packs[packs_n++] = (Pack){ w.at, weights_bytes, n, k, w.dtype, packed };
-    return packed;
+    packs[packs_n] = (Pack){ w.at, bytes, n, k, w.dtype, NULL };
+    return &packs[packs_n++];
+}
+
+void *packs_find(Buf w, int n, int k) {
+    const Pack *p = find(w, n, k);
+    return p ? p->packed : NULL;
+}
+
+int packs_known(Buf w, int n, int k) {
+    int before = find(w, n, k) != NULL;
+    known(w, n, k);
+    return before;
+}
+
+void *packs_add(Buf w, int n, int k, int64_t bytes) {
+    Pack *p = known(w, n, k);
+    return p ? p->packed = cpu_memory_new(bytes, "packed weights", NULL) : NULL;
+}
+
+static int overlaps(const Pack *p, const char *from, int64_t bytes) {
+    return p->weights < from + bytes && from < p->weights + p->weights_bytes;
 }
 
 void packs_forget(const void *at, int64_t bytes) {
-    const char *from = at;
-    size_t kept = 0;
     for (size_t i = 0; i < packs_n; i++) {
-        if (packs[i].weights < from + bytes && from < packs[i].weights + packs[i].weights_bytes) cpu_memory_free(packs[i].packed);
-        else packs[kept++] = packs[i];
+        if (!overlaps(&packs[i], at, bytes)) continue;
+        cpu_memory_free(packs[i].packed);
+        packs[i].packed = NULL;
     }
+}
+
+void packs_freed(const void *at, int64_t bytes) {
+    size_t kept = 0;
+    packs_forget(at, bytes);
+    for (size_t i = 0; i < packs_n; i++)
+        if (!overlaps(&packs[i], at, bytes)) packs[kept++] = packs[i];
     packs_n = kept;
 }

@@ -1,7 +1,9 @@
 /* packs.h - weights in the form a product wants them, kept by address until the weights change.
  *
  * A pack belongs to weights (n, k) of one dtype at one address. Packs of weights that overlap a changed range, or that stand at the same
- * memory under another shape, are dropped. Called from one host thread at a time. */
+ * memory under another shape, are dropped. What was once asked for stays known until its memory is freed: the first product of weights may
+ * be the only one (one image, one answer), and memory that was never touched costs more than packing a second time. Called from one host
+ * thread at a time. */
 #ifndef RLAIFV_KERNELS_PACKS_H
 #define RLAIFV_KERNELS_PACKS_H
 
@@ -9,9 +11,13 @@
 
 /* The pack of weights w (n, k), or NULL when there is none. */
 void *packs_find(Buf w, int n, int k);
+/* Whether packs_known or packs_add was called for them before. */
+int packs_known(Buf w, int n, int k);
 /* Room for it, `bytes` long, aligned to 64 and to be filled by the caller; NULL when there is no memory for it. */
 void *packs_add(Buf w, int n, int k, int64_t bytes);
-/* Drops the packs of weights that overlap [at, at + bytes). */
+/* The weights in [at, at + bytes) have changed: drops the packs of all that overlap it. */
 void packs_forget(const void *at, int64_t bytes);
+/* The memory [at, at + bytes) is freed, and may come back as other weights. */
+void packs_freed(const void *at, int64_t bytes);
 
 #endif

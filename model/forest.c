@@ -212,6 +212,14 @@ int forest_want(Forest *f, int segment, Error *e) {
     return score_append(f, s->first + s->rows - 1, -1, e);
 }
 
+void forest_hold_as(Forest *f, int segment, int other) {
+    Segment *to = &f->segments[segment];
+    const Segment *from = &f->segments[other];
+    assert(f->slots > 0 && to->live && from->live && to->parent == from->parent && !to->rows && !from->rows && !to->children);
+    assert(from->cached <= to->capacity);
+    to->cached = from->cached;
+}
+
 int forest_release(Forest *f, int segment, Error *e) {
     Segment *s = &f->segments[segment];
     assert(s->live);

@@ -80,6 +80,9 @@ int forest_extend_rows(Forest *f, int segment, const int *rows, int n, int end, 
 int forest_score(Forest *f, int segment, int from, Error *e);
 /* Asks for the logits after the last row of the segment (target -1). */
 int forest_want(Forest *f, int segment, Error *e);
+/* `segment` holds as many tokens as its sibling `other` from now on, whose key/value memory the caller copies to its own (model_kv_copy). Neither has rows in
+ * this step. */
+void forest_hold_as(Forest *f, int segment, int other);
 /* Frees the segment's slots; a segment with live children is refused. Its index may be reused. */
 int forest_release(Forest *f, int segment, Error *e);
 void forest_step_end(Forest *f);

@@ -128,6 +128,12 @@ int model_logits(Model *m, const Forest *f, Buf *logits, Error *e) {
     return dump_write(m, "logits", 0, w->logits.buf, R, V, e);
 }
 
+void model_kv_copy(Model *m, int from, int to, int n) {
+    int64_t width = 2 * (int64_t)m->config.decoder.kv_heads * m->config.decoder.head_size;
+    for (int l = 0; l < m->config.decoder.layers; l++)
+        m->k->copy(buf_at(m->work->kv[l].buf, to * width), buf_at(m->work->kv[l].buf, from * width), n * width);
+}
+
 int model_probe(Model *m, const Forest *f, const int *ids, int n, float *p, Error *e) {
     Buf logits;
     assert(n <= MODEL_PROBES);

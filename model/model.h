@@ -115,6 +115,8 @@ int model_score(Model *m, const Forest *f, float *logp, float *entropy, float *h
 Buf model_logp(const Model *m);
 /* Logits (R, V) fp32 of the scored rows, on the device, valid until the next step. Queued: what fails in them is for the next sync to say. */
 int model_logits(Model *m, const Forest *f, Buf *logits, Error *e);
+/* Key/value memory: `n` slots from `to` get what those from `from` hold, in every layer; the two do not overlap. Queued. */
+void model_kv_copy(Model *m, int from, int to, int n);
 /* Probability of each of n (at most MODEL_PROBES) ids over the full vocabulary: p (R, n) on the host. */
 enum { MODEL_PROBES = 8 };
 int model_probe(Model *m, const Forest *f, const int *ids, int n, float *p, Error *e);

@@ -19,7 +19,7 @@ int ISA_FN(alloc)(Buf *out, DType dtype, int64_t count, const char *what, Error 
 
 void ISA_FN(free)(Buf b) {
     if (!b.at) return;
-    packs_forget(b.at, cpu_memory_bytes(b.at)); /* its address may come back as other weights */
+    packs_freed(b.at, cpu_memory_bytes(b.at));
     cpu_memory_free(b.at);
 }
 

@@ -1,4 +1,5 @@
-/* sample.c - draws tokens from logits: temperature, then top-k, then top-p, in the order and with the meaning of Transformers' warpers.
+/* sample.c - draws tokens from logits: temperature, then top-k, then top-p, in the order and with the meaning of Transformers' warpers; and the most
+ * likely tokens (best).
  *
  * With the allowed tokens' weights e[i] = exp((l[i] - largest) / T):
  *   top-k keeps i while fewer than k allowed tokens have a larger logit;
@@ -175,4 +176,42 @@ void ISA_FN(sample)(int *ids, float *logp, Buf logits, const unsigned char *allo
         if (logp) logp[r] = (float)((double)l[id] - row_lse(l, V));
     }
     if (bad) cpu_failure_set("no token can be sampled", "logits that are not finite, or no allowed token");
+}
+
+/* ---- the most likely tokens ---- */
+
+/* Puts id i where it belongs among the `count` best so far, of which `most` are kept; ids come in rising order, so that an equal logit goes behind. The
+ * number there are then. */
+static int best_insert(int *ids, const float *l, int i, int count, int most) {
+    int at = count < most ? count : most - 1;
+    for (; at > 0 && l[ids[at - 1]] < l[i]; at--) ids[at] = ids[at - 1];
+    ids[at] = i;
+    return count < most ? count + 1 : most;
+}
+
+/* Whether the row has a token to give. */
+static int best_of_row(int *ids, float *logp, const float *l, const unsigned char *allowed, int n, int V) {
+    int count = 0, numbers = 1;
+    float least = -INFINITY;
+    for (int i = 0; i < V; i++) {
+        if (!allowed[i]) continue;
+        numbers &= l[i] < INFINITY; /* not of NaN */
+        if (!(l[i] > least)) continue;
+        count = best_insert(ids, l, i, count, n);
+        if (count == n) least = l[ids[n - 1]];
+    }
+    double lse = row_lse(l, V);
+    for (int j = 0; j < n; j++) {
+        if (j >= count) ids[j] = -1;
+        logp[j] = j < count ? (float)((double)l[ids[j]] - lse) : -INFINITY;
+    }
+    return count > 0 && numbers;
+}
+
+void ISA_FN(best)(int *ids, float *logp, Buf logits, const unsigned char *allowed, int n, int R, int V) {
+    int bad = 0;
+#pragma omp parallel for reduction(+ : bad)
+    for (int r = 0; r < R; r++)
+        bad += !best_of_row(ids + (int64_t)r * n, logp + (int64_t)r * n, (const float *)logits.at + (int64_t)r * V, allowed, n, V);
+    if (bad) cpu_failure_set("no token can be chosen", "logits that are not finite, or no allowed token");
 }

@@ -1,5 +1,5 @@
 /* sample.cu - draws tokens from logits: temperature, then top-k, then top-p, in the order and with the meaning of Transformers' warpers;
- * and probabilities of given tokens (probe).
+ * probabilities of given tokens (probe); and the most likely tokens (best).
  *
  * With the allowed tokens' weights e[i] = exp((l[i] - largest) / T):
  *   top-k keeps i while fewer than k allowed tokens have a larger logit;
@@ -387,4 +387,76 @@ extern "C" void cuda_sample(int *ids, float *logp, Buf logits, const unsigned ch
     for (int r = 0; r < R; r++)
         if (ids[r] < 0) bad++, ids[r] = 0;
     if (bad) cuda_failure_set("no token can be sampled", "logits that are not finite, or no allowed token, in %d of %d rows", bad, R);
+}
+
+/* ---- the most likely tokens ---- */
+
+/* Larger for a larger logit and, among equal ones, for a lower id; 0 is no token. */
+__device__ __forceinline__ Weight place_of(float l, int id) { return (Weight)ordered(l) << 32 | (0xFFFFFFFFu - (unsigned)id); }
+
+template <int THREADS> __device__ __forceinline__ Weight block_max_weight(Weight w, Weight *warps) {
+    UNROLL
+    for (int step = 16; step > 0; step /= 2) {
+        Weight other = __shfl_xor_sync(FULL_WARP, w, step);
+        w = other > w ? other : w;
+    }
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = w;
+    __syncthreads();
+    w = threadIdx.x % 32 < THREADS / 32 ? warps[threadIdx.x % 32] : 0;
+    UNROLL
+    for (int step = 16; step > 0; step /= 2) {
+        Weight other = __shfl_xor_sync(FULL_WARP, w, step);
+        w = other > w ? other : w;
+    }
+    return w;
+}
+
+/* A pass over the row for each of n tokens: the one with the highest place below the last. The row stays in the second cache level. A first id of -1 says
+ * that a logit is not a number. */
+template <int N, int THREADS>
+__global__ void __launch_bounds__(THREADS, 1) best_kernel(int *ids, float *logp, const float *logits, const unsigned char *allowed, int n, int V) {
+    SHARED(Weight, warps, 32);
+    SHARED(int, broken, 1);
+    const float *l = logits + (int64_t)blockIdx.x * V;
+    if (threadIdx.x == 0) *broken = 0;
+    __syncthreads();
+    LogSum all = { -INFINITY, 0 };
+    for (int i = (int)threadIdx.x * N; i < V; i += THREADS * N * ROW_DEEP) {
+        float x[ROW_DEEP * N];
+        logits_load<N, THREADS>(x, l, i, V);
+        log_sum_add(all, x);
+    }
+    double lse = log_sum_join<THREADS>(all);
+    Weight last = ~(Weight)0;
+    for (int j = 0; j < n; j++) {
+        Weight found = 0;
+        for (int i = threadIdx.x; i < V && last > 0; i += THREADS) {
+            if (!allowed[i]) continue;
+            if (j == 0 && !(l[i] < INFINITY)) atomicMax(broken, 1);
+            Weight place = l[i] > -INFINITY ? place_of(l[i], i) : 0;
+            if (place < last && place > found) found = place;
+        }
+        last = block_max_weight<THREADS>(found, warps);
+        if (threadIdx.x > 0) continue;
+        int id = last > 0 && !*broken ? (int)(0xFFFFFFFFu - (unsigned)last) : -1;
+        ids[(int64_t)blockIdx.x * n + j] = id;
+        logp[(int64_t)blockIdx.x * n + j] = id < 0 ? -INFINITY : (float)((double)l[id] - lse);
+    }
+}
+
+extern "C" void cuda_best(int *ids, float *logp, Buf logits, const unsigned char *allowed, int n, int R, int V) {
+    if (R <= 0 || V <= 0 || n <= 0 || !dtypes_agree("best", FP32, &logits, 1)) return;
+    const unsigned char *staged = (const unsigned char *)cuda_stage(allowed, V);
+    int64_t count = (int64_t)R * n;
+    int *found = (int *)cuda_scratch(CUDA_SCRATCH_ROWS, count * (int64_t)(sizeof *ids + sizeof *logp));
+    if (!staged || !found) return;
+    float *found_logp = (float *)(found + count);
+    FOR_ROWS(logits, V,
+        LAUNCH((best_kernel<N, THREADS>), (unsigned)R, THREADS, 0, cuda_stream(), found, found_logp, (const float *)logits.at, staged, n, V));
+    cuda_bytes_download(ids, found, count * (int64_t)sizeof *ids);
+    cuda_bytes_download(logp, found_logp, count * (int64_t)sizeof *logp);
+    int bad = 0;
+    for (int r = 0; r < R; r++) bad += ids[(int64_t)r * n] < 0;
+    if (bad) cuda_failure_set("no token can be chosen", "logits that are not finite, or no allowed token, in %d of %d rows", bad, R);
 }

@@ -130,6 +130,6 @@ echo "spoilt: done"
 # ---- what does not divide ----
 ranks 3 train "$temporary/whole.ini" --ranks.parts=4 && fail "4 parts on 3 ranks"
 grep -q "parts of a step do not divide" "$temporary/err" || fail "4 parts on 3 ranks: another message"
-[ "$(grep -c 'rlaifv: ' "$temporary/err")" -eq 1 ] || fail "the error is not said once"
+[ "$(errors_said)" -eq 1 ] || fail "the error is not said once"
 ranks 3 train "$temporary/golden-none-1.ini" && fail "2 pairs on 3 ranks"
 exit $failed

@@ -141,7 +141,7 @@ echo "kills: done"
 # ---- what does not divide ----
 refused() { # WHAT
     grep -q "$1" "$temporary/err" || fail "another message than: $1"
-    [ "$(grep -c 'rlaifv: ' "$temporary/err")" -eq 1 ] || fail "the error is not said once: $1"
+    [ "$(errors_said)" -eq 1 ] || fail "the error is not said once: $1"
 }
 ranks 3 train "$temporary/whole.ini" --ranks.tensor=2 && fail "3 ranks in groups of 2"
 refused "do not divide into groups"

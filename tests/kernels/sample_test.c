@@ -1,4 +1,4 @@
-/* sample_test.c - draws against a twin that sorts: which tokens can come, how often they do, and that a row's draw is its own. */
+/* sample_test.c - draws against a twin that sorts: which tokens can come, how often they do, and that a row's draw is its own; the most likely tokens. */
 #include "tests/kernels/isa_run.h"
 
 /* Draws of one distribution, of one cut, of one large row: a device in emulation draws a few thousand times slower. */
@@ -279,6 +279,57 @@ static void test_own_draw(void **state) {
     free(l);
 }
 
+/* The most likely tokens, against a sort by logit, then id. Vocabularies that fit a vector, that do not, and that one block's threads pass over many times;
+ * rows with many ties, flat ones, and ones that end before n. */
+static const float *sorted_by;
+static int likelier(const void *a, const void *b) {
+    int x = *(const int *)a, y = *(const int *)b;
+    return sorted_by[x] != sorted_by[y] ? (sorted_by[x] < sorted_by[y] ? 1 : -1) : x - y;
+}
+static void test_best(void **state) {
+    (void)state;
+    enum { R = 5, MOST = 20 };
+    const int widths[] = { 3, 137, 256, 5000 }, ns[] = { 1, 6, MOST };
+    for (int w = 0; w < 4; w++)
+        for (int n = 0; n < 3; n++) {
+            if (!case_taken()) continue;
+            int V = widths[w], most = ns[n], ids[R * MOST], *order = malloc((size_t)V * sizeof *order);
+            float logp[R * MOST];
+            unsigned char *allowed = malloc((size_t)V);
+            Buf logits = buf_new(k, FP32, (int64_t)R * V);
+            assert_true(order && allowed);
+            for (int i = 0; i < V; i++) allowed[i] = i % 7 != 1;
+            for (int r = 0; r < R; r++) {
+                float *l = logits_of(r, V, 31);
+                k->upload(buf_at(logits, (int64_t)r * V), l, V);
+                free(l);
+            }
+            k->best(ids, logp, logits, allowed, most, R, V);
+            sync_ok();
+            for (int r = 0; r < R; r++) {
+                float *l = logits_of(r, V, 31);
+                int count = 0;
+                double sum = 0;
+                for (int i = 0; i < V; i++) {
+                    if (allowed[i] && l[i] > -INFINITY) order[count++] = i;
+                    sum += exp((double)l[i]);
+                }
+                sorted_by = l;
+                qsort(order, (size_t)count, sizeof *order, likelier);
+                for (int j = 0; j < most; j++) {
+                    int id = ids[r * most + j];
+                    double p = (double)logp[r * most + j];
+                    assert_int_equal(id, j < count ? order[j] : -1);
+                    if (id < 0) assert_true(p == -INFINITY);
+                    else assert_true(fabs(p - ((double)l[id] - log(sum))) < 4e-6);
+                }
+                free(l);
+            }
+            k->free(logits);
+            free(allowed), free(order);
+        }
+}
+
 static void test_refusals(void **state) {
     (void)state;
     float l[] = { 1, NAN, 2, INFINITY };
@@ -300,6 +351,16 @@ static void test_refusals(void **state) {
     k->upload(logits, l, 4);
     k->sample(&id, NULL, logits, all, &row, 1, 4);
     assert_int_equal(k->sync(&e), -1);
+    float logp;
+    k->best(&id, &logp, logits, none, 1, 1, 4);
+    assert_int_equal(k->sync(&e), -1);
+    assert_non_null(strstr(error_text(&e, line, sizeof line), "no token can be chosen"));
+    k->best(&id, &logp, logits, all, 1, 1, 4); /* not a number among them */
+    assert_int_equal(k->sync(&e), -1);
+    unsigned char others[] = { 1, 0, 1, 1 };
+    k->best(&id, &logp, logits, others, 1, 1, 4);
+    assert_int_equal(k->sync(&e), 0);
+    assert_int_equal(id, 2);
     k->free(logits);
 }
 
@@ -311,6 +372,7 @@ int main(void) {
         cmocka_unit_test(test_inversion),
         cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_own_draw),
+        cmocka_unit_test(test_best),
         cmocka_unit_test(test_refusals),
     };
     return ISA_GROUPS_RUN("sample", tests);

@@ -1,8 +1,8 @@
 #!/bin/sh
-# matrix.sh [BUILD [SEEDS]] - the CUDA kernels under every way of running them that finds bugs: the reverse schedule and SEEDS random ones,
-# ASan and UBSan, the checker of races and uninitialised reads, and the share of the kernels' lines that the tests reach. A program that takes
-# long has its cases dealt over the random schedules (KERNEL_TEST_TURN): as many parts as it runs seconds in reverse, or as there are seeds. Takes what
-# BUILD has of the plain emulator and builds the rest. One program runs on each core.
+# matrix.sh [BUILD [SEEDS]] - the CUDA kernels under every way of running them that finds bugs: the reverse schedule, which also counts the
+# kernels' lines that the tests reach, SEEDS random ones, ASan and UBSan, the checker of races and uninitialised reads. A program that takes
+# long has its cases dealt over the random schedules (KERNEL_TEST_TURN): as many parts as it runs seconds in reverse, or as there are seeds.
+# Takes what BUILD has of the plain emulator and builds the rest. One program runs on each core.
 #
 # matrix.sh --one LOGS PROGRAM SETTING...: a single run; what it says goes to LOGS when it fails, how long it took always.
 if [ "$1" = --one ]; then
@@ -39,8 +39,9 @@ part() { # NAME: runs the jobs
 }
 make -s -j"$(nproc)" BUILD="$build" simt-tests simt-asan-tests simt-checker-tests simt-gcov-tests >"$logs/build" 2>&1 || { echo "FAILED: build"; tail -20 "$logs/build"; exit 1; }
 
-for program in $(programs simt); do job "$program" SIMT_SCHEDULE=lifo; done
-part "reverse schedule"
+find "$build/simt-gcov" -name '*.gcda' -exec rm -f {} +
+for program in $(programs simt-gcov); do job "$program" SIMT_SCHEDULE=lifo; done
+part "reverse schedule, counting lines"
 cp "$logs/seconds" "$logs/reverse"
 longest() { # BUILD: its programs, those first that took longest in reverse, so that none is left to run alone at the end
     programs "$1" | awk 'NR == FNR { n = split($1, part, "/"); took[part[n]] = $2; next } { n = split($1, part, "/"); print took[part[n]] + 0, $0 }' "$logs/reverse" - | sort -rn | cut -d" " -f2-
@@ -49,9 +50,9 @@ while read -r program parts; do
     [ "$parts" -lt 1 ] && parts=1
     [ "$parts" -gt $parts_most ] && parts=$parts_most
     [ "$parts" -gt 1 ] && echo "  $(basename "$program"): cases dealt over $parts schedules"
-    for seed in $(seq "$seeds"); do job "$program" "KERNEL_TEST_TURN=$((seed % parts))/$parts" SIMT_SCHEDULE=random "SIMT_SEED=$seed"; done
+    for seed in $(seq "$seeds"); do job "$build/simt${program#"$build/simt-gcov"}" "KERNEL_TEST_TURN=$((seed % parts))/$parts" SIMT_SCHEDULE=random "SIMT_SEED=$seed"; done
 done <<END
-$(sort -k2 -rn "$logs/seconds")
+$(sort -k2 -rn "$logs/reverse")
 END
 part "$seeds random schedules"
 for program in $(longest simt-asan); do
@@ -60,9 +61,6 @@ done
 part "ASan and UBSan"
 for program in $(longest simt-checker); do job "$program"; done
 part "checker"
-find "$build/simt-gcov" -name '*.gcda' -exec rm -f {} +
-for program in $(longest simt-gcov); do job "$program"; done
-part "lines reached"
 for data in "$build"/simt-gcov/kernels/cuda/*.gcda; do gcov -p -t -o "$(dirname "$data")" "$data" 2>/dev/null; done | awk -F: -v least=$least '
     /^ *-: *0:Source:/ { file = $4; if (!sub(/^kernels\/cuda\//, "", file)) file = "" }
     file != "" && $1 !~ /-/ && $2 + 0 > 0 {

@@ -3,6 +3,7 @@
  *     compare tokens  EXPECTED.jsonl GOT.jsonl           ids, ids_plain and decoded, exactly
  *     compare score   EXPECTED.jsonl GOT.jsonl [BOUND]   tokens exactly, log-probs within 5e-5 each
  *     compare greedy  EXPECTED.jsonl GOT.jsonl [GAP]     ids exactly, unless the expected row's min_gap, of logits, is under 1e-3
+ *     compare beams   EXPECTED.jsonl GOT.jsonl           ids of all answers exactly, mean log-probs
  *     compare probe   EXPECTED.jsonl GOT.jsonl [BOUND]   the four probabilities within 5e-5 of their size
  *     compare pixels  EXPECTED.safetensors GOT.safetensors PREFIX    tensor I of GOT is PREFIX.I, bit for bit
  *     compare weights EXPECTED.safetensors GOT BOUND     every expected tensor, largest absolute difference (GOT a file or a folder)
@@ -98,6 +99,17 @@ static void greedy_row(const json_t *want, const json_t *have, size_t n) {
     const json_t *answers = json_object_get(have, "answers"), *ids = json_object_get(json_array_get(answers, 0), "ids");
     if (json_array_size(answers) != 1 || !json_array_size(ids)) differ("row %zu: not one answer with ids", n);
     if (!json_equal(json_object_get(want, "greedy_ids"), ids) && number_of(want, n, "min_gap") >= min_gap) differ("row %zu: ids differ", n);
+}
+
+static void beams_row(const json_t *want, const json_t *have, size_t n) {
+    const json_t *expected = json_object_get(want, "answers"), *answers = json_object_get(have, "answers"), *a;
+    size_t i;
+    if (!json_array_size(expected) || json_array_size(answers) != json_array_size(expected)) differ("row %zu: another number of answers", n);
+    json_array_foreach(expected, i, a) {
+        const json_t *got = json_array_get(answers, i), *ids = json_object_get(got, "ids");
+        if (!json_equal(json_object_get(a, "ids"), ids)) differ("row %zu: ids of answer %zu differ", n, i + 1);
+        near_to("mean log-prob", n, number_of(a, n, "score"), number_of(got, n, "logp") / (double)json_array_size(ids), logp_bound);
+    }
 }
 
 static void probe_row(const json_t *want, const json_t *have, size_t n) {
@@ -210,7 +222,7 @@ int main(int argc, char **argv) {
     static const struct {
         const char *name;
         void (*row)(const json_t *want, const json_t *have, size_t n);
-    } kinds[] = { { "tokens", tokens_row }, { "score", score_row }, { "greedy", greedy_row }, { "probe", probe_row },
+    } kinds[] = { { "tokens", tokens_row }, { "score", score_row }, { "greedy", greedy_row }, { "beams", beams_row }, { "probe", probe_row },
         { "metrics", metrics_row } };
     const char *kind = argc > 3 ? argv[1] : "";
     int known = 0;
@@ -226,7 +238,7 @@ int main(int argc, char **argv) {
         snprintf(prefix, sizeof prefix, "%s.", argv[4]);
         tensors_compare(argv[2], argv[3], prefix, 0), known = 1;
     }
-    if (!known) differ("usage: compare tokens|score|greedy|probe|pixels|weights|steps|losses|metrics EXPECTED GOT [PREFIX|BOUND|GAP]");
+    if (!known) differ("usage: compare tokens|score|greedy|beams|probe|pixels|weights|steps|losses|metrics EXPECTED GOT [PREFIX|BOUND|GAP]");
     printf("%s: largest difference %.2g\n", kind, worst);
     return 0;
 }
