@@ -112,7 +112,8 @@ int world_close(int status) {
         world_watch_untimed("the end of the run");
         if (world_meet("the end of the run", &all, e)) world_fail(e);
         world_unwatch();
-        watch_peers_end();
+        fflush(stdout); /* the launcher may end this rank from here on */
+        watch_peers_end((int)all);
         world_watch("the end of MPI");
         atomic_store(&board->by_rank[world.node_rank].left, 1);
         board = NULL;

@@ -33,8 +33,9 @@ const World *world_self(void);
 void watch_signal(int block);
 /* Starts the thread, after watch_signal(1). Seats whose process cannot be seen from here (another pid namespace) are not looked at. */
 int watch_start(const World *w, const WorldSeat *seats, WorldBoard *board, Error *e);
-/* From here on ranks may leave, and the board may go; only the time is watched. */
-void watch_peers_end(void);
+/* From here on ranks may leave, and the board may go; only the time is watched. status: what all ranks end with. Where it is not 0, the first to end has the
+ * launcher end the others, which then do so without a word: why is said. */
+void watch_peers_end(int status);
 void watch_stop(void);
 
 /* The largest of all ranks' values, which all have when all have come. */

@@ -22,7 +22,7 @@ static struct {
     int depth, limited;
     double since;
 } now = { .lock = PTHREAD_MUTEX_INITIALIZER };
-static _Atomic int limit = WORLD_WATCHDOG_SECONDS, runs, stops, peers_end;
+static _Atomic int limit = WORLD_WATCHDOG_SECONDS, runs, stops, peers_end, agreed;
 
 static World world;
 static WorldSeat seats[WORLD_RANKS_MOST];
@@ -119,6 +119,7 @@ void watch_signal(int block) {
 }
 
 static void launcher_ends(const char *what) {
+    if (atomic_load(&agreed)) _exit(atomic_load(&agreed));
     if (!*what) { /* nothing was waited for: as if there were no watchdog */
         signal(SIGTERM, SIG_DFL);
         watch_signal(0);
@@ -195,8 +196,9 @@ int watch_start(const World *w, const WorldSeat *peers, WorldBoard *shared, Erro
     return 0;
 }
 
-void watch_peers_end(void) {
+void watch_peers_end(int status) {
     pthread_mutex_lock(&looking);
+    atomic_store(&agreed, status);
     atomic_store(&peers_end, 1);
     board = &own_board;
     pthread_mutex_unlock(&looking);

@@ -16,8 +16,8 @@ ranks() { # N ARGUMENTS...: the program on N ranks
     timeout 300 mpirun --allow-run-as-root --oversubscribe -np "$count" "$program" "$@" --run.device="$device" --run.threads=1 --run.quiet=true \
         >"$temporary/out" 2>"$temporary/err"
 }
-# How many errors the ranks said; those whom the launcher ends for it may each say that, too.
-errors_said() { grep 'rlaifv: ' "$temporary/err" | grep -cvE 'because rank [0-9]+ failed'; }
+# How many lines the ranks said.
+errors_said() { grep -c 'rlaifv: ' "$temporary/err"; }
 config() { # RUN CASE PAIRS STEPS: the settings that the golden cases state, with steps of PAIRS pairs
     cat >"$temporary/$1.ini" <<END
 [run]
