@@ -97,9 +97,9 @@ static int sample_key(Vlm *v, const SampleConfig *s, const Dataset *set, char ke
         h = hash64(r->question, strlen(r->question) + 1, h);
         if (r->image) h = hash64(r->image, strlen(r->image) + 1, h);
     }
-    snprintf(key, PATH_SIZE, "sample %s prompts %d %016llx n %d temperature %.9g top_p %.9g top_k %d max_new_tokens %d beams %d seed %llu", model,
+    snprintf(key, PATH_SIZE, "sample %s prompts %d %016llx n %d temperature %.9g top_p %.9g top_k %d max_new_tokens %d repetition_penalty %.9g beams %d seed %llu", model,
         set->n, (unsigned long long)h, s->n, (double)s->temperature, (double)s->top_p, s->top_k, s->max_new_tokens,
-        s->beams, (unsigned long long)s->seed);
+        (double)s->repetition_penalty, s->beams, (unsigned long long)s->seed);
     return 0;
 }
 
@@ -125,6 +125,7 @@ int arrow_sample(const Ranks *ranks, Vlm *policy, const RunConfig *c, uint64_t s
         .max_new_tokens = c->sample.max_new_tokens,
         .leaves = c->sample.batch,
         .seed = seed,
+        .repetition_penalty = (float)c->sample.repetition_penalty,
         .beams = c->sample.beams };
     char key[PATH_SIZE];
     Partial partial;

@@ -11,6 +11,13 @@ typedef struct Next {
     double logp; /* of the whole */
 } Next;
 
+int beams_check(int beams, int n, double temperature, double repetition_penalty, Error *e) {
+    if (beams == 1 || (temperature == 0 && repetition_penalty == 1 && n <= beams)) return 0;
+    error_what(e, "a search with beams cannot do this");
+    error_found(e, "%d beams, temperature %g, repetition penalty %g, %d answers", beams, temperature, repetition_penalty, n);
+    return error_expected(e, "temperature 0, no penalty, and no more answers than beams");
+}
+
 void beams_begin(BeamSearch *s, int width, int most) { *s = (BeamSearch){ .width = width, .most = most }; }
 
 void beams_free(BeamSearch *s) {

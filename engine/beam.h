@@ -9,7 +9,12 @@
 
 #include "tokenizer/tokenizer.h"
 
-enum { BEAMS_MOST = 16 };
+enum { BEAMS_MOST = 16 }; /* more than anybody searches with; a prompt's state holds so many */
+
+/* What an option or a setting that takes a number of beams says of itself. */
+#define BEAMS_HELP "above 1: the n best answers of a search with so many beams, at temperature 0"
+/* Whether a search can do this (beams 1: no search); the Error lacks where it was asked for. */
+int beams_check(int beams, int n, double temperature, double repetition_penalty, Error *e);
 
 /* An answer, whole or on its way. */
 typedef struct Beam {
@@ -28,9 +33,9 @@ typedef struct BeamSearch {
 
 void beams_begin(BeamSearch *s, int width, int most);
 void beams_free(BeamSearch *s);
-/* Rows of tokens that beams_step takes: one at first, where there is only the prompt. */
+/* Rows of tokens that beams_step takes: one at first, where there is the prompt alone. */
 int beams_rows(const BeamSearch *s);
-/* Tokens a row needs, so that `width` beams can go on whatever ends: ends: ids that do. */
+/* Tokens a row needs, so that `width` beams can go on whatever ends, where `ends` ids do. */
 int beams_tokens(int width, size_t ends);
 /* ids, logps (beams_rows, n = beams_tokens): the most likely tokens behind each beam, best first, -1 where there are no more. When the search is over, `ended` has every answer. */
 int beams_step(BeamSearch *s, const int *ids, const float *logps, int n, int (*ends)(const void *context, int id), const void *context, Error *e);

@@ -7,6 +7,7 @@
 
 #include "engine/beam.h"
 #include "engine/compat.h"
+#include "engine/sample.h"
 #include "kernels/comm/world.h"
 #include "model/params.h"
 #include "tokenizer/template.h"
@@ -145,7 +146,8 @@ static const Key keys[] = {
     NUMBER("sample", "top_p", sample.top_p, "1", 1e-6, 1, "1: off. Upstream inherits what the checkpoint says; LLaVA-1.5's says nothing"),
     WHOLE("sample", "top_k", sample.top_k, "0", 0, 1e9, "0: off. Upstream's 50 is a library default that nobody chose"),
     WHOLE("sample", "max_new_tokens", sample.max_new_tokens, "512", 1, 1e6, "longest answer"),
-    WHOLE("sample", "beams", sample.beams, "1", 1, BEAMS_MOST, "above 1: the n best answers of a search with so many beams, at temperature 0"),
+    NUMBER("sample", "repetition_penalty", sample.repetition_penalty, "1", 1, 100, REPETITION_HELP),
+    WHOLE("sample", "beams", sample.beams, "1", 1, BEAMS_MOST, BEAMS_HELP),
     PATH("sample", "other", sample.other, "checkpoint folder of a second model that answers, for pairs that differ in more than truth; empty: the policy, at other_temperature"),
     WHOLE("sample", "other_n", sample.other_n, "0", 0, 1000, "answers of the second model for each prompt, beside the policy's n"),
     NUMBER("sample", "other_temperature", sample.other_temperature, "-1", -1, 100, "of the second model; below 0: temperature"),
@@ -246,7 +248,8 @@ static const Key keys[] = {
     NUMBER("eval", "top_p", eval.top_p, "1", 1e-6, 1, "1: off"),
     WHOLE("eval", "top_k", eval.top_k, "0", 0, 1e9, "0: off"),
     WHOLE("eval", "max_new_tokens", eval.max_new_tokens, "1024", 1, 1e6, "longest answer"),
-    WHOLE("eval", "beams", eval.beams, "1", 1, BEAMS_MOST, "above 1: the n best answers of a search with so many beams, at temperature 0"),
+    NUMBER("eval", "repetition_penalty", eval.repetition_penalty, "1", 1, 100, REPETITION_HELP),
+    WHOLE("eval", "beams", eval.beams, "1", 1, BEAMS_MOST, BEAMS_HELP),
     WHOLE("eval", "examples", eval.examples, "3", 0, 1000, "answers shown before and after"),
 };
 /* clang-format on */
@@ -684,13 +687,6 @@ end:
     return result;
 }
 
-static int beams_check(const char *file, const char *section, const char *name, int beams, int n, double temperature, Error *e) {
-    if (beams == 1 || (temperature == 0 && n <= beams)) return 0;
-    error_what(e, "a search with beams cannot do this"), error_where(e, "%s: %s in [%s]", file, name, section);
-    error_found(e, "%d, temperature %g, %d answers", beams, temperature, n);
-    return error_expected(e, "temperature 0, and no more answers than beams");
-}
-
 /* Settings that are fine alone and wrong together, or that this program cannot honour: said before any work is done. */
 static int config_check(const RunConfig *c, const char *file, Error *e) {
     if (template_setting_check(c->chat.template_name, e) || (*c->claims.template_name && template_setting_check(c->claims.template_name, e))) return -1;
@@ -710,12 +706,16 @@ static int config_check(const RunConfig *c, const char *file, Error *e) {
         return error_what(e, "a second model that answers nothing"), error_where(e, "%s: other in [sample]", file), error_found(e, "%.200s", c->sample.other),
                error_expected(e, "other_n above 0, or no other");
     double other_temperature = c->sample.other_temperature < 0 ? c->sample.temperature : c->sample.other_temperature;
-    return beams_check(file, "sample", "beams", c->sample.beams, c->sample.n, c->sample.temperature, e) ||
-                   beams_check(file, "sample", "other_beams", c->sample.other_beams, c->sample.other_n, other_temperature, e) ||
-                   beams_check(file, "eval", "beams", c->eval.beams, c->eval.n, c->eval.temperature, e) ||
-                   template_setting_check(c->sample.other_template, e)
-               ? -1
-               : 0;
+    const struct {
+        const char *name;
+        int beams, n;
+        double temperature, penalty;
+    } searches[] = { { "beams in [sample]", c->sample.beams, c->sample.n, c->sample.temperature, c->sample.repetition_penalty },
+        { "other_beams in [sample]", c->sample.other_beams, c->sample.other_n, other_temperature, c->sample.repetition_penalty },
+        { "beams in [eval]", c->eval.beams, c->eval.n, c->eval.temperature, c->eval.repetition_penalty } };
+    for (size_t i = 0; i < sizeof searches / sizeof *searches; i++)
+        if (beams_check(searches[i].beams, searches[i].n, searches[i].temperature, searches[i].penalty, e)) return error_where(e, "%s: %s", file, searches[i].name);
+    return template_setting_check(c->sample.other_template, e);
 }
 
 /* ---- the command line ---- */

@@ -98,6 +98,7 @@ typedef struct RunConfig {
         int n;
         double temperature, top_p;
         int top_k, max_new_tokens;
+        double repetition_penalty;
         int beams;
         int batch; /* leaves that grow together */
         char other[PATH_SIZE], other_template[PATH_SIZE]; /* a second model that answers; empty: the policy */
@@ -178,6 +179,7 @@ typedef struct RunConfig {
         int n;       /* answers a prompt */
         double temperature, top_p;
         int top_k, max_new_tokens;
+        double repetition_penalty;
         int beams;
         int examples; /* before and after answers kept for the report */
     } eval;

@@ -194,12 +194,13 @@ static int answers_keep(void *context, size_t prompt, Candidate *candidates, Err
 int command_generate(int argc, char **argv, Error *e) {
     Infer in = INFER_DEFAULTS;
     int64_t n = 1, top_k = 0, max_new = 512, batch = SAMPLE_LEAVES, beams = 1;
-    double temperature = 0, top_p = 1;
+    double temperature = 0, top_p = 1, penalty = 1;
     const Option table[] = { OPTIONS_INFER(in), { "n", OPTION_INT, &n, "N", "answers for each row", 0, 1, 1000, NULL },
         { "temperature", OPTION_NUMBER, &temperature, "T", "0: greedy", 0, 0, 100, NULL },
         { "top-p", OPTION_NUMBER, &top_p, "P", "1: off", 0, 1e-6, 1, NULL },
         { "top-k", OPTION_INT, &top_k, "K", "0: off", 0, 0, 1e9, NULL },
-        { "beams", OPTION_INT, &beams, "B", "above 1: the n best answers of a search with so many beams, at temperature 0", 0, 1, BEAMS_MOST, NULL },
+        { "repetition-penalty", OPTION_NUMBER, &penalty, "P", REPETITION_HELP, 0, 1, 100, NULL },
+        { "beams", OPTION_INT, &beams, "B", BEAMS_HELP, 0, 1, BEAMS_MOST, NULL },
         { "max-new-tokens", OPTION_INT, &max_new, "M", "longest answer", 0, 1, 1e6, NULL },
         { "batch", OPTION_INT, &batch, "N", "answers that grow together; changes speed and memory, not results", 0, 1, 65536, NULL },
         { .name = NULL } };
@@ -209,9 +210,7 @@ int command_generate(int argc, char **argv, Error *e) {
                    "Answers each row's question about its image: {\"answers\": [{\"text\", \"ids\", \"logp\", \"finished\"}]}.", stdout),
                0;
     if (got) return 2;
-    if (beams > 1 && (temperature != 0 || n > beams))
-        return error_what(e, "a search with beams cannot do this"), error_where(e, "--beams %lld", (long long)beams),
-               error_found(e, "temperature %g, %lld answers", temperature, (long long)n), error_expected(e, "temperature 0, and no more answers than beams"), 2;
+    if (beams_check((int)beams, (int)n, temperature, penalty, e)) return error_where(e, "--beams"), 2;
     SampleConfig config = { .n = (int)n,
         .temperature = (float)temperature,
         .top_p = (float)top_p,
@@ -219,6 +218,7 @@ int command_generate(int argc, char **argv, Error *e) {
         .max_new_tokens = (int)max_new,
         .leaves = (int)batch,
         .seed = (uint64_t)in.common.seed,
+        .repetition_penalty = (float)penalty,
         .beams = (int)beams };
     Answers a = { .in = &in, .n = (int)n };
     Prompt *prompts = NULL;

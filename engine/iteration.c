@@ -50,7 +50,7 @@ static int counts_record(Loop *l, Arrow *a, const Count *list, int n, Error *e) 
 /* ---- sample ---- */
 
 #define SAMPLE_SETTINGS                                                                                                                    \
-    "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens sample.beams run.seed run.dtype chat train.image_aspect data.exif "    \
+    "sample.n sample.temperature sample.top_p sample.top_k sample.max_new_tokens sample.repetition_penalty sample.beams run.seed run.dtype chat train.image_aspect data.exif "    \
     "data.images data.per_iteration data.strict"
 
 /* Where this iteration's prompts begin: windows of per_iteration, one after another, from the start again when they run out. */
@@ -489,7 +489,7 @@ static int select_arrow(Loop *l, int iteration, double before, SelectEntry *chos
         return -1;
     }
     snprintf(least, sizeof least, "%.17g", before);
-    snprintf(settings, sizeof settings, "select eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens eval.beams %s", claims_settings(c));
+    snprintf(settings, sizeof settings, "select eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens eval.repetition_penalty eval.beams %s", claims_settings(c));
     int bad = arrow_input_file(&a, "trained", trained, e) || loop_input_settings(l, &a, settings, e);
     if (!bad && select_judges(c))
         bad = loop_input_claims(l, &a, judge_folder(c), e) || arrow_input_text(&a, "named_before", least, e) || arrow_input_file(&a, "validation", select_prompts(c), e) ||

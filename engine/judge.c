@@ -9,7 +9,7 @@
 
 /* What answers depend on besides the model and the prompts; batch sizes change nothing. */
 static const char answer_settings[] =
-    "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens eval.beams run.seed run.dtype chat train.image_aspect data.exif "
+    "eval.n eval.temperature eval.top_p eval.top_k eval.max_new_tokens eval.repetition_penalty eval.beams run.seed run.dtype chat train.image_aspect data.exif "
     "data.images data.strict";
 
 const char *judge_folder(const RunConfig *c) { return labeler_or(c, c->model.dir); }

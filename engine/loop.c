@@ -41,6 +41,7 @@ static int begin(Loop *l, const RunConfig *c, Error *e) {
     l->answering->sample.top_p = c->eval.top_p;
     l->answering->sample.top_k = c->eval.top_k;
     l->answering->sample.max_new_tokens = c->eval.max_new_tokens;
+    l->answering->sample.repetition_penalty = c->eval.repetition_penalty;
     l->answering->sample.beams = c->eval.beams;
     *l->other = *c;
     l->other->sample.n = c->sample.other_n;

@@ -57,16 +57,29 @@ typedef struct Making {
     Params policy, labeler, claims, other;
 } Making;
 
-/* Elements of a unit that are factors of products: those that a CPU keeps packed. -1: of all units. */
+/* Whether a product reads it: what a CPU packs. */
+static int is_factor(const Params *p, const Param *q) {
+    int looked_up = (q->kind == P_EMBED && !p->config->decoder.tied) || q->kind == P_VISION_POSITION || q->kind == P_EVA_CLASS ||
+                    q->kind == P_EVA_POSITION || q->kind == P_RESAMPLER_POSITION || q->kind == P_RESAMPLER_QUERY;
+    return q->used && q->ndim >= 2 && !looked_up;
+}
+
+/* Elements of a unit that are factors. -1: of all units. */
 static int64_t factors(const Params *p, int unit) {
     int64_t n = 0;
+    for (int i = 0; i < p->n; i++)
+        if (is_factor(p, &p->list[i]) && (unit < 0 || p->list[i].unit == unit)) n += p->list[i].count;
+    return n;
+}
+
+/* Elements of the largest factor whose first pack is made in scratch memory. */
+static int64_t first_pack(const Making *m, const Params *p) {
+    int64_t most = 0;
     for (int i = 0; i < p->n; i++) {
         const Param *q = &p->list[i];
-        int looked_up = (q->kind == P_EMBED && !p->config->decoder.tied) || q->kind == P_VISION_POSITION || q->kind == P_EVA_CLASS ||
-                        q->kind == P_EVA_POSITION || q->kind == P_RESAMPLER_POSITION || q->kind == P_RESAMPLER_QUERY;
-        if (q->used && q->ndim >= 2 && !looked_up && (unit < 0 || q->unit == unit)) n += q->count;
+        if (is_factor(p, q) && q->count * m->size <= PACK_FIRST_BYTES && q->count > most) most = q->count;
     }
-    return n;
+    return most;
 }
 
 /* Packed copies of weights. In mode parameters a block's are dropped before the next one computes. */
@@ -103,6 +116,7 @@ static void step_add(const Making *m, PlanPhase *phase, const Params *p, const S
         .kv_heads = d->kv_heads,
         .head_size = d->head_size,
         .vocab = config_head_rows(c),
+        .first_pack = first_pack(m, p),
         .threads = m->threads };
     int64_t step_tiles = c->tile_rows > 0 ? s->feature_rows / c->tile_rows : 0;
     on_device(phase, "weights", p->count * m->size);

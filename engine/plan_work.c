@@ -3,7 +3,8 @@
  * A product's time is its FLOPs over TFLOP/s; where a step reads more bytes than its FLOPs hide (decoding), those over GB/s; sums over
  * ranks go over the network's GB/s (docs/ranks.md has the bytes). In modes none and optimizer gradients are summed after the last backward,
  * so all of that is waited for; in gradients and parameters they go beside backward, and weights beside both. What slices of a model sum is
- * waited for. Nothing else is counted: not the host, not the files, not the images. */
+ * waited for. Nothing else is counted: not the host, not the files, not the images, not what is copied where
+ * beams fork. */
 #include "engine/plan.h"
 #include "engine/ranks.h"
 #include "engine/sample.h"

@@ -2,7 +2,8 @@
  *
  * One step is: admit prompts (their trunks are rows of this step) while leaves are free; start waiting candidates whose first token is
  * known; one row per leaf; one forward; one draw per scored row. A trunk's last row is scored once per candidate, so all first tokens are
- * drawn in the step that prefilled it, and a candidate that waits is just a number. A trunk is released with its last candidate.
+ * drawn in the step that prefilled it, and a candidate that waits is just a number. A trunk is released with its last candidate. With beams it is scored
+ * once, for the first tokens of all; a search that waits for its leaves has them all at once or none.
  *
  * Key/value memory is sized once, from the longest prompt and the number of leaves; where holes are too small, admission waits. */
 #include "engine/sample.h"
@@ -24,10 +25,13 @@ typedef struct Flight {
     size_t prompt;
     int segment, image; /* forest segment of its tail; index of its HeldImage, -1 for text alone */
     int tokens;
-    int started, open; /* candidates that have a leaf or ended without one; candidates not ended */
+    int started, open; /* candidates that have a leaf or ended without one, or beams that have one; candidates not ended */
     Candidate *candidates;
-    BeamSearch *search;     /* or NULL */
-    int leaves[BEAMS_MOST]; /* segments of its beams; those beyond its beams are spare */
+    IdList *said; /* each candidate's ids, each once; or NULL */
+    BeamSearch *search;                /* or NULL */
+    int leaves[BEAMS_MOST];            /* segments, one for each beam there can be */
+    int leaf[BEAMS_MOST];              /* which of them each beam has; beyond the beams, spare ones */
+    int alike[BEAMS_MOST][BEAMS_MOST]; /* of two leaves: so many rows from the first on are equal to the bit */
 } Flight;
 
 typedef struct Leaf {
@@ -52,6 +56,7 @@ typedef struct Sampler {
     Progress *progress;
     Forest forest;
     StepImages images;
+    int beams; /* whether it searches */
     int root, leaves_max; /* root: what stands before images; -1: not yet */
     int head;             /* the segment of config->head, held to the end; -1: not yet */
     Leaf *leaves;
@@ -67,6 +72,9 @@ typedef struct Sampler {
     int *ids;
     float *logps;
     size_t rows_cap, ids_cap, logps_cap;
+    int *said_first;
+    size_t said_first_cap;
+    IdList said; /* of this step's rows, one after another */
 } Sampler;
 
 void candidates_free(Candidate *c, size_t n) {
@@ -77,6 +85,8 @@ void candidates_free(Candidate *c, size_t n) {
 
 static void flight_free(const Sampler *s, Flight *f) {
     candidates_free(f->candidates, (size_t)s->config->n);
+    for (int i = 0; f->said && i < s->config->n; i++) idlist_free(&f->said[i]);
+    free(f->said);
     if (f->search) beams_free(f->search);
     free(f->search);
     free(f);
@@ -93,11 +103,11 @@ static void sampler_free(Sampler *s) {
     free(s->rows);
     free(s->ids);
     free(s->logps);
+    free(s->said_first);
+    idlist_free(&s->said);
 }
 
 /* ---- sizes ---- */
-
-static int spread(const SampleConfig *c) { return sample_spread(c->n, c->beams); }
 
 /* Tokens a leaf below a trunk of `tokens` may draw: what the config allows and the positions leave. */
 static int answer_room(const Sampler *s, int tokens) {
@@ -112,7 +122,7 @@ static int leaf_capacity(const Sampler *s, int tokens) {
 
 StepSize sample_step_size(
     const ModelConfig *c, const SampleConfig *config, int64_t head, int64_t longest, int64_t prompts, int64_t images, int *leaves) {
-    int64_t n = spread(config), wanted = config->leaves > 0 ? config->leaves : SAMPLE_LEAVES, all = (prompts < 1 << 20 ? prompts : 1 << 20) * n;
+    int64_t n = sample_spread(config->n, config->beams), wanted = config->leaves > 0 ? config->leaves : SAMPLE_LEAVES, all = (prompts < 1 << 20 ? prompts : 1 << 20) * n;
     if (config->beams > wanted) wanted = config->beams;
     int64_t most = wanted < all ? wanted : all, full = (most + n - 1) / n;
     /* twice the trunks that full leaves need: stragglers keep theirs */
@@ -150,6 +160,8 @@ static int sampler_open(Sampler *s, Error *e) {
     s->leaves = mem_new((size_t)s->leaves_max, sizeof *s->leaves, "leaves", e);
     return s->leaves && !vlm_reserve(s->v, &most, e) ? forest_slots(&s->forest, (int)most.slots, e) : -1;
 }
+
+static int penalises(const Sampler *s) { return s->config->repetition_penalty > 0 && s->config->repetition_penalty != 1; }
 
 /* ---- admission ---- */
 
@@ -201,7 +213,8 @@ static int admit(Sampler *s, Error *e) {
     s->flights[s->flights_n++] = f;
     f->candidates = mem_new((size_t)s->config->n, sizeof *f->candidates, "candidates", e);
     if (!f->candidates) return -1;
-    if (s->config->beams > 1) {
+    if (penalises(s) && !(f->said = mem_new((size_t)s->config->n, sizeof *f->said, "candidates", e))) return -1;
+    if (s->beams) {
         if (!(f->search = mem_new(1, sizeof *f->search, "beams", e))) return -1;
         beams_begin(f->search, s->config->beams, answer_room(s, f->tokens));
     }
@@ -254,7 +267,10 @@ static int beams_start(Sampler *s, Flight *f, Error *e) {
     int n = 0, width = f->search->width;
     Error why = { 0 };
     while (n < width && (f->leaves[n] = forest_segment(&s->forest, f->segment, leaf_capacity(s, f->tokens), &why)) >= 0) n++;
-    if (n == width) return f->started = width, 1;
+    if (n == width) {
+        for (int b = 0; b < width; b++) f->leaf[b] = b;
+        return f->started = width, 1;
+    }
     while (n > 0)
         if (forest_release(&s->forest, f->leaves[--n], e)) return -1;
     if (e) *e = why;
@@ -279,7 +295,8 @@ static int beam_rows(Sampler *s, Error *e) {
         Flight *f = s->flights[i];
         for (int b = 0; f->started && b < f->search->n; b++) {
             const IdList *ids = &f->search->beams[b].ids;
-            if (forest_extend(&s->forest, f->leaves[b], &ids->ids[ids->count - 1], 1, e) || want(s, f, b, f->leaves[b], e)) return -1;
+            int segment = f->leaves[f->leaf[b]];
+            if (forest_extend(&s->forest, segment, &ids->ids[ids->count - 1], 1, e) || want(s, f, b, segment, e)) return -1;
             s->leaf_rows++;
         }
     }
@@ -289,31 +306,30 @@ static int beam_rows(Sampler *s, Error *e) {
 /* Leaves that prompts in flight have or wait for. */
 static int planned_leaves(const Sampler *s) {
     int n = s->leaves_n;
-    for (size_t i = 0; i < s->flights_n; i++) n += s->config->beams > 1 ? s->config->beams : s->config->n - s->flights[i]->started;
+    for (size_t i = 0; i < s->flights_n; i++) n += s->beams ? s->config->beams : s->config->n - s->flights[i]->started;
     return n;
 }
 
 static int step_build(Sampler *s, Error *e) {
-    int beams = s->config->beams > 1;
-    if (beams ? start_beams(s, e) : start_leaves(s, e)) return -1;
+    if (s->beams ? start_beams(s, e) : start_leaves(s, e)) return -1;
     int planned = planned_leaves(s);
     s->leaf_rows = 0;
-    while (s->next < s->n && planned + (beams ? s->config->beams - 1 : 0) < s->leaves_max) {
+    while (s->next < s->n && planned + (s->beams ? s->config->beams - 1 : 0) < s->leaves_max) {
         int got = admit(s, e);
         if (got < 0) return -1;
         if (got == 0) {
             if (planned == 0) return -1; /* nothing in flight will ever free slots: e says what is short */
             break;
         }
-        if (got == 1) planned += spread(s->config);
+        if (got == 1) planned += sample_spread(s->config->n, s->config->beams);
     }
     for (size_t i = 0; i < s->flights_n; i++) {
         Flight *f = s->flights[i];
         if (s->forest.segments[f->segment].rows == 0) continue;
-        for (int c = 0; c < (beams ? 1 : s->config->n); c++)
+        for (int c = 0; c < (s->beams ? 1 : s->config->n); c++)
             if (want(s, f, c, f->segment, e)) return -1;
     }
-    if (beams) return beam_rows(s, e);
+    if (s->beams) return beam_rows(s, e);
     for (int i = 0; i < s->leaves_n; i++) {
         const Leaf *l = &s->leaves[i];
         const IdList *ids = &l->flight->candidates[l->candidate].ids;
@@ -326,10 +342,17 @@ static int step_build(Sampler *s, Error *e) {
 
 /* ---- after the draw ---- */
 
+static int said_add(IdList *said, int id, Error *e) {
+    for (size_t i = 0; i < said->count; i++)
+        if (said->ids[i] == id) return 0;
+    return idlist_append(said, &id, 1, e);
+}
+
 static int take_token(Sampler *s, const Drawn *d, int id, float logp, Error *e) {
     Flight *f = d->flight;
     Candidate *c = &f->candidates[d->candidate];
     if (idlist_append(&c->ids, &id, 1, e)) return -1;
+    if (f->said && said_add(&f->said[d->candidate], id, e)) return -1;
     c->logp += logp;
     c->finished = vlm_ends(s->v, id);
     if (c->finished || (int)c->ids.count >= answer_room(s, f->tokens)) {
@@ -341,27 +364,31 @@ static int take_token(Sampler *s, const Drawn *d, int id, float logp, Error *e) 
 
 static int ends(const void *v, int id) { return vlm_ends(v, id); }
 
+/* Leaf `to` becomes what leaf `from` is. */
+static void leaf_copy(Sampler *s, Flight *f, int from, int to) {
+    const Segment *source = &s->forest.segments[f->leaves[from]], *target = &s->forest.segments[f->leaves[to]];
+    int same = f->alike[from][to];
+    if (source->cached > same) model_kv_copy(&s->v->model, source->slot + same, target->slot + same, source->cached - same);
+    forest_hold_as(&s->forest, f->leaves[to], f->leaves[from]);
+    for (int i = 0; i < f->search->width; i++) f->alike[to][i] = f->alike[i][to] = f->alike[from][i];
+    f->alike[from][to] = f->alike[to][from] = source->cached;
+}
+
 /* Gives each beam the leaf of the one that it goes on from; of several from one all but the first have a copy, in leaves that none goes on from. */
 static void leaves_follow(Sampler *s, Flight *f) {
-    int width = f->search->width, leaves[BEAMS_MOST], taken[BEAMS_MOST] = { 0 }, copied[BEAMS_MOST] = { 0 }, spare = 0;
+    int width = f->search->width, leaf[BEAMS_MOST], taken[BEAMS_MOST] = { 0 }, copied[BEAMS_MOST] = { 0 }, spare = 0;
     for (int b = 0; b < f->search->n; b++) {
-        int from = f->search->from[b];
-        copied[b] = taken[from];
-        taken[from] = 1;
-        leaves[b] = f->leaves[from];
+        leaf[b] = f->leaf[f->search->from[b]];
+        copied[b] = taken[leaf[b]];
+        taken[leaf[b]] = 1;
     }
     for (int b = 0; b < width; b++) {
         if (b < f->search->n && !copied[b]) continue;
         while (taken[spare]) spare++;
-        int to = f->leaves[spare++];
-        if (b < f->search->n) {
-            const Segment *from = &s->forest.segments[leaves[b]];
-            model_kv_copy(&s->v->model, from->slot, s->forest.segments[to].slot, from->cached);
-            forest_hold_as(&s->forest, to, leaves[b]);
-        }
-        leaves[b] = to;
+        if (b < f->search->n) leaf_copy(s, f, leaf[b], spare);
+        leaf[b] = spare++;
     }
-    memcpy(f->leaves, leaves, (size_t)width * sizeof *leaves);
+    memcpy(f->leaf, leaf, (size_t)width * sizeof *leaf);
 }
 
 /* What a search that is over found. */
@@ -432,22 +459,35 @@ static int logits_queue(Sampler *s, Buf *logits, Error *e) {
     return bad ? -1 : 0;
 }
 
+/* Queues the penalties of R rows. */
+static int penalise(Sampler *s, Buf logits, int R, Error *e) {
+    s->said.count = 0;
+    if (mem_grow(&s->said_first, &s->said_first_cap, (size_t)R + 1, sizeof *s->said_first, "penalties", e)) return -1;
+    s->said_first[0] = 0;
+    for (int r = 0; r < R; r++) {
+        const IdList *said = &s->drawn[r].flight->said[s->drawn[r].candidate];
+        if (said->count && idlist_append(&s->said, said->ids, said->count, e)) return -1;
+        s->said_first[r + 1] = (int)s->said.count;
+    }
+    s->v->model.k->penalise(logits, s->said_first, s->said.ids, s->config->repetition_penalty, R, s->v->model.config.decoder.vocab);
+    return 0;
+}
+
 static int step_run(Sampler *s, Error *e) {
     Model *m = &s->v->model;
     Buf logits;
-    int R = s->forest.scored_n, beams = s->config->beams > 1, each = beams ? beams_tokens(s->config->beams, s->v->ends.count) : 1;
-    if (each > BEST_MOST) each = BEST_MOST;
+    int R = s->forest.scored_n, each = s->beams ? beams_tokens(s->config->beams, s->v->ends.count) : 1;
     size_t count = (size_t)R * (size_t)each;
     if (mem_grow(&s->ids, &s->ids_cap, count, sizeof *s->ids, "drawn ids", e) || mem_grow(&s->logps, &s->logps_cap, count, sizeof *s->logps, "drawn log-probs", e) ||
-        logits_queue(s, &logits, e))
+        logits_queue(s, &logits, e) || (penalises(s) && penalise(s, logits, R, e)))
         return -1;
-    if (beams) m->k->best(s->ids, s->logps, logits, s->v->emit, each, R, m->config.decoder.vocab);
+    if (s->beams) m->k->best(s->ids, s->logps, logits, s->v->emit, each, R, m->config.decoder.vocab);
     else m->k->sample(s->ids, s->logps, logits, s->v->emit, s->rows, R, m->config.decoder.vocab);
     if (m->k->sync(e)) return -1;
     forest_step_end(&s->forest);
     step_images_clear(&s->images);
-    if (beams && take_beams(s, each, R, e)) return -1;
-    for (int r = 0; r < R && !beams; r++)
+    if (s->beams && take_beams(s, each, R, e)) return -1;
+    for (int r = 0; r < R && !s->beams; r++)
         if (take_token(s, &s->drawn[r], s->ids[r], s->logps[r], e)) return -1;
     return release_ended(s, e);
 }
@@ -455,13 +495,14 @@ static int step_run(Sampler *s, Error *e) {
 int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instructions, size_t n, const SampleConfig *config,
     const SampleSink *sink, const Refusals *refusals, Progress *progress, Error *e) {
     assert(config->n > 0 && config->max_new_tokens > 0 && config->temperature >= 0);
-    assert(config->beams <= 1 || (config->beams <= BEAMS_MOST && config->n <= config->beams));
+    assert(config->beams <= 1 || (config->beams <= BEAMS_MOST && config->n <= config->beams && (config->repetition_penalty == 0 || config->repetition_penalty == 1)));
     if (n == 0) return 0;
     Sampler s = { .v = v,
         .prompts = prompts,
         .instructions = instructions,
         .n = n,
         .config = config,
+        .beams = config->beams > 1,
         .sink = sink,
         .refusals = refusals,
         .progress = progress,

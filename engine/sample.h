@@ -8,7 +8,8 @@
  * its composition nor the order of prompts enters (beyond rounding of the logits).
  *
  * A search's beams are leaves of its prompt, all of which start together. Where two beams go on from one, the key/value memory of that leaf is copied to
- * the leaf of a beam that none goes on from. */
+ * the leaf of a beam that none goes on from, from where the two differ. A search that found fewer answers than n, as few ids are allowed, leaves the others
+ * empty. */
 #ifndef RLAIFV_ENGINE_SAMPLE_H
 #define RLAIFV_ENGINE_SAMPLE_H
 
@@ -16,15 +17,17 @@
 #include "engine/vlm.h"
 
 enum { SAMPLE_LEAVES = 64 }; /* leaves in flight unless the caller says otherwise */
+#define REPETITION_HELP "what an answer has said is that much less likely (Transformers' rule); 1: off"
 
 typedef struct SampleConfig {
     int n;                    /* candidates per prompt */
     float temperature, top_p; /* temperature 0: greedy; top_p 1: off */
     int top_k;                /* 0: off */
     int max_new_tokens;
-    int leaves; /* in flight at once; 0: SAMPLE_LEAVES */
+    int leaves; /* in flight at once, beams among them, of which there is room for one search always; 0: SAMPLE_LEAVES */
     uint64_t seed;
     const IdList *head; /* prompts without an image that begin with these ids, and go on, share their rows; NULL: none */
+    float repetition_penalty; /* of ids that an answer has already (Kernels.penalise); 1 or 0: none. Of draws alone: beams have none */
     int beams; /* above 1: the n best answers of a search with so many beams (beam.h), at most BEAMS_MOST and at least n; nothing is drawn */
 } SampleConfig;
 
@@ -33,7 +36,7 @@ static inline int sample_spread(int n, int beams) { return beams > 1 ? beams : n
 
 typedef struct Candidate {
     IdList ids;   /* the id that ended it included when finished */
-    double logp;  /* sum of the ids' log-probs at temperature 1 */
+    double logp;  /* sum of the ids' log-probs at temperature 1, a penalty included */
     int finished; /* ended by an id that does (vlm_ends), not by the limit or the model's last position */
 } Candidate;
 

@@ -2,7 +2,7 @@
  *
  * Packing, measured on two Zen 5 cores (oneDNN 2.6.3, AVX-512): a product from packed weights reaches 490 GFLOP/s in fp32 and 980 in bf16
  * for any number of rows from 16 up, and the memory's bandwidth below; from weights as stored it loses 10 to 25 %, at 20 rows half. Packing
- * w (1536, 512) takes as long as 40 rows of its product. Hence: x w^T keeps its packs from the second on; dy^T x packs x for the call, which is cheap; dy w is
+ * w (1536, 512) takes as long as 40 rows of its product. Hence: x w^T keeps its packs (packs.h says from when on); dy^T x packs x for the call, which is cheap; dy w is
  * used once per change of w, where packing pays only for long sums. Where oneDNN wants no blocked form (below AVX-512) nothing is packed.
  */
 #include "kernels/dnnl_products.h"
@@ -236,8 +236,8 @@ done:
     return 0;
 }
 
-/* The packed form of b, made now if need be, and kept from the second time on that these weights are packed; NULL when there is no memory for
- * it. The packed format depends on n, k and dtype alone. */
+/* The packed form of b, made now if need be, to be kept or, the first of weights that are not long, in scratch memory (packs.h); NULL when there is no memory
+ * for it, which of scratch memory is a failure that sync reports. The packed format depends on n, k and dtype alone. */
 static void *pack_kept(Primitive *p, const Product *q) {
     void *packed = packs_find(q->b, q->n, q->k);
     if (packed) return packed;

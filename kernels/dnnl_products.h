@@ -12,7 +12,7 @@
 void products_limit_isa(const char *isa);
 
 /* C (m, n) = A B [+ bias (n)] [+ residual (m, n)], all row-major and dense; A is (m, k) and B is (k, n) unless stored transposed:
- *   PRODUCT_X_WT   B is stored (n, k): x w^T. When `keep` is set, its packed form is kept by address until packs_forget (packs.h).
+ *   PRODUCT_X_WT   B is stored (n, k): x w^T. When `keep` is set, its packed form is kept by address as packs.h says.
  *   PRODUCT_X_W    B is stored (k, n): dy w
  *   PRODUCT_XT_Y   A is stored (k, m): dy^T x
  * C may be FP32 for BF16 operands. residual may be C itself. A failure goes to cpu_failure_set. */

@@ -84,7 +84,7 @@ typedef struct SampleRow {
     uint32_t counter[4]; /* Philox counter: instruction, candidate, position, 0 */
 } SampleRow;
 
-enum { SUM_TREE_MOST = 64, ROPE_HEAD_MOST = 1024, BEST_MOST = 256 };
+enum { SUM_TREE_MOST = 64, ROPE_HEAD_MOST = 1024 };
 
 typedef struct Kernels {
     const char *name; /* "cpu", "cuda", "simt" */
@@ -108,14 +108,14 @@ typedef struct Kernels {
     /* What is queued between the two is one step that will come again with other numbers: decoding, one new row a leaf. The CUDA backend
      * captures it as a graph and launches it whole at the end, so nothing of it has run before; `rows` says which steps are alike. Other
      * devices do it at once. Between the two there is no download, no sync, and no operation that gives the host numbers (sample,
-     * norm_squared, preference_loss). step_end follows every step_begin, whatever failed between them; a step that failed is not launched,
+     * best, norm_squared, preference_loss). step_end follows every step_begin, whatever failed between them; a step that failed is not launched,
      * and sync says why. */
     void (*step_begin)(int rows);
     void (*step_end)(void);
 
     /* ---- linear.c: products; w is (N, K) as PyTorch's Linear stores it ---- */
-    /* y (M, N) = x (M, K) w^T [+ bias (N)] [+ residual (M, N)]. residual may be y itself. Weights of products are repacked once and the packs
-     * kept by address until weights_changed; M of 1 to 32 runs at memory bandwidth. */
+    /* y (M, N) = x (M, K) w^T [+ bias (N)] [+ residual (M, N)]. residual may be y itself. Packed forms of weights are
+     * kept by address until weights_changed (packs.h); M of 1 to 32 runs at memory bandwidth. */
     void (*linear_forward)(Buf y, Buf x, Buf w, Buf bias, Buf residual, int M, int N, int K);
     /* dx (M, K) = dy (M, N) w, or += when accumulate */
     void (*linear_backward_input)(Buf dx, Buf dy, Buf w, int M, int N, int K, int accumulate);
@@ -189,8 +189,11 @@ typedef struct Kernels {
     /* ids (host, R) and logp (host, R: log-prob at temperature 1 over the whole vocabulary) from logits (R, V). allowed (V) host bytes: 0 = never
      * emitted. Temperature, then top-k, then top-p, as Transformers orders them; ties at the cut are kept. */
     void (*sample)(int *ids, float *logp, Buf logits, const unsigned char *allowed, const SampleRow *rows, int R, int V);
-    /* The n most likely allowed ids of each row (n at most BEST_MOST), most likely first, of equal ones the lowest: ids and logp (host, R, n), as of sample. Where
-     * a row has fewer whose logit is above -infinity, the rest are -1. */
+    /* Makes what was said less likely, in place: of the logits of ids[first[r]] .. ids[first[r + 1]) (host; row r has an id once) those above 0 are divided by
+     * penalty, the others multiplied (Keskar et al. 2019, arXiv 1909.05858, which divides all; this is Transformers' rule, where no sign makes it a reward). */
+    void (*penalise)(Buf logits, const int *first, const int *ids, float penalty, int R, int V);
+    /* The n most likely allowed ids of each row, most likely first, of equal ones the lowest: ids and logp (host, R, n), as of sample. Where a row has fewer whose
+     * logit is above -infinity, the rest are -1; one with none, or whose logits are not numbers, is a failure. */
     void (*best)(int *ids, float *logp, Buf logits, const unsigned char *allowed, int n, int R, int V);
 
     /* ---- loss.c ---- */

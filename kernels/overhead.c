@@ -34,12 +34,10 @@ static int64_t attention_bytes(const OverheadStep *s) {
     return held;
 }
 
-/* The first x w^T of each weights packs them here, where they are small; dy^T x packs x; dy w packs w where the sum is long. */
+/* The first x w^T of each weights packs them here, where they are not long; dy^T x packs x; dy w packs w where the sum is long. */
 static int64_t pack_bytes(const OverheadStep *s, int64_t chunk) {
     int64_t size = (int64_t)dtype_size(s->dtype), D = s->width, F = s->ff, T = s->rows, held = 0;
-    const int64_t weights[] = { D * D, D * (s->heads + 2 * s->kv_heads) * s->head_size, D * F, 2 * D * F, D * s->vocab };
-    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
-        if (weights[i] * size <= PACK_FIRST_BYTES) grow(&held, weights[i] * size);
+    grow(&held, s->first_pack * size);
     if (!s->backward) return held;
     if (chunk >= PACK_ONCE_ROWS && s->vocab >= PACK_ONCE_INNER) grow(&held, s->vocab * D * size);
     grow(&held, chunk * D * size);
@@ -54,7 +52,7 @@ static void cpu_sizes(const OverheadStep *s, Visit visit, void *context) {
     if (s->scores) grow(&logits, chunk * s->vocab * 4);
     if (s->backward) grow(&logits, chunk * s->vocab * (s->dtype == BF16 ? 6 : 4));
     if (logits) visit(context, "scratch: logits", logits);
-    visit(context, "scratch: packed operands", pack_bytes(s, chunk));
+    if (pack_bytes(s, chunk)) visit(context, "scratch: packed operands", pack_bytes(s, chunk));
     if (s->backward) visit(context, "scratch: scored rows", scratch_size(chunk * (2 * s->width * size + 4)));
     visit(context, "scratch: attention", attention_bytes(s));
 }

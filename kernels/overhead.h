@@ -10,7 +10,7 @@
 
 enum {
     CPU_LOGITS_BYTES = 32 << 20,   /* of a chunk of logits: cpu/logprob.c says why */
-    PACK_FIRST_BYTES = 16 << 20,   /* first packs of weights up to this long share scratch memory (packs.h) */
+    PACK_FIRST_BYTES = 16 << 20,   /* first packs of weights up to this long share scratch memory: packs.h says why */
     PACK_ONCE_ROWS = 256,          /* dy w is packed for one call from this many rows ... */
     PACK_ONCE_INNER = 4096,        /* ... and this long a sum */
     CUDA_LOGITS_BYTES = 256 << 20, /* of a chunk of logits: cuda/logprob.cu says why */
@@ -30,6 +30,7 @@ typedef struct OverheadStep {
     int64_t keys;   /* that a row of decoding reads; 0: none decodes */
     int64_t leaves; /* rows of decoding */
     int width, ff, heads, kv_heads, head_size, vocab;
+    int64_t first_pack; /* elements of the largest weights whose first pack is made in scratch memory (PACK_FIRST_BYTES) */
     int threads; /* of a CPU */
 } OverheadStep;
 

@@ -36,9 +36,7 @@ void *packs_find(Buf w, int n, int k) {
 }
 
 int packs_known(Buf w, int n, int k) {
-    int before = find(w, n, k) != NULL;
-    known(w, n, k);
-    return before;
+    return find(w, n, k) || !known(w, n, k);
 }
 
 void *packs_add(Buf w, int n, int k, int64_t bytes) {

@@ -65,6 +65,7 @@ void ISA_FN(logprob_backward)(Buf dh, Buf dw, Buf dlogp, Buf lse, Buf h, Buf w, 
 void ISA_FN(logits)(Buf logits, Buf h, Buf w, int R, int V, int D);
 void ISA_FN(probe)(Buf p, Buf logits, const int *ids, int n, int R, int V);
 void ISA_FN(sample)(int *ids, float *logp, Buf logits, const unsigned char *allowed, const SampleRow *rows, int R, int V);
+void ISA_FN(penalise)(Buf logits, const int *first, const int *ids, float penalty, int R, int V);
 void ISA_FN(best)(int *ids, float *logp, Buf logits, const unsigned char *allowed, int n, int R, int V);
 
 /* loss.c */

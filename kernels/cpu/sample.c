@@ -178,6 +178,13 @@ void ISA_FN(sample)(int *ids, float *logp, Buf logits, const unsigned char *allo
     if (bad) cpu_failure_set("no token can be sampled", "logits that are not finite, or no allowed token");
 }
 
+void ISA_FN(penalise)(Buf logits, const int *first, const int *ids, float penalty, int R, int V) {
+    for (int r = 0; r < R; r++) {
+        float *l = (float *)logits.at + (int64_t)r * V;
+        for (int i = first[r]; i < first[r + 1]; i++) l[ids[i]] = l[ids[i]] > 0 ? l[ids[i]] / penalty : l[ids[i]] * penalty;
+    }
+}
+
 /* ---- the most likely tokens ---- */
 
 /* Puts id i where it belongs among the `count` best so far, of which `most` are kept; ids come in rising order, so that an equal logit goes behind. The
@@ -194,9 +201,8 @@ static int best_of_row(int *ids, float *logp, const float *l, const unsigned cha
     int count = 0, numbers = 1;
     float least = -INFINITY;
     for (int i = 0; i < V; i++) {
-        if (!allowed[i]) continue;
         numbers &= l[i] < INFINITY; /* not of NaN */
-        if (!(l[i] > least)) continue;
+        if (!allowed[i] || !(l[i] > least)) continue;
         count = best_insert(ids, l, i, count, n);
         if (count == n) least = l[ids[n - 1]];
     }

@@ -53,6 +53,7 @@ const Kernels ISA_FN(kernels_cpu) = {
     .logits = ISA_FN(logits),
     .probe = ISA_FN(probe),
     .sample = ISA_FN(sample),
+    .penalise = ISA_FN(penalise),
     .best = ISA_FN(best),
     .preference_loss = ISA_FN(preference_loss),
     .adamw = ISA_FN(adamw),

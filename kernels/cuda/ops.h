@@ -71,6 +71,7 @@ void cuda_logprob_backward(Buf dh, Buf dw, Buf dlogp, Buf lse, Buf h, Buf w, con
 void cuda_logits(Buf logits, Buf h, Buf w, int R, int V, int D);
 void cuda_probe(Buf p, Buf logits, const int *ids, int n, int R, int V);
 void cuda_sample(int *ids, float *logp, Buf logits, const unsigned char *allowed, const SampleRow *rows, int R, int V);
+void cuda_penalise(Buf logits, const int *first, const int *ids, float penalty, int R, int V);
 void cuda_best(int *ids, float *logp, Buf logits, const unsigned char *allowed, int n, int R, int V);
 
 /* loss.cu */

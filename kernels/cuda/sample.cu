@@ -389,6 +389,25 @@ extern "C" void cuda_sample(int *ids, float *logp, Buf logits, const unsigned ch
     if (bad) cuda_failure_set("no token can be sampled", "logits that are not finite, or no allowed token, in %d of %d rows", bad, R);
 }
 
+/* ---- what was said before ---- */
+
+/* A block takes a row. */
+__global__ void __launch_bounds__(SMALL_THREADS) penalise_kernel(float *logits, const int *first, const int *ids, float penalty, int V) {
+    float *l = logits + (int64_t)blockIdx.x * V;
+    for (int i = first[blockIdx.x] + (int)threadIdx.x; i < first[blockIdx.x + 1]; i += SMALL_THREADS) {
+        float x = l[ids[i]];
+        l[ids[i]] = x > 0 ? x / penalty : x * penalty;
+    }
+}
+
+extern "C" void cuda_penalise(Buf logits, const int *first, const int *ids, float penalty, int R, int V) {
+    if (R <= 0 || first[R] == first[0] || !dtypes_agree("penalise", FP32, &logits, 1)) return;
+    const int *staged_first = (const int *)cuda_stage(first, (R + 1) * (int64_t)sizeof *first);
+    const int *staged_ids = (const int *)cuda_stage(ids, first[R] * (int64_t)sizeof *ids);
+    if (!staged_first || !staged_ids) return;
+    LAUNCH(penalise_kernel, (unsigned)R, SMALL_THREADS, 0, cuda_stream(), (float *)logits.at, staged_first, staged_ids, penalty, V);
+}
+
 /* ---- the most likely tokens ---- */
 
 /* Larger for a larger logit and, among equal ones, for a lower id; 0 is no token. */
@@ -412,15 +431,12 @@ template <int THREADS> __device__ __forceinline__ Weight block_max_weight(Weight
     return w;
 }
 
-/* A pass over the row for each of n tokens: the one with the highest place below the last. The row stays in the second cache level. A first id of -1 says
- * that a logit is not a number. */
+/* A pass over the row for each of n tokens: the one with the highest place below the last. The row stays in the second cache level. A first id of -1:
+ * there is none, or logits are not numbers. */
 template <int N, int THREADS>
 __global__ void __launch_bounds__(THREADS, 1) best_kernel(int *ids, float *logp, const float *logits, const unsigned char *allowed, int n, int V) {
     SHARED(Weight, warps, 32);
-    SHARED(int, broken, 1);
     const float *l = logits + (int64_t)blockIdx.x * V;
-    if (threadIdx.x == 0) *broken = 0;
-    __syncthreads();
     LogSum all = { -INFINITY, 0 };
     for (int i = (int)threadIdx.x * N; i < V; i += THREADS * N * ROW_DEEP) {
         float x[ROW_DEEP * N];
@@ -428,18 +444,17 @@ __global__ void __launch_bounds__(THREADS, 1) best_kernel(int *ids, float *logp,
         log_sum_add(all, x);
     }
     double lse = log_sum_join<THREADS>(all);
-    Weight last = ~(Weight)0;
+    Weight last = isfinite(lse) ? ~(Weight)0 : 0;
     for (int j = 0; j < n; j++) {
         Weight found = 0;
         for (int i = threadIdx.x; i < V && last > 0; i += THREADS) {
             if (!allowed[i]) continue;
-            if (j == 0 && !(l[i] < INFINITY)) atomicMax(broken, 1);
             Weight place = l[i] > -INFINITY ? place_of(l[i], i) : 0;
             if (place < last && place > found) found = place;
         }
         last = block_max_weight<THREADS>(found, warps);
         if (threadIdx.x > 0) continue;
-        int id = last > 0 && !*broken ? (int)(0xFFFFFFFFu - (unsigned)last) : -1;
+        int id = last > 0 ? (int)(0xFFFFFFFFu - (unsigned)last) : -1;
         ids[(int64_t)blockIdx.x * n + j] = id;
         logp[(int64_t)blockIdx.x * n + j] = id < 0 ? -INFINITY : (float)((double)l[id] - lse);
     }

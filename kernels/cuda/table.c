@@ -61,6 +61,7 @@ const Kernels kernels_cuda = {
     .logits = cuda_logits,
     .probe = cuda_probe,
     .sample = cuda_sample,
+    .penalise = cuda_penalise,
     .best = cuda_best,
     .preference_loss = cuda_preference_loss,
     .adamw = cuda_adamw,

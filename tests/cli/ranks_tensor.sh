@@ -74,8 +74,11 @@ texts alone four
 cp "$temporary/four/iter-1/pairs.jsonl" "$temporary/pairs" && rm "$temporary/four/iter-1/pairs.jsonl"
 ranks 2 pair "$here/configs/demo.ini" --run.dir="$temporary/four" || fail "pair, which rank 0 does alone"
 cmp -s "$temporary/pairs" "$temporary/four/iter-1/pairs.jsonl" || fail "pairs.jsonl of the command"
-loop 1 1 self --labeler.dir=
-loop 4 4 slices --labeler.dir= # the demo's labeler does not divide by four
+beams="--sample.other_n=2 --sample.other_temperature=0 --sample.other_beams=3 --eval.beams=2"
+# shellcheck disable=SC2086
+loop 1 1 self --labeler.dir= $beams
+# shellcheck disable=SC2086
+loop 4 4 slices --labeler.dir= $beams # the demo's labeler does not divide by four
 texts self slices
 loop 4 2 again
 for file in iter-1/candidates.jsonl iter-1/labels.jsonl table.txt model/model.safetensors; do

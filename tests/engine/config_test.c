@@ -197,6 +197,13 @@ static void test_command_line(void **state) {
     error_says(&e, "checkpoints by steps and by epochs");
     assert_int_equal(arguments(c, &e, file, "--train.reference=file", "--train.conditional_weight=1", NULL), -1);
     error_says(&e, "references that no file has");
+    const char *const searches[][3] = { { "--sample.beams=10", NULL, "beams in [sample]" }, { "--eval.beams=2", "--eval.n=3", "beams in [eval]" },
+        { "--eval.beams=2", "--eval.repetition_penalty=1.2", "beams in [eval]" }, { "--sample.other_beams=3", NULL, "other_beams in [sample]" } };
+    for (size_t i = 0; i < sizeof searches / sizeof *searches; i++) {
+        assert_int_equal(arguments(c, &e, file, searches[i][0], searches[i][1], NULL), -1);
+        error_says(&e, "a search with beams cannot do this");
+        error_says(&e, searches[i][2]);
+    }
     assert_int_equal(arguments(c, &e, NULL, "--seed=7", NULL, NULL), CONFIG_USAGE);
     error_says(&e, "no config given");
     assert_int_equal(arguments(c, &e, at(folder, "absent.ini"), NULL, NULL, NULL), -1);

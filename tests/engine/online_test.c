@@ -255,8 +255,8 @@ static void a_killed_run_goes_on_to_the_same_files(void **state) {
     goes_on_to_the_same_files("");
 }
 
-/* Answers of a second model among the candidates, pairs between the two alone, of these so many, and pairs of a file beside them. */
-static const char mixed[] = "[sample]\nother_n = 4\nother_temperature = 0.5\n[pair]\nbetween = models\nmost = 5\n[data]\npairs = other.jsonl\n";
+/* Answers of a second model, by a search, among the candidates, pairs between the two alone, of these so many, and pairs of a file beside them. */
+static const char mixed[] = "[sample]\nother_n = 4\nother_temperature = 0\nother_beams = 4\n[pair]\nbetween = models\nmost = 5\n[data]\npairs = other.jsonl\n";
 enum { OTHERS = 3, OTHERS_BAD = 1 };
 
 static void other_pairs_make(void) {
@@ -321,8 +321,8 @@ static void answers_and_pairs_are_mixed(void **state) {
     finish_well(start(command_run, "m"), "m"); /* the same command does nothing again */
     hash_file(at(folder, "m/ledger.jsonl"), after, NULL);
     assert_string_equal(before, after);
-    /* a change of the other model's temperature samples only its answers again */
-    inputs_make("[sample]\nother_n = 4\nother_temperature = 0.6\n[pair]\nbetween = models\nmost = 5\n[data]\npairs = other.jsonl\n");
+    /* a change of the other model's search samples only its answers again */
+    inputs_make("[sample]\nother_n = 4\nother_temperature = 0\nother_beams = 5\n[pair]\nbetween = models\nmost = 5\n[data]\npairs = other.jsonl\n");
     finish_well(start(command_run, "m"), "m");
     assert_int_equal(ledger_rows("m", "sample-policy"), 2 + 1); /* iteration 2 has another policy now */
     assert_int_equal(ledger_rows("m", "sample-other"), 2 + 2);

@@ -69,6 +69,47 @@ static void golden_greedy(void **state) {
     }
 }
 
+/* Greedy answers with a penalty on what they have said, as Transformers gives them, whether they grow alone or together; and no penalty is none. */
+static void golden_penalty(void **state) {
+    (void)state;
+    json_t *rows = rows_of("tests/golden/penalty.jsonl"), *row;
+    size_t i;
+    int n = 0;
+    for (int c = 0; c < GOLDEN_CASES; c++) {
+        Vlm v;
+        Error e = { 0 };
+        if (strncmp(golden_cases[c], "text-", 5)) continue;
+        golden_open(&v, golden_cases[c], FP32);
+        json_array_foreach(rows, i, row) {
+            if (strcmp(text_of(row, "case"), golden_cases[c])) continue;
+            const json_t *ids = json_object_get(row, "ids");
+            Prompt list[2];
+            Candidate *got, *off;
+            for (int p = 0; p < 2; p++)
+                if (vlm_prompt(&v, NULL, p ? "Is it?" : text_of(row, "question"), &list[p], &e)) fail_with(&e);
+            SampleConfig config = { .n = 1, .top_p = 1, .max_new_tokens = 24 };
+            if (sample_all(&v, list, 1, &config, &off, NULL, NULL, &e)) fail_with(&e);
+            config.repetition_penalty = (float)json_number_value(json_object_get(row, "penalty"));
+            for (size_t prompts = 1; prompts <= 2; prompts++) {
+                if (sample_all(&v, list, prompts, &config, &got, NULL, NULL, &e)) fail_with(&e);
+                assert_int_equal(got[0].ids.count, json_array_size(ids));
+                for (size_t t = 0; t < got[0].ids.count; t++) assert_int_equal(got[0].ids.ids[t], json_integer_value(json_array_get(ids, t)));
+                candidates_free(got, prompts);
+            }
+            config.repetition_penalty = 1;
+            if (sample_all(&v, list, 1, &config, &got, NULL, NULL, &e)) fail_with(&e);
+            assert_true(are_same(&got[0], &off[0]));
+            candidates_free(got, 1);
+            candidates_free(off, 1);
+            for (int p = 0; p < 2; p++) prompt_free(&list[p]);
+            n++;
+        }
+        vlm_close(&v);
+    }
+    assert_true(n > 0 && n == (int)json_array_size(rows));
+    json_decref(rows);
+}
+
 /* The same tokens whatever the number of leaves in flight and whichever prompts share the batch. Few leaves make candidates wait and
  * trunks outlive their first leaves; end tokens are frequent at this temperature, so leaves are refilled at different times. */
 static void batch_independence(void **state) {
@@ -282,6 +323,7 @@ static void a_shared_head(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_greedy),
+        cmocka_unit_test(golden_penalty),
         cmocka_unit_test(batch_independence),
         cmocka_unit_test(order_and_seed),
         cmocka_unit_test(decode_equals_forward),

@@ -1,4 +1,5 @@
-/* sample_test.c - draws against a twin that sorts: which tokens can come, how often they do, and that a row's draw is its own; the most likely tokens. */
+/* sample_test.c - draws against a twin that sorts: which tokens can come, how often they do, and that a row's draw is its own; the most likely tokens;
+ * penalties. */
 #include "tests/kernels/isa_run.h"
 
 /* Draws of one distribution, of one cut, of one large row: a device in emulation draws a few thousand times slower. */
@@ -330,6 +331,36 @@ static void test_best(void **state) {
         }
 }
 
+/* Logits of ids that are named, and no others; rows with none, one, many; of both signs, 0 and -infinity. */
+static void test_penalise(void **state) {
+    (void)state;
+    enum { R = 4, V = 301 };
+    const int counts[R] = { 0, 1, 300, 7 };
+    int first[R + 1] = { 0 }, ids[R * V], n = 0;
+    float *l = fill_normal(R * V, 2, FP32, 17), got[R * V];
+    for (int r = 0; r < R; r++) {
+        for (int i = 0; i < counts[r]; i++) ids[n++] = (i * 37 + r) % V;
+        first[r + 1] = n;
+    }
+    l[3 * V + 3] = -INFINITY, l[3 * V + 40] = 0; /* the first two of row 3 */
+    Buf logits = buf_of(k, FP32, l, R * V);
+    k->penalise(logits, first, ids, 1.3f, R, V);
+    k->download(got, logits, R * V);
+    sync_ok();
+    for (int r = 0; r < R; r++)
+        for (int v = 0; v < V; v++) {
+            int named = 0;
+            for (int i = first[r]; i < first[r + 1]; i++) named |= ids[i] == v;
+            double x = (double)l[r * V + v], want = !named ? x : x > 0 ? x / (double)1.3f : x * (double)1.3f, y = (double)got[r * V + v];
+            assert_true(named ? y == want || fabs(y - want) <= 1e-7 * fabs(want) : y == x);
+        }
+    k->penalise(logits, first, ids, 1.3f, 0, V); /* nothing to do */
+    k->penalise(logits, first, ids, 1.3f, 1, V);
+    sync_ok();
+    k->free(logits);
+    free(l);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     float l[] = { 1, NAN, 2, INFINITY };
@@ -357,10 +388,18 @@ static void test_refusals(void **state) {
     assert_non_null(strstr(error_text(&e, line, sizeof line), "no token can be chosen"));
     k->best(&id, &logp, logits, all, 1, 1, 4); /* not a number among them */
     assert_int_equal(k->sync(&e), -1);
-    unsigned char others[] = { 1, 0, 1, 1 };
+    unsigned char others[] = { 1, 0, 1, 1 }; /* nor where it is not allowed: the sum has it */
     k->best(&id, &logp, logits, others, 1, 1, 4);
+    assert_int_equal(k->sync(&e), -1);
+    l[1] = -INFINITY;
+    k->upload(logits, l, 4);
+    k->best(&id, &logp, logits, all, 1, 1, 4);
     assert_int_equal(k->sync(&e), 0);
     assert_int_equal(id, 2);
+    l[0] = INFINITY;
+    k->upload(logits, l, 4);
+    k->best(&id, &logp, logits, all, 1, 1, 4);
+    assert_int_equal(k->sync(&e), -1);
     k->free(logits);
 }
 
@@ -373,6 +412,7 @@ int main(void) {
         cmocka_unit_test(test_greedy),
         cmocka_unit_test(test_own_draw),
         cmocka_unit_test(test_best),
+        cmocka_unit_test(test_penalise),
         cmocka_unit_test(test_refusals),
     };
     return ISA_GROUPS_RUN("sample", tests);
