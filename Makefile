@@ -207,7 +207,7 @@ help:
 	@echo "make demo       the whole method on the built-in world, in minutes"
 	@echo "make tables     the paper's tables at that size, into docs/tables.md: about an hour on two cores"
 	@echo "make test       the checks of a change  make check     without sanitizers     make sanitize  those alone"
-	@echo "make simt-matrix  CUDA kernels on the emulator under every schedule and tool, a quarter of an hour"
+	@echo "make simt-matrix  CUDA kernels on the emulator under every schedule and tool, ten minutes once built"
 	@echo "make base       train the demo's base models again     make bench  kernel microbenchmarks"
 	@echo "make simt       build/rlaifv-simt, the program on an emulated GPU     make cuda  kernels by nvcc, registers checked"
 	@echo "make CUDNN=yes  with cuDNN as a peer in the benchmark of CUDA kernels"
