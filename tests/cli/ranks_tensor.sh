@@ -74,7 +74,7 @@ texts alone four
 cp "$temporary/four/iter-1/pairs.jsonl" "$temporary/pairs" && rm "$temporary/four/iter-1/pairs.jsonl"
 ranks 2 pair "$here/configs/demo.ini" --run.dir="$temporary/four" || fail "pair, which rank 0 does alone"
 cmp -s "$temporary/pairs" "$temporary/four/iter-1/pairs.jsonl" || fail "pairs.jsonl of the command"
-beams="--sample.other_n=2 --sample.other_temperature=0 --sample.other_beams=3 --eval.beams=2"
+beams="--sample.other_n=2 --sample.other_temperature=0 --sample.other_beams=3 --eval.temperature=0 --eval.beams=2"
 # shellcheck disable=SC2086
 loop 1 1 self --labeler.dir= $beams
 # shellcheck disable=SC2086
