@@ -3,7 +3,7 @@
 #
 # The cmocka programs BUILD/tests/*/*_test, the shell checks tests/cli/*.sh (with RLAIFV naming the program), the layer check; with --sanitize
 # the same programs built with ASan and UBSan; with --cuda the CUDA backend: compiled by nvcc, and executed by the emulator (docs/cuda.md);
-# with --matrix under every schedule and tool, which takes as long as all the rest.
+# with --matrix under every schedule and tool, which takes ten minutes more, and some to build.
 build=$1
 options=" $2 $3 $4 "
 jobs=$(mktemp) results=$(mktemp) || exit 1
