@@ -64,4 +64,13 @@ static inline void golden_prompt(const Vlm *v, const char *name, const json_t *r
     if (vlm_prompt(v, path, text_of(row, "question"), out, &e)) fail_with(&e);
 }
 
+/* For Refusals whose second item has no image; context: int, how often. */
+static inline int second_refused(void *context, size_t item, const Error *why, Error *e) {
+    (void)e;
+    assert_string_equal(why->what, "no such image");
+    assert_int_equal(item, 1);
+    ++*(int *)context;
+    return 0;
+}
+
 #endif
