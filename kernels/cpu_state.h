@@ -29,7 +29,7 @@ int64_t cpu_memory_bytes(const void *at);
  * memory; the operation then leaves its result undefined, and sync reports it. */
 typedef enum CpuScratch {
     SCRATCH_PRODUCT, /* dnnl_products.c: what oneDNN works in */
-    SCRATCH_PACK,    /* dnnl_products.c: an operand packed for one call */
+    SCRATCH_PACK,    /* dnnl_products.c: an operand packed for one call; packs.c: the first pack of weights */
     SCRATCH_X,       /* linear.c: tiles of operands and results in fp32 */
     SCRATCH_W,
     SCRATCH_Y,

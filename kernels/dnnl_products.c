@@ -236,21 +236,13 @@ done:
     return 0;
 }
 
-/* The packed form of b, made now if need be, to be kept or, the first of weights that are not long, in scratch memory (packs.h); NULL when there is no memory
- * for it, which of scratch memory is a failure that sync reports. The packed format depends on n, k and dtype alone. */
+/* The packed form of b, made now if need be; NULL when there is no memory for it. The packed format depends on n, k and dtype alone. */
 static void *pack_kept(Primitive *p, const Product *q) {
-    void *packed = packs_find(q->b, q->n, q->k);
-    if (packed) return packed;
-    if (p->packed_bytes <= PACK_FIRST_BYTES && !packs_known(q->b, q->n, q->k)) {
-        packed = cpu_scratch(SCRATCH_PACK, p->packed_bytes);
-        return packed && pack_into(p, packed, q->b) ? packed : NULL;
-    }
-    packed = packs_add(q->b, q->n, q->k, p->packed_bytes);
-    if (packed && !pack_into(p, packed, q->b)) {
-        packs_forget(q->b.at, 1);
-        return NULL;
-    }
-    return packed;
+    int made;
+    void *packed = packs_take(q->b, q->n, q->k, p->packed_bytes, &made);
+    if (!packed || made || pack_into(p, packed, q->b)) return packed;
+    packs_forget(q->b.at, 1);
+    return NULL;
 }
 
 /* ---- the product ---- */

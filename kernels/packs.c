@@ -2,6 +2,7 @@
 #include "kernels/packs.h"
 
 #include "kernels/cpu_state.h"
+#include "kernels/overhead.h"
 
 typedef struct Pack {
     const char *weights;
@@ -19,10 +20,8 @@ static Pack *find(Buf w, int n, int k) {
     return NULL;
 }
 
-/* The entry of weights, made now if need be; NULL when there is no memory for it. */
-static Pack *known(Buf w, int n, int k) {
-    Pack *p = find(w, n, k);
-    if (p) return p;
+/* A new entry of weights; NULL when there is no memory for it. */
+static Pack *note(Buf w, int n, int k) {
     int64_t bytes = (int64_t)n * k * (int64_t)dtype_size(w.dtype);
     packs_freed(w.at, bytes); /* the same memory under another shape */
     if (mem_grow(&packs, &packs_cap, packs_n + 1, sizeof *packs, "packed weights", NULL)) return NULL;
@@ -30,18 +29,15 @@ static Pack *known(Buf w, int n, int k) {
     return &packs[packs_n++];
 }
 
-void *packs_find(Buf w, int n, int k) {
-    const Pack *p = find(w, n, k);
-    return p ? p->packed : NULL;
-}
-
-int packs_known(Buf w, int n, int k) {
-    return find(w, n, k) || !known(w, n, k);
-}
-
-void *packs_add(Buf w, int n, int k, int64_t bytes) {
-    Pack *p = known(w, n, k);
-    return p ? p->packed = cpu_memory_new(bytes, "packed weights", NULL) : NULL;
+void *packs_take(Buf w, int n, int k, int64_t bytes, int *made) {
+    Pack *p = find(w, n, k);
+    *made = p && p->packed;
+    if (*made) return p->packed;
+    if (!p) {
+        if (!(p = note(w, n, k))) return NULL;
+        if (bytes <= PACK_FIRST_BYTES) return cpu_scratch(SCRATCH_PACK, bytes);
+    }
+    return p->packed = cpu_memory_new(bytes, "packed weights", NULL);
 }
 
 static int overlaps(const Pack *p, const char *from, int64_t bytes) {

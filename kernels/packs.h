@@ -12,12 +12,9 @@
 
 #include "kernels/kernels.h"
 
-/* The pack of weights w (n, k), or NULL when there is none. */
-void *packs_find(Buf w, int n, int k);
-/* Whether packs_known or packs_add was called for them before, or they could not be noted. */
-int packs_known(Buf w, int n, int k);
-/* Room for it, `bytes` long, aligned to 64 and to be filled by the caller; NULL when there is no memory for it. */
-void *packs_add(Buf w, int n, int k, int64_t bytes);
+/* The pack of weights w (n, k), `bytes` long and aligned to 64. *made: it holds them; else the caller fills it before it asks for another, or calls
+ * packs_forget. NULL when there is no memory for it, which of scratch memory is a failure that sync reports. */
+void *packs_take(Buf w, int n, int k, int64_t bytes, int *made);
 /* The weights in [at, at + bytes) have changed: drops the packs of all that overlap it. */
 void packs_forget(const void *at, int64_t bytes);
 /* The memory [at, at + bytes) is freed, and may come back as other weights. */

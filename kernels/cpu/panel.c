@@ -42,11 +42,10 @@ static void panel_pack(void *to, Buf w, int n, int N, int K) {
 }
 
 static char *packed_weights(Buf w, int N, int K) {
-    char *packed = packs_find(w, N, K);
-    if (packed) return packed;
-    int panels = panels_of(N);
+    int panels = panels_of(N), made;
     size_t bytes = (size_t)K * PANEL * dtype_size(w.dtype);
-    packed = packs_add(w, N, K, panels * (int64_t)bytes);
+    char *packed = packs_take(w, N, K, panels * (int64_t)bytes, &made);
+    if (made) return packed;
     if (!packed) {
         cpu_failure_set("out of memory", "no room for packed weights");
         return NULL;
