@@ -67,18 +67,23 @@ template <int THREADS> __device__ __forceinline__ double log_sum_join(LogSum s) 
     return (double)largest + log(block_sum_double<THREADS>(part));
 }
 
-/* ---- probe ---- */
-
-template <int N, int THREADS>
-__global__ void __launch_bounds__(THREADS, 1) probe_kernel(float *p, const float *logits, const int *ids, int n, int V) {
-    const float *l = logits + (int64_t)blockIdx.x * V;
+/* Of a row that is read for nothing else. */
+template <int N, int THREADS> __device__ __forceinline__ double row_log_sum(const float *l, int V) {
     LogSum s = { -INFINITY, 0 };
     for (int i = (int)threadIdx.x * N; i < V; i += THREADS * N * ROW_DEEP) {
         float x[ROW_DEEP * N];
         logits_load<N, THREADS>(x, l, i, V);
         log_sum_add(s, x);
     }
-    double lse = log_sum_join<THREADS>(s);
+    return log_sum_join<THREADS>(s);
+}
+
+/* ---- probe ---- */
+
+template <int N, int THREADS>
+__global__ void __launch_bounds__(THREADS, 1) probe_kernel(float *p, const float *logits, const int *ids, int n, int V) {
+    const float *l = logits + (int64_t)blockIdx.x * V;
+    double lse = row_log_sum<N, THREADS>(l, V);
     for (int i = threadIdx.x; i < n; i += THREADS) p[(int64_t)blockIdx.x * n + i] = (float)exp((double)l[ids[i]] - lse);
 }
 
@@ -413,16 +418,7 @@ extern "C" void cuda_penalise(Buf logits, const int *first, const int *ids, floa
 /* Larger for a larger logit and, among equal ones, for a lower id; 0 is no token. */
 __device__ __forceinline__ Weight place_of(float l, int id) { return (Weight)ordered(l) << 32 | (0xFFFFFFFFu - (unsigned)id); }
 
-template <int THREADS> __device__ __forceinline__ Weight block_max_weight(Weight w, Weight *warps) {
-    UNROLL
-    for (int step = 16; step > 0; step /= 2) {
-        Weight other = __shfl_xor_sync(FULL_WARP, w, step);
-        w = other > w ? other : w;
-    }
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = w;
-    __syncthreads();
-    w = threadIdx.x % 32 < THREADS / 32 ? warps[threadIdx.x % 32] : 0;
+__device__ __forceinline__ Weight warp_max_weight(Weight w) {
     UNROLL
     for (int step = 16; step > 0; step /= 2) {
         Weight other = __shfl_xor_sync(FULL_WARP, w, step);
@@ -431,19 +427,21 @@ template <int THREADS> __device__ __forceinline__ Weight block_max_weight(Weight
     return w;
 }
 
+template <int THREADS> __device__ __forceinline__ Weight block_max_weight(Weight w, Weight *warps) {
+    w = warp_max_weight(w);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = w;
+    __syncthreads();
+    return warp_max_weight(threadIdx.x % 32 < THREADS / 32 ? warps[threadIdx.x % 32] : 0);
+}
+
 /* A pass over the row for each of n tokens: the one with the highest place below the last. The row stays in the second cache level. A first id of -1:
  * there is none, or logits are not numbers. */
 template <int N, int THREADS>
 __global__ void __launch_bounds__(THREADS, 1) best_kernel(int *ids, float *logp, const float *logits, const unsigned char *allowed, int n, int V) {
     SHARED(Weight, warps, 32);
     const float *l = logits + (int64_t)blockIdx.x * V;
-    LogSum all = { -INFINITY, 0 };
-    for (int i = (int)threadIdx.x * N; i < V; i += THREADS * N * ROW_DEEP) {
-        float x[ROW_DEEP * N];
-        logits_load<N, THREADS>(x, l, i, V);
-        log_sum_add(all, x);
-    }
-    double lse = log_sum_join<THREADS>(all);
+    double lse = row_log_sum<N, THREADS>(l, V);
     Weight last = isfinite(lse) ? ~(Weight)0 : 0;
     for (int j = 0; j < n; j++) {
         Weight found = 0;
