@@ -56,7 +56,6 @@ typedef struct Sampler {
     Progress *progress;
     Forest forest;
     StepImages images;
-    int beams; /* whether it searches */
     int root, leaves_max; /* root: what stands before images; -1: not yet */
     int head;             /* the segment of config->head, held to the end; -1: not yet */
     Leaf *leaves;
@@ -161,6 +160,7 @@ static int sampler_open(Sampler *s, Error *e) {
     return s->leaves && !vlm_reserve(s->v, &most, e) ? forest_slots(&s->forest, (int)most.slots, e) : -1;
 }
 
+static int searches(const Sampler *s) { return s->config->beams > 1; }
 static int penalises(const Sampler *s) { return s->config->repetition_penalty > 0 && s->config->repetition_penalty != 1; }
 
 /* ---- admission ---- */
@@ -214,7 +214,7 @@ static int admit(Sampler *s, Error *e) {
     f->candidates = mem_new((size_t)s->config->n, sizeof *f->candidates, "candidates", e);
     if (!f->candidates) return -1;
     if (penalises(s) && !(f->said = mem_new((size_t)s->config->n, sizeof *f->said, "candidates", e))) return -1;
-    if (s->beams) {
+    if (searches(s)) {
         if (!(f->search = mem_new(1, sizeof *f->search, "beams", e))) return -1;
         beams_begin(f->search, s->config->beams, answer_room(s, f->tokens));
     }
@@ -306,15 +306,15 @@ static int beam_rows(Sampler *s, Error *e) {
 /* Leaves that prompts in flight have or wait for. */
 static int planned_leaves(const Sampler *s) {
     int n = s->leaves_n;
-    for (size_t i = 0; i < s->flights_n; i++) n += s->beams ? s->config->beams : s->config->n - s->flights[i]->started;
+    for (size_t i = 0; i < s->flights_n; i++) n += searches(s) ? s->config->beams : s->config->n - s->flights[i]->started;
     return n;
 }
 
 static int step_build(Sampler *s, Error *e) {
-    if (s->beams ? start_beams(s, e) : start_leaves(s, e)) return -1;
+    if (searches(s) ? start_beams(s, e) : start_leaves(s, e)) return -1;
     int planned = planned_leaves(s);
     s->leaf_rows = 0;
-    while (s->next < s->n && planned + (s->beams ? s->config->beams - 1 : 0) < s->leaves_max) {
+    while (s->next < s->n && planned + (searches(s) ? s->config->beams - 1 : 0) < s->leaves_max) {
         int got = admit(s, e);
         if (got < 0) return -1;
         if (got == 0) {
@@ -326,10 +326,10 @@ static int step_build(Sampler *s, Error *e) {
     for (size_t i = 0; i < s->flights_n; i++) {
         Flight *f = s->flights[i];
         if (s->forest.segments[f->segment].rows == 0) continue;
-        for (int c = 0; c < (s->beams ? 1 : s->config->n); c++)
+        for (int c = 0; c < (searches(s) ? 1 : s->config->n); c++)
             if (want(s, f, c, f->segment, e)) return -1;
     }
-    if (s->beams) return beam_rows(s, e);
+    if (searches(s)) return beam_rows(s, e);
     for (int i = 0; i < s->leaves_n; i++) {
         const Leaf *l = &s->leaves[i];
         const IdList *ids = &l->flight->candidates[l->candidate].ids;
@@ -476,18 +476,18 @@ static int penalise(Sampler *s, Buf logits, int R, Error *e) {
 static int step_run(Sampler *s, Error *e) {
     Model *m = &s->v->model;
     Buf logits;
-    int R = s->forest.scored_n, each = s->beams ? beams_tokens(s->config->beams, s->v->ends.count) : 1;
+    int R = s->forest.scored_n, each = searches(s) ? beams_tokens(s->config->beams, s->v->ends.count) : 1;
     size_t count = (size_t)R * (size_t)each;
     if (mem_grow(&s->ids, &s->ids_cap, count, sizeof *s->ids, "drawn ids", e) || mem_grow(&s->logps, &s->logps_cap, count, sizeof *s->logps, "drawn log-probs", e) ||
         logits_queue(s, &logits, e) || (penalises(s) && penalise(s, logits, R, e)))
         return -1;
-    if (s->beams) m->k->best(s->ids, s->logps, logits, s->v->emit, each, R, m->config.decoder.vocab);
+    if (searches(s)) m->k->best(s->ids, s->logps, logits, s->v->emit, each, R, m->config.decoder.vocab);
     else m->k->sample(s->ids, s->logps, logits, s->v->emit, s->rows, R, m->config.decoder.vocab);
     if (m->k->sync(e)) return -1;
     forest_step_end(&s->forest);
     step_images_clear(&s->images);
-    if (s->beams && take_beams(s, each, R, e)) return -1;
-    for (int r = 0; r < R && !s->beams; r++)
+    if (searches(s) && take_beams(s, each, R, e)) return -1;
+    for (int r = 0; r < R && !searches(s); r++)
         if (take_token(s, &s->drawn[r], s->ids[r], s->logps[r], e)) return -1;
     return release_ended(s, e);
 }
@@ -502,7 +502,6 @@ int sample_candidates(Vlm *v, const Prompt *prompts, const uint32_t *instruction
         .instructions = instructions,
         .n = n,
         .config = config,
-        .beams = config->beams > 1,
         .sink = sink,
         .refusals = refusals,
         .progress = progress,
