@@ -7,14 +7,11 @@ import pathlib
 import torch
 from transformers import AutoModelForCausalLM
 
+from make_beams import KNOWN, rows
+
 GOLDEN = pathlib.Path(__file__).parent
 CASES = ["text-mistral", "text-llama3", "text-qwen2"]
 PENALTIES = [1.1, 2.5]
-KNOWN = 476  # ids from here on are <image>, <pad>, and none of the tokenizer's
-
-
-def rows(path):
-    return [json.loads(line) for line in open(path)]
 
 
 def main():
