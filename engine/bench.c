@@ -3,6 +3,7 @@
 
 #include "bench/device.h"
 #include "bench/kernels.h"
+#include "bench/load.h"
 #include "bench/tokenizer.h"
 #include "engine/commands.h"
 #include "engine/options.h"
@@ -46,12 +47,34 @@ static int tokenizer_part(int argc, char **argv, Error *e) {
     return got ? 2 : bench_tokenizer(model, data, (size_t)piece, stdout, e);
 }
 
+/* `rlaifv bench load --model DIR`: a line for each round on stderr, one JSON line on stdout. */
+static int load_part(int argc, char **argv, Error *e) {
+    const char *model = NULL;
+    int64_t runs = 9;
+    int cached = 0;
+    CommonOptions common = COMMON_DEFAULTS;
+    const Option table[] = { { "model", OPTION_TEXT, &model, "DIR", "checkpoint folder", 1, 0, 0, NULL },
+        { "runs", OPTION_INT, &runs, "N", "times each", 0, 1, BENCH_LOADS, NULL },
+        { "cached", OPTION_FLAG, &cached, NULL, "with the files in the page cache; else they are taken from it before each", 0, 0, 0, NULL },
+        OPTIONS_COMMON(common), { .name = NULL } };
+    int got = options_parse(table, argc, argv, NULL, e);
+    if (got == OPTIONS_HELP)
+        return options_help(table, "bench load --model DIR [OPTION]...",
+                   "Seconds of loading a checkpoint beside those of reading its files, through a small buffer and into memory as large, in turn: least and median.",
+                   stdout),
+               0;
+    if (got) return 2;
+    const Kernels *k = kernels_open(common.device, (int)common.threads, e);
+    return k ? bench_load(model, k, (DType)common.dtype, (int)runs, cached, stderr, stdout, e) : -1;
+}
+
 int command_bench(int argc, char **argv, Error *e) {
     static const struct {
         const char *name, *help;
         int (*part)(int argc, char **argv, Error *e);
     } parts[] = { { "kernels", "every kernel's ladder against the machine's roofs", kernels_part },
         { "jobs", "the jobs of an online iteration, as the peer scripts time them", bench_jobs },
+        { "load", "seconds of loading a checkpoint beside reading its files", load_part },
         { "tokenizer", "MB/s of a checkpoint's tokenizer", tokenizer_part } };
     enum { PARTS = sizeof parts / sizeof *parts };
     const char *names[PARTS];
@@ -68,6 +91,6 @@ int command_bench(int argc, char **argv, Error *e) {
     error_what(e, argc > 0 ? "unknown part of bench" : "bench needs a part"), error_where(e, "rlaifv bench");
     if (argc > 0) error_found(e, "%.100s", argv[0]);
     if (near) error_hint(e, "did you mean %s?", near);
-    else error_expected(e, "kernels, jobs or tokenizer");
+    else error_expected(e, "kernels, jobs, load or tokenizer");
     return 2;
 }

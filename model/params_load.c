@@ -1,8 +1,9 @@
 /* params_load.c - owns the way of weights from a checkpoint's files to the arena.
  *
- * Threads take pieces in the order in which they stand in the files, so that the disk reads on while others convert. Tensors stored in the arena's type are
- * read straight into it where the host may write there; others, and all for devices, pass through memory of a piece's size. Nothing but the arena grows with
- * the model. What the threads do not read at a time, the columns of a slice, is taken from the map.
+ * Threads take pieces in the order in which they stand in the files, and the disk is asked for those that come next, so that it never waits for
+ * the threads. Tensors stored in the arena's type are read straight into it where the host may write there; others, and all for devices, pass
+ * through memory of a piece's size. Nothing but the arena grows with the model. What the threads do not read at a time, the columns of a slice,
+ * is taken from the map.
  * Refuses what checkpoint.c finds wrong, before the arena is allocated. */
 #include "model/checkpoint.h"
 
@@ -11,7 +12,8 @@
 #include <string.h>
 
 enum {
-    PIECE = 2 << 20,  /* bytes of a file that a thread reads at once: two threads took 1.05 s for 2.1 GB, in pieces of 8 MB 1.55 s */
+    PIECE = 2 << 20,  /* bytes of a file that a thread reads at once */
+    AHEAD = 64 << 20, /* bytes that the disk is asked for before they are read: bench/SPEED.md */
     THREADS_MOST = 8, /* more streams than this make a disk seek, and few have it to give */
 };
 
@@ -20,6 +22,8 @@ typedef struct Piece {
     const Tensor *tensor;
     const TensorSet *set;
     int64_t done, n; /* elements of the param */
+    const char *at;  /* in the map, with what lies between its elements */
+    size_t bytes;
 } Piece;
 
 typedef struct Load {
@@ -27,6 +31,7 @@ typedef struct Load {
     const Kernels *k;
     Piece *list;
     size_t n;
+    size_t ahead, ahead_bytes; /* pieces that the disk has been asked for, and how much of them no thread has taken */
     /* the first piece that failed, and why */
     size_t failed_at;
     Error failure;
@@ -34,8 +39,7 @@ typedef struct Load {
 
 static int by_place(const void *a, const void *b) {
     const Piece *p = a, *q = b;
-    if (p->tensor != q->tensor) return (uintptr_t)p->tensor->data < (uintptr_t)q->tensor->data ? -1 : 1;
-    return (p->done > q->done) - (p->done < q->done);
+    return ((uintptr_t)p->at > (uintptr_t)q->at) - ((uintptr_t)p->at < (uintptr_t)q->at);
 }
 
 static int pieces_list(Load *l, const Checkpoint *c, Error *e) {
@@ -48,7 +52,10 @@ static int pieces_list(Load *l, const Checkpoint *c, Error *e) {
         const TensorSet *set = c->main.n && t >= c->main.list && t < c->main.list + c->main.n ? &c->main : &c->tower;
         for (int64_t done = 0; done < q->count; done += most) {
             if (mem_grow(&l->list, &cap, l->n + 1, sizeof *l->list, "loading weights", e)) return -1;
-            l->list[l->n++] = (Piece){ q, t, set, done, q->count - done < most ? q->count - done : most };
+            int64_t run, n = q->count - done < most ? q->count - done : most;
+            int64_t first = params_whole_at(l->params, q, done, &run), last = params_whole_at(l->params, q, done + n - 1, &run);
+            size_t size = tensor_type_size(t->type);
+            l->list[l->n++] = (Piece){ q, t, set, done, n, (const char *)t->data + (size_t)first * size, (size_t)(last + 1 - first) * size };
         }
     }
     if (l->n) qsort(l->list, l->n, sizeof *l->list, by_place);
@@ -76,6 +83,18 @@ static int piece_read(const Load *l, Worker *w, const Piece *p, void *to, Tensor
         if (tensor_convert((const char *)t->data + (size_t)first * tensor_type_size(t->type), t->type, (char *)to + (size_t)at * size, type, m, e)) return -1;
     }
     return 0;
+}
+
+/* Piece i is about to be read: the disk gets the next ones to do. */
+static void ask_ahead(Load *l, size_t i) {
+#pragma omp critical(params_ahead)
+    {
+        for (; l->ahead < l->n && (l->ahead <= i || l->ahead_bytes < AHEAD); l->ahead++) {
+            file_read_ahead(l->list[l->ahead].at, l->list[l->ahead].bytes);
+            l->ahead_bytes += l->list[l->ahead].bytes;
+        }
+        l->ahead_bytes -= l->list[i].bytes;
+    }
 }
 
 static int piece_load(const Load *l, Worker *w, const Piece *p, Error *e) {
@@ -127,7 +146,10 @@ static int pieces_load(Load *l, Error *e) {
         if (!ready) failed(l, 0, &why);
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < l->n; i++)
-            if (ready && !is_stopped(l, i) && piece_load(l, &w, &l->list[i], &why)) failed(l, i, &why);
+            if (ready && !is_stopped(l, i)) {
+                ask_ahead(l, i);
+                if (piece_load(l, &w, &l->list[i], &why)) failed(l, i, &why);
+            }
         worker_close(&w);
     }
     if (l->failed_at == l->n) return 0;

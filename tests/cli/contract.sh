@@ -42,6 +42,15 @@ expect 2 preprocess --model "$golden/model" --out "$temporary/x"
 expect 2 train --train.learning_rat=1
 
 
+# ---- the benchmark of loading: the bytes it says are the files', and it measures what it says ----
+expect 0 bench load --model "$golden/model" --runs 2
+bytes=$(cat "$golden"/model/*.safetensors | wc -c)
+grep -q "\"bytes\":$bytes,.*\"runs\":2,\"read_through_seconds\":\[[0-9.e-]*,.*\"load_seconds\":\[[0-9.e-]*," "$out" || fail "bench load does not say what it measured: $(cat "$out")"
+[ "$(grep -c "^run " "$err")" -eq 2 ] || fail "bench load does not say each run"
+expect 0 bench load --model "$golden/model" --runs 1 --cached
+grep -q '"cached_share":1.0,' "$out" || fail "bench load --cached did not find the files in the page cache: $(cat "$out")"
+expect 2 bench load --model "$golden/model" --runs 100
+
 # ---- evaluations over files ----
 small=tests/golden/eval
 for name in amber pope chair choice mmhal refomb llava-bench; do expect 2 eval $name --answers x; expect 0 eval $name --help; done
