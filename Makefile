@@ -69,7 +69,15 @@ $(eval $(call library,base,$(call object,$(BASE))))
 $(eval $(call library,kernels,$(call object,$(KERNELS)) $(ISA_OBJECTS)))
 $(eval $(call library,tokenizer,$(call object,$(TOKENIZER)) $(BUILD)/tokenizer/chat_builtins.o))
 $(eval $(call library,model,$(call object,$(MODEL))))
-$(eval $(call library,engine,$(call object,$(ENGINE)) $(call data_object,$(PROMPTS) $(REPORT_PARTS) $(TABLES))))
+$(eval $(call library,engine,$(call object,$(ENGINE)) $(BUILD)/engine/commit.o $(call data_object,$(PROMPTS) $(REPORT_PARTS) $(TABLES))))
+
+# The commit (engine/version.h), written again only when it is another.
+$(BUILD)/engine/commit.c: FORCE
+	@mkdir -p $(@D)
+	@v=$$(if [ -e .git ]; then git describe --tags --always --dirty 2>/dev/null; fi); printf '#include "engine/version.h"\nconst char *program_version(void) { return "%s"; }\n' "$${v:-unknown}" >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(BUILD)/engine/commit.o: $(BUILD)/engine/commit.c
+	$(CC) $(CFLAGS) -c -o $@ $<
 
 # The chat templates of configs/chat as an array of strings.
 CHAT_TEMPLATES = $(sort $(wildcard configs/chat/*.chat))

@@ -5,6 +5,7 @@
 #include "engine/ledger.h"
 
 #include "engine/progress.h" /* the clock */
+#include "engine/version.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -151,9 +152,14 @@ int ledger_done(const Ledger *l, const Arrow *a, char *why, size_t why_size, Err
     return snprintf(why, why_size, "done"), 1;
 }
 
+int ledger_by_other(const Ledger *l, const json_t *row) {
+    const char *program = json_string_value(json_object_get(row, "program")), *isa = json_string_value(json_object_get(row, "isa"));
+    return program && isa && l->isa && (strcmp(program, program_version()) != 0 || strcmp(isa, l->isa) != 0);
+}
+
 int ledger_record(Ledger *l, const Arrow *a, Error *e) {
-    json_t *row = json_pack("{s:i,s:s,s:O,s:O,s:O,s:f}", "iteration", a->iteration, "arrow", a->name, "inputs", a->inputs, "outputs",
-        a->outputs, "counts", a->counts, "seconds", progress_seconds() - a->started);
+    json_t *row = json_pack("{s:i,s:s,s:O,s:O,s:O,s:f,s:s,s:s*}", "iteration", a->iteration, "arrow", a->name, "inputs", a->inputs, "outputs",
+        a->outputs, "counts", a->counts, "seconds", progress_seconds() - a->started, "program", program_version(), "isa", l->isa);
     if (!row) return error_what(e, "cannot make a ledger row"), error_where(e, "%s", a->name), error_expected(e, "UTF-8, and memory");
     FILE *f = fopen(l->path, "ae");
     if (!f) {

@@ -4,7 +4,7 @@
  * before it runs, and by the files it made after. ledger.jsonl gets one row for each arrow done:
  *
  *     {"iteration": 1, "arrow": "sample", "inputs": {"model": HASH, ...}, "outputs": {"iter-1/candidates.jsonl": HASH}, "counts": {...},
- * "seconds": S}
+ * "seconds": S, "program": VERSION, "isa": ISA}
  *
  * An arrow needs no second run when its last row has equal inputs and its outputs still have the hashes written there. */
 #ifndef RLAIFV_ENGINE_LEDGER_H
@@ -15,6 +15,7 @@
 typedef struct Ledger {
     char folder[PATH_SIZE], path[PATH_SIZE];
     json_t *rows; /* array */
+    const char *isa; /* Kernels.isa of those who record, borrowed; NULL: not said */
 } Ledger;
 
 typedef struct Arrow {
@@ -43,6 +44,8 @@ int arrow_count(Arrow *a, const char *name, double value, Error *e);
 int ledger_record(Ledger *l, const Arrow *a, Error *e);
 void arrow_free(Arrow *a);
 
+/* Whether a row says that another program than this, or other instructions, made its outputs, whose last bits may then be others. */
+int ledger_by_other(const Ledger *l, const json_t *row);
 /* The last recorded row of an arrow, borrowed, or NULL. */
 const json_t *ledger_find(const Ledger *l, int iteration, const char *arrow);
 

@@ -56,6 +56,7 @@ int loop_open(Loop *l, const RunConfig *c, Error *e) {
     progress_init(&l->progress, c->run.quiet ? NULL : stderr);
     l->told = json_object();
     if (lock_take(l, e) || !(l->kernels = kernels_open(c->run.device, c->run.threads, e)) || ledger_open(&l->ledger, c->run.dir, e)) goto fail;
+    l->ledger.isa = l->kernels->isa;
     if (!(l->metrics = metrics_open(c->run.dir, e))) goto fail;
     return 0;
 fail:
@@ -188,8 +189,12 @@ int loop_skip(Loop *l, const Arrow *a, Error *e) {
     char why[256];
     int done = ledger_done(&l->ledger, a, why, sizeof why, e);
     if (done < 0) return -1;
-    if (done) progress_say(&l->progress, "  %s: done before", a->name);
-    else if (ledger_find(&l->ledger, a->iteration, a->name)) progress_say(&l->progress, "  %s: again, as %s", a->name, why);
+    const json_t *row = ledger_find(&l->ledger, a->iteration, a->name);
+    if (done && ledger_by_other(&l->ledger, row))
+        progress_say(&l->progress, "  %s: done before, by rlaifv %s on %s", a->name, json_string_value(json_object_get(row, "program")),
+            json_string_value(json_object_get(row, "isa")));
+    else if (done) progress_say(&l->progress, "  %s: done before", a->name);
+    else if (row) progress_say(&l->progress, "  %s: again, as %s", a->name, why);
     return done;
 }
 

@@ -5,6 +5,7 @@
  * Started by mpirun or srun it is one of several ranks. Commands that know of no ranks run on rank 0; the others wait for it, and all exit
  * with its code. Rank 0 says what is wrong; an error that another rank has alone ends all where it is found. */
 #include "engine/commands.h"
+#include "engine/version.h"
 #include "kernels/comm/world.h"
 #include "kernels/kernels.h"
 
@@ -43,7 +44,7 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 static void usage(FILE *to) {
     fputs("usage: rlaifv COMMAND ...\n\n", to);
     for (int i = 0; i < COMMANDS; i++) fprintf(to, "  %-11s %s\n", commands[i].name, commands[i].help);
-    fputs("\n`rlaifv COMMAND --help` explains one.\n", to);
+    fputs("\n`rlaifv COMMAND --help` explains one; `rlaifv --version` says which program this is.\n", to);
 }
 
 static int report(const Error *e) {
@@ -64,6 +65,7 @@ static int run(const World *w, int argc, char **argv) {
     if (argc < 2) return w->rank ? 2 : (usage(stderr), 2);
     if (w->rank && !takes_part(argv[1])) return 0;
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) return usage(stdout), 0;
+    if (!strcmp(argv[1], "--version")) return printf("rlaifv %s\n", program_version()), 0;
     const char *names[COMMANDS];
     for (int i = 0; i < COMMANDS; i++) {
         names[i] = commands[i].name;

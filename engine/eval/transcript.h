@@ -13,7 +13,7 @@ typedef struct Transcript {
     json_t *replies; /* key -> the row that has its reply */
 } Transcript;
 
-/* Takes over what the file has; `adds`: it is made where there is none, and rows can be added. Refuses rows that are none of a transcript,
+/* Takes over what the file has; `adds`: it is made where there is none, and rows can be added, by nobody else meanwhile. Refuses rows that are none of a transcript,
  * and two different replies to one request. */
 int transcript_open(Transcript *t, const char *path, int adds, Error *e);
 /* The row with the reply to a request, borrowed, or NULL. */

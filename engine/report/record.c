@@ -56,6 +56,14 @@ static void row_write(const json_t *row, FILE *to) {
     const json_t *inputs = json_object_get(row, "inputs"), *outputs = json_object_get(row, "outputs");
     fprintf(to, "</td><td class=\"words\"><details><summary>%zu in, %zu out</summary><dl class=\"hashes\">\n", json_object_size(inputs),
         json_object_size(outputs));
+    const char *program = json_string_value(json_object_get(row, "program")), *isa = json_string_value(json_object_get(row, "isa"));
+    if (program && isa) {
+        fputs("<dt>program</dt><dd>", to);
+        html_text(to, program);
+        fputs(" on ", to);
+        html_text(to, isa);
+        fputs("</dd>\n", to);
+    }
     hashes_write("in", inputs, to);
     hashes_write("out", outputs, to);
     fputs("</dl></details></td></tr>\n", to);

@@ -32,6 +32,9 @@ done
 expect 0 --help
 "$program" >"$out" 2>"$err"
 [ $? -eq 2 ] || fail "no command: exit code is not 2"
+expect 0 --version
+grep -qE '^rlaifv [0-9A-Za-z._-]+$' "$out" || fail "--version says: $(cat "$out")"
+[ ! -e .git ] || grep -qF "$(git describe --tags --always 2>/dev/null)" "$out" || fail "--version is not the commit's: $(cat "$out")"
 expect 2 trian
 says "did you mean train?"
 expect 2 generate --modle x

@@ -274,6 +274,11 @@ static void transcripts(void **state) {
     assert_null(transcript_find(&t, "b"));
     transcript_close(&t);
     assert_int_equal(transcript_open(&t, path, 1, NULL), 0);
+    Transcript second;
+    assert_int_equal(transcript_open(&second, path, 1, &e), -1);
+    error_says(&e, "another process adds to this transcript");
+    assert_int_equal(transcript_open(&second, path, 0, NULL), 0); /* reading is not adding */
+    transcript_close(&second);
     assert_int_equal(transcript_add(&t, json_pack("{s:s, s:s}", "key", "c", "reply", "3"), NULL), 0);
     transcript_close(&t);
     char *text;

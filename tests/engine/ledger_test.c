@@ -1,6 +1,7 @@
 /* ledger_test.c - an arrow is done only while its inputs and outputs are as they were, and a crash leaves a ledger that still tells the
  * truth. */
 #include "engine/ledger.h"
+#include "engine/version.h"
 #include "tests/check.h"
 
 static char folder[PATH_SIZE];
@@ -55,6 +56,38 @@ static void record(int iteration, const char *settings) {
     assert_int_equal(arrow_count(&a, "answers", 10, &e), 0);
     assert_int_equal(ledger_record(&l, &a, &e), 0);
     assert_int_equal(ledger_done(&l, &a, why, sizeof why, &e), 1);
+    arrow_free(&a);
+    ledger_close(&l);
+}
+
+/* A row says what made its outputs, and whether that was this program on these instructions. */
+static void test_program(void **state) {
+    (void)state;
+    Ledger l;
+    Arrow a;
+    Error e = { 0 };
+    assert_int_equal(ledger_open(&l, at(folder, "program"), &e), 0);
+    assert_int_equal(arrow_begin(&a, 1, "sample", &e), 0);
+    assert_int_equal(ledger_record(&l, &a, &e), 0);
+    json_t *row = (json_t *)(uintptr_t)ledger_find(&l, 1, "sample");
+    assert_string_equal(json_string_value(json_object_get(row, "program")), program_version());
+    assert_null(json_object_get(row, "isa")); /* nobody said */
+    l.isa = "avx2";
+    assert_int_equal(ledger_by_other(&l, row), 0);
+    assert_int_equal(ledger_record(&l, &a, &e), 0);
+    ledger_close(&l);
+
+    assert_int_equal(ledger_open(&l, at(folder, "program"), &e), 0);
+    row = (json_t *)(uintptr_t)ledger_find(&l, 1, "sample");
+    l.isa = "avx2";
+    assert_int_equal(ledger_by_other(&l, row), 0);
+    l.isa = "generic";
+    assert_int_equal(ledger_by_other(&l, row), 1);
+    l.isa = "avx2";
+    assert_int_equal(json_object_set_new(row, "program", json_string("another")), 0);
+    assert_int_equal(ledger_by_other(&l, row), 1);
+    assert_int_equal(json_object_set_new(row, "program", json_integer(1)), 0); /* not what this program writes */
+    assert_int_equal(ledger_by_other(&l, row), 0);
     arrow_free(&a);
     ledger_close(&l);
 }
@@ -170,6 +203,7 @@ static void test_reading(void **state) {
 
 int main(void) {
     const struct CMUnitTest ledger_test[] = {
+        cmocka_unit_test_setup_teardown(test_program, setup, teardown),
         cmocka_unit_test_setup_teardown(test_done, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fewer_inputs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_torn_row, setup, teardown),
