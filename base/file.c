@@ -146,7 +146,8 @@ int file_read_at(int file, const char *path, void *out, size_t size, size_t at, 
     return 0;
 }
 
-/* Linux asks the disk for no more in one call than it would read ahead by itself, 128 KiB where nobody has set more, and forgets the rest. */
+/* One call asks the disk for no more than it reads ahead by itself (read_ahead_kb, 128 where nobody has set it) or does in one request, and
+ * drops the rest. */
 void file_read_ahead(const void *at, size_t size) {
     enum { STEP = 128 << 10 };
     const size_t before = (uintptr_t)at % (size_t)sysconf(_SC_PAGESIZE);

@@ -31,7 +31,7 @@ int file_map_identified(const char *path, const void **out, size_t *size, FileId
 int file_reopen(const char *path, FileIdentity which);
 /* Exactly `size` bytes from `at` on. path: for messages. */
 int file_read_at(int file, const char *path, void *out, size_t size, size_t at, Error *e);
-/* Has the disk bring bytes of a mapped file into the page cache while the caller goes on. A hint: it cannot fail. */
+/* Has the disk bring bytes of a mapped file into the page cache; returns when they are asked for. A hint: it cannot fail. */
 void file_read_ahead(const void *at, size_t size);
 
 /* An output file that appears only when it is whole: write to `stream`, then commit (flush, fsync, rename, fsync the folder) or abandon. */

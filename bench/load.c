@@ -1,7 +1,8 @@
 /* load.c - owns `rlaifv bench load`: seconds of loading a checkpoint beside those of reading its files and doing nothing with them.
  *
- * A virtual machine's host may have taken back memory that was free, and gives it again at many times the cost of clearing it; which of three ways then pays is
- * chance. So as much memory as any of them needs is written and freed before each. */
+ * A virtual machine's host may have taken back memory that was free, and gives it again at many times the cost of clearing it; which of the
+ * three ways then pays is chance. Memory written and freed before each makes that rarer, not impossible: the least seconds say more than the
+ * median where the two are far apart. */
 #include "bench/load.h"
 
 #include "base/file.h"
@@ -10,7 +11,10 @@
 #include "model/checkpoint.h"
 #include "model/model.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <math.h>
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,7 +22,11 @@
 
 typedef enum Way { WAY_SMALL, WAY_WHOLE, WAY_LOAD, WAYS } Way;
 
-enum { SMALL = 128 << 10 /* cat's */, WHOLE = 1 << 30, BEFOREHAND = 2 /* the files in the cache, and in memory */ };
+enum {
+    SMALL = 128 << 10,   /* cat's buffer */
+    READ_MOST = 1 << 30, /* of one read(); Linux does no more than twice that */
+    BEFOREHAND = 2,      /* times the files' bytes: in the page cache, and in memory */
+};
 
 typedef struct LoadBench {
     const char *folder;
@@ -47,7 +55,7 @@ static int files_list(LoadBench *b, Error *e) {
     if (!bad) {
         size_t n = c.main.files_n + c.tower.files_n;
         b->files = mem_new(n, sizeof *b->files, "names of files", e);
-        b->sizes = b->files ? mem_new(n, sizeof *b->sizes, "names of files", e) : NULL;
+        b->sizes = b->files ? mem_new(n, sizeof *b->sizes, "sizes of files", e) : NULL;
         bad = !b->sizes || files_add(b, &c.main, e) || files_add(b, &c.tower, e);
         checkpoint_close(&c);
     }
@@ -55,19 +63,31 @@ static int files_list(LoadBench *b, Error *e) {
     return bad;
 }
 
-static int read_all(const char *path, char *buffer, size_t room, int whole, Error *e) {
+/* A file of `size` bytes into `to`, or, where whole is 0, through it: `room` bytes again and again. */
+static int read_all(const char *path, size_t size, char *to, size_t room, int whole, Error *e) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = file < 0 ? -1 : 1;
-    for (size_t at = 0; got > 0; at += whole ? (size_t)got : 0) got = read(file, buffer + at, room - at < WHOLE ? room - at : WHOLE);
-    if (got < 0) file_error(e, "cannot read", path);
-    if (file >= 0) close(file);
-    return got < 0 ? -1 : 0;
+    if (file < 0) return file_error(e, "cannot open file", path);
+    size_t done = 0;
+    ssize_t got = 1;
+    while (got && done < size) {
+        size_t most = whole ? size - done : room;
+        got = read(file, whole ? to + done : to, most < READ_MOST ? most : READ_MOST);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) break;
+        done += (size_t)got;
+    }
+    if (got < 0) file_error(e, "cannot read file", path);
+    else if (done != size)
+        error_what(e, "a file changed while it was measured"), error_where(e, "%s", path), error_found(e, "%zu bytes", done), error_expected(e, "%zu", size);
+    close(file);
+    return got < 0 || done != size ? -1 : 0;
 }
 
-/* The share of the files that stands in the page cache. */
+/* The share of the files that stands in the page cache; NAN where the system does not tell who may not write them. */
 static int cached_share(const LoadBench *b, double *share, Error *e) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     size_t in = 0, pages = 0;
+    int told = 1;
     for (size_t i = 0; i < b->n; i++) {
         const void *map;
         size_t size;
@@ -78,18 +98,20 @@ static int cached_share(const LoadBench *b, double *share, Error *e) {
         if (is_in && bad) file_error(e, "cannot ask for the cached pages of", b->files[i]);
         for (size_t j = 0; !bad && j < n; j++) in += is_in[j] & 1;
         pages += n;
+        told &= !access(b->files[i], W_OK);
         free(is_in);
         file_unmap(map, size);
         if (bad) return -1;
     }
-    *share = (double)in / (double)pages;
+    *share = told ? (double)in / (double)pages : NAN;
     return 0;
 }
 
 /* What is dirty does not leave the cache. */
 static int leave_cache(const char *path, Error *e) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
-    int bad = file < 0 || fdatasync(file) || posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+    int bad = file < 0 || fdatasync(file);
+    if (!bad) bad = (errno = posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED)) != 0;
     if (bad) file_error(e, "cannot take from the page cache", path);
     if (file >= 0) close(file);
     return bad ? -1 : 0;
@@ -112,34 +134,33 @@ static void write_memory(size_t bytes) {
     munmap(at, bytes);
 }
 
-static int files_read(const LoadBench *b, int whole, Error *e) {
+/* NULL `memory`: through a small buffer; else one after the other into it. */
+static int files_read(const LoadBench *b, char *memory, Error *e) {
     static char small[SMALL];
-    for (size_t i = 0; i < b->n; i++) {
-        size_t room = whole ? b->sizes[i] + 1 : SMALL; /* one more, so that read() says that the file ends */
-        char *to = whole ? memory_new(room) : small;
-        if (!to) return file_error(e, "no memory for the whole of", b->files[i]);
-        int bad = read_all(b->files[i], to, room, whole, e);
-        if (whole) munmap(to, room);
-        if (bad) return -1;
-    }
+    for (size_t i = 0, at = 0; i < b->n; at += b->sizes[i++])
+        if (read_all(b->files[i], b->sizes[i], memory ? memory + at : small, SMALL, memory != NULL, e)) return -1;
     return 0;
 }
 
-static int prepare(const LoadBench *b, int cached, Error *e) {
-    if (cached && files_read(b, 0, e)) return -1;
+static int files_prepare(const LoadBench *b, int cached, Error *e) {
+    if (cached && files_read(b, NULL, e)) return -1;
     for (size_t i = 0; !cached && i < b->n; i++)
         if (leave_cache(b->files[i], e)) return -1;
     write_memory(BEFOREHAND * b->bytes);
     return 0;
 }
 
-static int go(const LoadBench *b, Way way, double *seconds, Error *e) {
+/* What is held is let go after the clock. */
+static int way_time(const LoadBench *b, Way way, double *seconds, Error *e) {
     Model m = { 0 };
+    char *memory = NULL;
     const double start = measure_now();
-    if (way == WAY_LOAD ? model_load(&m, b->k, b->folder, b->dtype, e) : files_read(b, way == WAY_WHOLE, e)) return -1;
+    if (way == WAY_WHOLE && !(memory = memory_new(b->bytes))) return file_error(e, "no memory for the files of", b->folder);
+    int bad = way == WAY_LOAD ? model_load(&m, b->k, b->folder, b->dtype, e) : files_read(b, memory, e);
     *seconds = measure_now() - start;
-    if (way == WAY_LOAD) model_free(&m);
-    return 0;
+    if (memory) munmap(memory, b->bytes);
+    if (!bad && way == WAY_LOAD) model_free(&m);
+    return bad;
 }
 
 static int by_value(const void *a, const void *b) {
@@ -147,42 +168,48 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static int report(LoadBench *b, int runs, int cached, double share, FILE *out, Error *e) {
-    double least[WAYS], median[WAYS];
+static double median(const double *sorted, int n) { return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2; }
+
+static int bench_report(LoadBench *b, int runs, int cached, double share, FILE *out, Error *e) {
+    static const char *const names[WAYS] = { [WAY_SMALL] = "read_through", [WAY_WHOLE] = "read_whole", [WAY_LOAD] = "load" };
+    json_t *row = json_pack("{s:I, s:s, s:s, s:i, s:b, s:i}", "bytes", (json_int_t)b->bytes, "dtype", b->dtype == FP32 ? "fp32" : "bf16", "device",
+        b->k->name, "threads", omp_get_max_threads(), "cached", cached, "runs", runs);
+    int bad = !row || json_object_set_new(row, "cached_share", isnan(share) ? json_null() : json_real(share));
     for (int way = 0; way < WAYS; way++) {
         qsort(b->seconds[way], (size_t)runs, sizeof(double), by_value);
-        least[way] = b->seconds[way][0];
-        median[way] = b->seconds[way][runs / 2];
+        bad = bad || json_object_set_new(row, names[way],
+                         json_pack("{s:f, s:f}", "least_seconds", b->seconds[way][0], "median_seconds", median(b->seconds[way], runs)));
     }
-    return jsonl_write(out,
-        json_pack("{s:I, s:s, s:b, s:f, s:i, s:[ff], s:[ff], s:[ff], s:f, s:f}", "bytes", (json_int_t)b->bytes, "weights",
-            tensor_type_name(params_tensor_type(b->dtype)), "cached", cached, "cached_share", share, "runs", runs, "read_through_seconds",
-            least[WAY_SMALL], median[WAY_SMALL], "read_whole_seconds", least[WAY_WHOLE], median[WAY_WHOLE], "load_seconds", least[WAY_LOAD],
-            median[WAY_LOAD], "load_per_read_through", median[WAY_LOAD] / median[WAY_SMALL], "load_per_read_whole",
-            median[WAY_LOAD] / median[WAY_WHOLE]),
-        e);
+    if (!bad) return jsonl_write(out, row, e);
+    json_decref(row);
+    return error_what(e, "out of memory"), error_where(e, "bench load");
+}
+
+/* least, most: the shares of the files that were in the page cache before a run. */
+static void share_note(int cached, double least, double most, FILE *table) {
+    if (isnan(most)) fprintf(table, "note: who may not write the files is not told what of them is in the page cache\n");
+    else if (cached && least < 0.99) fprintf(table, "note: the page cache had no room: before a run it held %.0f %% of the files\n", 100 * least);
+    else if (!cached && most > 0.01)
+        fprintf(table, "note: before a run %.0f %% of the files were in the page cache, which keeps what others map, and file systems in memory\n", 100 * most);
 }
 
 int bench_load(const char *folder, const Kernels *k, DType dtype, int runs, int cached, FILE *table, FILE *out, Error *e) {
     LoadBench b = { .folder = folder, .k = k, .dtype = dtype };
-    double least = 1, most = 0; /* of the files, in the page cache before a run */
+    double least = 1, most = 0, share = 0;
     int bad = files_list(&b, e);
     for (int run = 0; !bad && run < runs; run++) {
         for (int i = 0; !bad && i < WAYS; i++) {
-            const int way = (run + i) % WAYS; /* each is the first, second and third as often */
-            double share = 0;
-            bad = prepare(&b, cached, e) || cached_share(&b, &share, e) || go(&b, (Way)way, &b.seconds[way][run], e);
-            if (share < least) least = share;
-            if (share > most) most = share;
+            const int way = (run + i) % WAYS; /* in turn the first, second and third */
+            bad = files_prepare(&b, cached, e) || cached_share(&b, &share, e) || way_time(&b, (Way)way, &b.seconds[way][run], e);
+            if (!(share >= least)) least = share; /* NAN stays */
+            if (!(share <= most)) most = share;
         }
         if (!bad)
-            fprintf(table, "run %2d: read through %.3f s, read whole %.3f s, loaded %.3f s\n", run + 1, b.seconds[WAY_SMALL][run], b.seconds[WAY_WHOLE][run],
-                b.seconds[WAY_LOAD][run]);
+            fprintf(table, "run %2d: read through %.3f s, read whole %.3f s, loaded %.3f s\n", run + 1, b.seconds[WAY_SMALL][run],
+                b.seconds[WAY_WHOLE][run], b.seconds[WAY_LOAD][run]);
     }
-    if (!bad && (cached ? least < 0.99 : most > 0.01))
-        fprintf(table, "note: %.0f to %.0f %% of the files were in the page cache (what others map stays there, and a file system in memory)\n",
-            100 * least, 100 * most);
-    if (!bad) bad = report(&b, runs, cached, cached ? least : most, out, e);
+    if (!bad) share_note(cached, least, most, table);
+    if (!bad) bad = bench_report(&b, runs, cached, cached ? least : most, out, e);
     free(b.files);
     free(b.sizes);
     return bad ? -1 : 0;

@@ -1,19 +1,21 @@
 /* params_load.c - owns the way of weights from a checkpoint's files to the arena.
  *
- * Threads take pieces in the order in which they stand in the files, and the disk is asked for those that come next, so that it never waits for
+ * Threads take pieces in the order in which they stand in the files, and the disk is asked for those that come next, so that it need not wait for
  * the threads. Tensors stored in the arena's type are read straight into it where the host may write there; others, and all for devices, pass
  * through memory of a piece's size. Nothing but the arena grows with the model. What the threads do not read at a time, the columns of a slice,
  * is taken from the map.
  * Refuses what checkpoint.c finds wrong, before the arena is allocated. */
 #include "model/checkpoint.h"
 
+#include <assert.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
+    /* What other sizes take is in bench/SPEED.md. */
     PIECE = 2 << 20,  /* bytes of a file that a thread reads at once */
-    AHEAD = 64 << 20, /* bytes that the disk is asked for before they are read: bench/SPEED.md */
+    AHEAD = 64 << 20, /* bytes that the disk is asked for before they are read */
     THREADS_MOST = 8, /* more streams than this make a disk seek, and few have it to give */
 };
 
@@ -22,7 +24,8 @@ typedef struct Piece {
     const Tensor *tensor;
     const TensorSet *set;
     int64_t done, n; /* elements of the param */
-    const char *at;  /* in the map, with what lies between its elements */
+    /* the stretch of the map from its first element to its last */
+    const char *at;
     size_t bytes;
 } Piece;
 
@@ -55,6 +58,7 @@ static int pieces_list(Load *l, const Checkpoint *c, Error *e) {
             int64_t run, n = q->count - done < most ? q->count - done : most;
             int64_t first = params_whole_at(l->params, q, done, &run), last = params_whole_at(l->params, q, done + n - 1, &run);
             size_t size = tensor_type_size(t->type);
+            assert(first <= last && last < t->count);
             l->list[l->n++] = (Piece){ q, t, set, done, n, (const char *)t->data + (size_t)first * size, (size_t)(last + 1 - first) * size };
         }
     }
@@ -85,7 +89,7 @@ static int piece_read(const Load *l, Worker *w, const Piece *p, void *to, Tensor
     return 0;
 }
 
-/* Piece i is about to be read: the disk gets the next ones to do. */
+/* Piece i is about to be read: the disk gets the next ones to do. The threads wait for one another here, which costs less than the disk does. */
 static void ask_ahead(Load *l, size_t i) {
 #pragma omp critical(params_ahead)
     {

@@ -1,7 +1,9 @@
 /* file_test.c - files whole or not at all, folders, paths, hashes. */
 #include "tests/check.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -260,9 +262,49 @@ static void lines(void **state) {
     assert_int_equal(file_lines(at(folder, "none")), 0);
 }
 
+/* How many of a map's pages are in the page cache. */
+static size_t pages_cached(const char *map, size_t size) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), n = (size + page - 1) / page;
+    unsigned char *in = test_calloc(n, 1);
+    size_t found = 0;
+    assert_int_equal(mincore((void *)(uintptr_t)map, size, in), 0);
+    for (size_t i = 0; i < n; i++) found += in[i] & 1;
+    test_free(in);
+    return found;
+}
+
+/* More than the system reads for one request, from no page's beginning: all of it comes, without being touched. */
+static void read_ahead(void **state) {
+    (void)state;
+    enum { SIZE = 24 << 20, FROM = 5000, BYTES = 20 << 20 };
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *text = test_calloc(SIZE, 1);
+    memset(text, 'a', SIZE);
+    put(at(folder, "large"), text, SIZE);
+    test_free(text);
+    int file = open(at(folder, "large"), O_RDONLY);
+    assert_true(file >= 0 && !fdatasync(file) && !posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED));
+    close(file);
+    const void *map;
+    size_t size;
+    assert_int_equal(file_map(at(folder, "large"), &map, &size, NULL), 0);
+    if (pages_cached(map, size)) {
+        print_message("skipped: the file does not leave the page cache (%s is in memory?)\n", folder);
+        file_unmap(map, size);
+        skip();
+    }
+    file_read_ahead((const char *)map + FROM, BYTES);
+    const char *first = (const char *)map + FROM / page * page;
+    const size_t bytes = FROM % page + BYTES;
+    size_t found = 0;
+    for (int tries = 0; tries < 1000 && (found = pages_cached(first, bytes)) < (bytes + page - 1) / page; tries++) usleep(10000);
+    assert_int_equal(found, (bytes + page - 1) / page);
+    file_unmap(map, size);
+}
+
 int main(void) {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
-    const struct CMUnitTest tests[] = { TEST(write_read_copy), TEST(map), TEST(map_read_again), TEST(output_appears_only_when_whole), TEST(writes_that_fail),
+    const struct CMUnitTest tests[] = { TEST(write_read_copy), TEST(map), TEST(read_ahead), TEST(map_read_again), TEST(output_appears_only_when_whole), TEST(writes_that_fail),
         TEST(folders), TEST(paths), TEST(hashes), TEST(hashes_of_folders), TEST(lines) };
     return cmocka_run_group_tests_name("file", tests, NULL, NULL);
 }
