@@ -80,8 +80,10 @@ fi
 for signal in TERM KILL; do
     checks=$((checks + 1))
     WATCHDOG=60 mpirun -np 2 "$test" lose sleep reduce $token >"$log" 2>&1 &
-    launcher=$!
-    sleep 3
+    launcher=$! left=60
+    until grep -aq '^asleep' "$log" || [ $left -eq 0 ]; do sleep 0.5 && left=$((left - 1)); done
+    [ $left -gt 0 ] || fail "the ranks did not begin"
+    sleep 0.5
     kill -$signal $launcher
     left=20
     while pgrep -f "comm_test lose .*$token" >/dev/null && [ $left -gt 0 ]; do sleep 0.5 && left=$((left - 1)); done

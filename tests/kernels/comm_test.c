@@ -358,7 +358,7 @@ static void lose(const char *how, const char *where) {
     if (comm_open(&c, k, w, ranks, n, &e) || k->alloc(&x, FP32, 100003, "test", &e) || operation_run(where, c, x, 100003)) world_fail(&e);
     if (w->rank == w->size - 1) {
         usleep(500000); /* the others are in the operation by now */
-        if (!strcmp(how, "sleep")) sleep(LONG_SECONDS);
+        if (!strcmp(how, "sleep")) fprintf(stderr, "asleep\n"), sleep(LONG_SECONDS);
         if (!strcmp(how, "kill")) raise(SIGKILL);
         if (!strcmp(how, "exit")) _exit(1);
         if (!strcmp(how, "fail")) error_what(&e, "no more of this"), world_fail(&e);
