@@ -146,6 +146,12 @@ int file_read_at(int file, const char *path, void *out, size_t size, size_t at, 
     return 0;
 }
 
+int file_lock(int file, const char *where, const char *what, const char *found, const char *hint, Error *e) {
+    if (!flock(file, LOCK_EX | LOCK_NB)) return 0;
+    if (errno != EWOULDBLOCK) return file_error(e, "cannot lock", where);
+    return error_what(e, "%s", what), error_where(e, "%s", where), error_found(e, "%s", found), error_hint(e, "%s", hint);
+}
+
 /* One call asks the disk for no more than it reads ahead by itself (read_ahead_kb, 128 where nobody has set it) or does in one request, and
  * drops the rest. */
 void file_read_ahead(const void *at, size_t size) {
@@ -195,12 +201,12 @@ static int open_temporary(const char *path, Error *e) {
         int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
         if (fd < 0) return file_error(e, "cannot create file", path);
         struct stat mine, named;
-        if (flock(fd, LOCK_EX | LOCK_NB)) {
-            if (errno == EWOULDBLOCK)
-                error_what(e, "cannot create file"), error_where(e, "%s", path), error_found(e, "another writer of the same file"),
-                    error_hint(e, "wait for the other run or give this one its own folder");
-            else file_error(e, "cannot lock file", path);
-        } else if (fstat(fd, &mine)) {
+        const char *hint = "wait for the other run or give this one its own folder";
+        if (file_lock(fd, path, "cannot create file", "another writer of the same file", hint, e)) {
+            close(fd);
+            return -1;
+        }
+        if (fstat(fd, &mine)) {
             file_error(e, "cannot inspect file", path);
         } else if (lstat(path, &named) || mine.st_ino != named.st_ino || mine.st_dev != named.st_dev) {
             close(fd);

@@ -31,6 +31,8 @@ int file_map_identified(const char *path, const void **out, size_t *size, FileId
 int file_reopen(const char *path, FileIdentity which);
 /* Exactly `size` bytes from `at` on. path: for messages. */
 int file_read_at(int file, const char *path, void *out, size_t size, size_t at, Error *e);
+/* Takes an open file's lock until it is closed. what, found ("": nothing), hint: the Error's, where another has it; where: what is locked. 0 or -1. */
+int file_lock(int file, const char *where, const char *what, const char *found, const char *hint, Error *e);
 /* Has the disk bring bytes of a mapped file into the page cache; returns when they are asked for. A hint: it cannot fail. */
 void file_read_ahead(const void *at, size_t size);
 

@@ -148,8 +148,6 @@ static int peer_column(DeviceBench *b, Operands *o, double our_seconds, char *ta
     return 0;
 }
 
-static const char *dtype_name(DType t) { return t == FP32 ? "fp32" : "bf16"; }
-
 static int case_time(DeviceBench *b, Operands *o, Error *e) {
     const DeviceCase *c = o->c;
     double seconds = case_seconds(&ours, o, e), flops = c->flops(c), bytes = c->bytes(c);

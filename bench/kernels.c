@@ -133,7 +133,7 @@ static float *result_read(Bench *b, const BenchLadder *l, Error *e) {
 static void rung_print(Bench *b, const BenchLadder *l, const BenchRung *r, double seconds) {
     double flops = l->flops * r->part / seconds, bytes = l->bytes * r->part / seconds;
     double share = fmax(flops / b->product_rate[l->dtype], bytes / b->read_rate);
-    const char *dtype = l->dtype == FP32 ? "fp32" : "bf16";
+    const char *dtype = dtype_name(l->dtype);
     if (b->table)
         fprintf(b->table, "%-24s %-4s %-22s %-18s %12.1f us %9.1f GFLOP/s %8.1f GB/s %6.1f %%\n", l->kernel, dtype, l->shape, r->name,
             seconds / r->part * 1e6, flops * 1e-9, bytes * 1e-9, 100 * share);

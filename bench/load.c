@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "bench/measure.h"
+#include "kernels/cpu_state.h"
 #include "model/checkpoint.h"
 #include "model/model.h"
 
@@ -16,16 +17,14 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 typedef enum Way { WAY_SMALL, WAY_WHOLE, WAY_LOAD, WAYS } Way;
 
 enum {
-    SMALL = 128 << 10,   /* cat's buffer */
-    READ_MOST = 1 << 30, /* of one read(); Linux does no more than twice that */
-    BEFOREHAND = 2,      /* times the files' bytes: in the page cache, and in memory */
+    SMALL = 128 << 10, /* cat's buffer */
+    BEFOREHAND = 2,    /* times the files' bytes: in the page cache, and in memory */
 };
 
 typedef struct LoadBench {
@@ -63,26 +62,6 @@ static int files_list(LoadBench *b, Error *e) {
     return bad;
 }
 
-/* A file of `size` bytes into `to`, or, where whole is 0, through it: `room` bytes again and again. */
-static int read_all(const char *path, size_t size, char *to, size_t room, int whole, Error *e) {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return file_error(e, "cannot open file", path);
-    size_t done = 0;
-    ssize_t got = 1;
-    while (got && done < size) {
-        size_t most = whole ? size - done : room;
-        got = read(file, whole ? to + done : to, most < READ_MOST ? most : READ_MOST);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) break;
-        done += (size_t)got;
-    }
-    if (got < 0) file_error(e, "cannot read file", path);
-    else if (done != size)
-        error_what(e, "a file changed while it was measured"), error_where(e, "%s", path), error_found(e, "%zu bytes", done), error_expected(e, "%zu", size);
-    close(file);
-    return got < 0 || done != size ? -1 : 0;
-}
-
 /* The share of the files that stands in the page cache; NAN where the system does not tell who may not write them. */
 static int cached_share(const LoadBench *b, double *share, Error *e) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -117,37 +96,37 @@ static int leave_cache(const char *path, Error *e) {
     return bad ? -1 : 0;
 }
 
-/* NULL: there is none. */
-static char *memory_new(size_t bytes) {
-    char *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED) return NULL;
-    madvise(at, bytes, MADV_HUGEPAGE);
-    return at;
-}
-
-static void write_memory(size_t bytes) {
+/* By the pages that weights have. */
+static int memory_write(size_t bytes, Error *e) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), half = (size_t)sysconf(_SC_AVPHYS_PAGES) / 2 * page;
     if (bytes > half) bytes = half;
-    char *at = memory_new(bytes);
-    if (!at) return;
-    for (size_t i = 0; i < bytes; i += page) ((volatile char *)at)[i] = 1;
-    munmap(at, bytes);
+    volatile char *at = cpu_memory_new((int64_t)bytes, "memory given beforehand", e);
+    for (size_t i = 0; at && i < bytes; i += page) at[i] = 1;
+    cpu_memory_free((void *)(uintptr_t)at);
+    return at ? 0 : -1;
 }
 
 /* NULL `memory`: through a small buffer; else one after the other into it. */
 static int files_read(const LoadBench *b, char *memory, Error *e) {
     static char small[SMALL];
-    for (size_t i = 0, at = 0; i < b->n; at += b->sizes[i++])
-        if (read_all(b->files[i], b->sizes[i], memory ? memory + at : small, SMALL, memory != NULL, e)) return -1;
-    return 0;
+    int bad = 0;
+    for (size_t i = 0, before = 0; !bad && i < b->n; before += b->sizes[i++]) {
+        int file = open(b->files[i], O_RDONLY | O_CLOEXEC);
+        if (file < 0) return file_error(e, "cannot open file", b->files[i]);
+        for (size_t at = 0, n; !bad && at < b->sizes[i]; at += n) {
+            n = !memory && b->sizes[i] - at > SMALL ? SMALL : b->sizes[i] - at;
+            bad = file_read_at(file, b->files[i], memory ? memory + before : small, n, at, e);
+        }
+        close(file);
+    }
+    return bad;
 }
 
 static int files_prepare(const LoadBench *b, int cached, Error *e) {
     if (cached && files_read(b, NULL, e)) return -1;
     for (size_t i = 0; !cached && i < b->n; i++)
         if (leave_cache(b->files[i], e)) return -1;
-    write_memory(BEFOREHAND * b->bytes);
-    return 0;
+    return memory_write(BEFOREHAND * b->bytes, e);
 }
 
 /* What is held is let go after the clock. */
@@ -155,30 +134,22 @@ static int way_time(const LoadBench *b, Way way, double *seconds, Error *e) {
     Model m = { 0 };
     char *memory = NULL;
     const double start = measure_now();
-    if (way == WAY_WHOLE && !(memory = memory_new(b->bytes))) return file_error(e, "no memory for the files of", b->folder);
+    if (way == WAY_WHOLE && !(memory = cpu_memory_new((int64_t)b->bytes, "the checkpoint's files", e))) return -1;
     int bad = way == WAY_LOAD ? model_load(&m, b->k, b->folder, b->dtype, e) : files_read(b, memory, e);
     *seconds = measure_now() - start;
-    if (memory) munmap(memory, b->bytes);
+    cpu_memory_free(memory);
     if (!bad && way == WAY_LOAD) model_free(&m);
     return bad;
 }
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(const double *sorted, int n) { return (sorted[(n - 1) / 2] + sorted[n / 2]) / 2; }
-
 static int bench_report(LoadBench *b, int runs, int cached, double share, FILE *out, Error *e) {
     static const char *const names[WAYS] = { [WAY_SMALL] = "read_through", [WAY_WHOLE] = "read_whole", [WAY_LOAD] = "load" };
-    json_t *row = json_pack("{s:I, s:s, s:s, s:i, s:b, s:i}", "bytes", (json_int_t)b->bytes, "dtype", b->dtype == FP32 ? "fp32" : "bf16", "device",
+    json_t *row = json_pack("{s:I, s:s, s:s, s:i, s:b, s:i}", "bytes", (json_int_t)b->bytes, "dtype", dtype_name(b->dtype), "device",
         b->k->name, "threads", omp_get_max_threads(), "cached", cached, "runs", runs);
     int bad = !row || json_object_set_new(row, "cached_share", isnan(share) ? json_null() : json_real(share));
     for (int way = 0; way < WAYS; way++) {
-        qsort(b->seconds[way], (size_t)runs, sizeof(double), by_value);
-        bad = bad || json_object_set_new(row, names[way],
-                         json_pack("{s:f, s:f}", "least_seconds", b->seconds[way][0], "median_seconds", median(b->seconds[way], runs)));
+        double *seconds = b->seconds[way], median = measure_median(seconds, runs);
+        bad = bad || json_object_set_new(row, names[way], json_pack("{s:f, s:f}", "least_seconds", seconds[0], "median_seconds", median));
     }
     if (!bad) return jsonl_write(out, row, e);
     json_decref(row);

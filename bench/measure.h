@@ -3,6 +3,7 @@
 #define RLAIFV_BENCH_MEASURE_H
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <time.h>
 
 /* n numbers of at most `scale`, evenly spread. */
@@ -22,6 +23,17 @@ static inline double measure_nmse(const float *x, const float *want, int64_t n) 
         size += (double)want[i] * (double)want[i];
     }
     return size > 0 ? error / size : error;
+}
+
+static inline int measure_order(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Puts n > 0 times in order, the least first. */
+static inline double measure_median(double *x, int n) {
+    qsort(x, (size_t)n, sizeof *x, measure_order);
+    return (x[(n - 1) / 2] + x[n / 2]) / 2;
 }
 
 static inline double measure_now(void) {

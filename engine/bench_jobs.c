@@ -12,6 +12,7 @@
 
 #include "base/json.h"
 #include "base/philox.h"
+#include "bench/measure.h"
 #include "engine/dpo.h"
 #include "engine/label.h"
 #include "engine/optimizer.h"
@@ -168,11 +169,6 @@ static int dpo_prepare(Bench *b, Error *e) {
     return shard_open(&b->shard, &b->v.model, b->ranks.data, SHARD_NONE, 1u << PART_VISION, 1, NULL, e);
 }
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static int measure(Bench *b, Job job, double seconds[BENCH_RUNS], double *count, VlmWork *work, Error *e) {
     for (int run = -1; run < BENCH_RUNS; run++) {
         vlm_forget_features(&b->v);
@@ -182,7 +178,6 @@ static int measure(Bench *b, Job job, double seconds[BENCH_RUNS], double *count,
         if (run >= 0) seconds[run] = progress_seconds() - start;
     }
     *work = b->v.work;
-    qsort(seconds, BENCH_RUNS, sizeof *seconds, by_value);
     return 0;
 }
 
@@ -228,7 +223,7 @@ int bench_jobs(int argc, char **argv, Error *e) {
     if (!bad) {
         struct rusage usage;
         getrusage(RUSAGE_SELF, &usage);
-        double median = seconds[BENCH_RUNS / 2],
+        double median = measure_median(seconds, BENCH_RUNS),
                flops = work.flops * (job == JOB_DPO ? 3 : 1) + work.tower_flops; /* backward is twice forward */
         bad = jsonl_write(stdout,
             json_pack("{s:s, s:s, s:f, s:f, s:I, s:I, s:f, s:f, s:I, s:s, s:s}", "job", job_names[job], "dtype",

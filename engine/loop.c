@@ -11,7 +11,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,9 +22,7 @@ static int lock_take(Loop *l, Error *e) {
     if (folder_make(l->config->run.dir, e) || path_join(path, l->config->run.dir, ".lock", e)) return -1;
     l->lock = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0666);
     if (l->lock < 0) return error_what(e, "cannot make lock"), error_where(e, "%s", path), error_found(e, "%s", strerror(errno));
-    if (!flock(l->lock, LOCK_EX | LOCK_NB)) return 0;
-    return error_what(e, "another process works in this run folder"), error_where(e, "%s", l->config->run.dir),
-           error_hint(e, "wait for it, or give another run.dir");
+    return file_lock(l->lock, l->config->run.dir, "another process works in this run folder", "", "wait for it, or give another run.dir", e);
 }
 
 static int begin(Loop *l, const RunConfig *c, Error *e) {

@@ -22,6 +22,7 @@
 
 typedef enum DType { FP32, BF16 } DType;
 static inline size_t dtype_size(DType t) { return t == FP32 ? 4 : 2; }
+static inline const char *dtype_name(DType t) { return t == FP32 ? "fp32" : "bf16"; }
 
 typedef struct Buf {
     void *at;

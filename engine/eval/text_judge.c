@@ -30,7 +30,7 @@ static int folder_identity(TextJudge *j, Error *e) {
     char name[PATH_SIZE], version[HASH_TEXT], chat[HASH_TEXT];
     if (folder_name(s->folder, name, e) || hash_path(s->folder, version, e) || template_setting_hash(s->chat, chat, e)) return -1;
     j->identity = json_pack("{s:s, s:s, s:s, s:s, s:s}", "name", name, "version", version, "template",
-        template_is_path(s->chat) ? "a file" : s->chat, "template_hash", chat, "dtype", s->dtype == BF16 ? "bf16" : "fp32");
+        template_is_path(s->chat) ? "a file" : s->chat, "template_hash", chat, "dtype", dtype_name((DType)s->dtype));
     return j->identity ? 0 : out_of_memory("requests", e);
 }
 

@@ -1,9 +1,7 @@
 /* transcript.c - owns the file of requests and replies. */
 #include "engine/eval/transcript.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/file.h>
 
 static int row_keep(Transcript *t, json_t *row, const char *where, Error *e) {
     const char *key, *reply = NULL, *model = NULL;
@@ -34,21 +32,17 @@ static int rows_read(Transcript *t, int torn, Error *e) {
     return bad ? error_hint(e, "mend or remove the line; its request is then made again") : 0;
 }
 
-/* For the time that rows are added: two that add would each ask all that the other has asked since, and cut off a row that the other is writing. File systems
- * without locks have none. */
-static int lock_take(const Transcript *t, Error *e) {
-    if (!flock(fileno(t->stream), LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK) return 0;
-    return error_what(e, "another process adds to this transcript"), error_where(e, "%s", t->path),
-           error_hint(e, "wait for it, or give another --transcript");
-}
-
 int transcript_open(Transcript *t, const char *path, int adds, Error *e) {
     memset(t, 0, sizeof *t);
     if ((size_t)snprintf(t->path, sizeof t->path, "%s", path) >= sizeof t->path)
         return error_what(e, "path too long"), error_where(e, "%.100s...", path);
     if (!(t->replies = json_object())) return error_what(e, "out of memory"), error_where(e, "%s", path);
     int bad = adds && !(t->stream = fopen(path, "ae")) ? file_error(e, "cannot write the transcript", path) : 0;
-    bad = bad || (adds && (lock_take(t, e) || file_cut_torn_line(path, e))) || rows_read(t, !adds, e);
+    /* Two that add would each ask all that the other has asked since, and cut off a row that the other is writing. */
+    if (!bad && adds)
+        bad = file_lock(fileno(t->stream), path, "another process adds to this transcript", "", "wait for it, or give another --transcript", e) ||
+              file_cut_torn_line(path, e);
+    bad = bad || rows_read(t, !adds, e);
     if (bad) transcript_close(t);
     return bad ? -1 : 0;
 }

@@ -137,7 +137,7 @@ static inline void compare_nmse(const Kernels *k, const char *name, Buf got, con
         size += want[i] * want[i];
     }
     if (error > bound * size)
-        fail_msg("%s (%s, %s): NMSE %.3g above %.3g; worst at %lld: %.9g, expected %.9g", name, k->isa, got.dtype == FP32 ? "fp32" : "bf16",
+        fail_msg("%s (%s, %s): NMSE %.3g above %.3g; worst at %lld: %.9g, expected %.9g", name, k->isa, dtype_name(got.dtype),
             error / size, bound, (long long)worst_at, (double)x[worst_at], want[worst_at]);
     free(x);
 }
